@@ -1,0 +1,162 @@
+//! What the daemon signs for one host: an ordered log of grants, extensions and ends.
+//!
+//! In: the bytes of a verified document. Out: [`Document`]. Spec: docs/grant-format.md.
+//! Parsing is not proof: only [`crate::signed`] makes verified values of these.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::id::{ActivationId, ClusterId, HostId};
+use crate::name::{Login, Name};
+use crate::sudo::SudoPart;
+use crate::time::{Span, Timestamp};
+
+/// The only format there is.
+pub const FORMAT: u16 = 1;
+/// Longest document in bytes, its line end included.
+pub const DOCUMENT_MAX: usize = 64 * 1024;
+/// Names that may stand in `critical` and that this version enforces.
+pub const UNDERSTOOD: [&str; 1] = ["sudo"];
+/// How long before its issue a grant is already valid, for clocks that differ.
+pub const BACKDATE: Span = Span::MINUTE;
+
+/// One document of a host's log. Its bytes are one line of JSON and a line end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// [`FORMAT`].
+    pub format: u16,
+    /// The cluster that signed.
+    pub cluster: ClusterId,
+    /// The one host it is for.
+    pub host: HostId,
+    /// Counts restores of the daemon's store; changes only with root's word on the host.
+    pub epoch: u32,
+    /// Place in this host's log, from 1, without gaps.
+    pub seq: u64,
+    /// What it says.
+    pub act: Act,
+}
+
+/// What a document does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// A right begins.
+    Grant(Box<Grant>),
+    /// A right lasts longer.
+    Extend(Extend),
+    /// A right ends before its time.
+    End(End),
+}
+
+/// The document issued for one permitted activation on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its id, the id of its request.
+    pub id: ActivationId,
+    /// 1; extensions and ends count on from here.
+    pub revision: u32,
+    /// Whose right it is.
+    pub person: Name,
+    /// What the host's NSS called the person when the grant was decided.
+    pub login: Login,
+    /// The uid on this host.
+    pub uid: u32,
+    /// Digest of the request that was decided.
+    pub request_digest: Digest,
+    /// The role.
+    pub role: Name,
+    /// Digest of the role and the eligibility.
+    pub role_digest: Digest,
+    /// First second of validity: the issue less [`BACKDATE`].
+    pub not_before: Timestamp,
+    /// First second that is too late.
+    pub not_after: Timestamp,
+    /// Seconds from the issue to `not_after`.
+    pub duration: Span,
+    /// Seconds before the end at which the person is warned, longest first.
+    #[serde(default)]
+    pub warn: Vec<Span>,
+    /// What sudo allows.
+    pub sudo: SudoPart,
+    /// Who approved.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// Seconds without contact after which the host ends the grant. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Span>,
+    /// Fields that the reader must understand; an unknown name is a refusal.
+    #[serde(default)]
+    pub critical: Vec<String>,
+}
+
+/// One approval as the grant tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The approver.
+    pub person: Name,
+    /// When the approval was recorded.
+    pub at: Timestamp,
+}
+
+/// A later end for a grant that lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extend {
+    /// The grant.
+    pub id: ActivationId,
+    /// One more than the revision before.
+    pub revision: u32,
+    /// The new first second that is too late; never earlier than before.
+    pub not_after: Timestamp,
+}
+
+/// The end of a grant before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// The grant.
+    pub id: ActivationId,
+    /// One more than the revision before.
+    pub revision: u32,
+    /// Why.
+    pub cause: EndCause,
+}
+
+/// Why a grant ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndCause {
+    /// Its time was over.
+    Expired,
+    /// The person gave it back.
+    Dropped,
+    /// An administrator took it.
+    Revoked,
+    /// The person, the role or the host is no longer eligible.
+    NotEligible,
+    /// The host could not or would not enforce it.
+    NotEnforced,
+    /// The account on the host is no longer the one it was granted to.
+    AccountChanged,
+}
+
+impl Document {
+    /// The activation that this document is about.
+    #[must_use]
+    pub fn activation(&self) -> ActivationId {
+        match &self.act {
+            Act::Grant(grant) => grant.id,
+            Act::Extend(extend) => extend.id,
+            Act::End(end) => end.id,
+        }
+    }
+
+    /// The bytes to sign: one line of JSON and its line end, so that `head -n 1` of a grant file is the document.
+    ///
+    /// # Errors
+    /// When serde cannot write a field; no value of these types does that.
+    pub fn to_line(&self) -> Result<String, serde_json::Error> {
+        let mut line = serde_json::to_string(self)?;
+        line.push('\n');
+        Ok(line)
+    }
+}

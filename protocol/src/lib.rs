@@ -1,0 +1,20 @@
+//! The bytes that cross a process or host boundary, and the types that prove what was checked about them.
+//!
+//! In: bytes from a socket or a file. Out: values that hold only what is valid. Runs as: whoever links it.
+//! Spec: docs/wire.md, docs/grant-format.md. No I/O but [`frame`]'s reading and writing, no clock, no randomness.
+
+#![forbid(unsafe_code)]
+
+pub mod digest;
+pub mod document;
+pub mod frame;
+pub mod id;
+pub mod message;
+pub mod name;
+pub mod paste;
+pub mod secret;
+pub mod signed;
+pub mod sudo;
+pub mod text;
+pub mod time;
+pub mod vouch;

@@ -1,0 +1,102 @@
+//! Administration: people, hosts, policy, revocation, the log. On the daemon's own socket, as root.
+//!
+//! In: [`AdminAsk`] inside [`super::person::Ask::Admin`]. Out: [`AdminOutcome`]. Each use is an event.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::view::{ActivationView, HostView, PersonView};
+use crate::id::IdPrefix;
+use crate::name::Name;
+use crate::secret::Secret;
+use crate::text::UntrustedText;
+use crate::time::Span;
+
+/// What an administrator asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AdminAsk {
+    /// A paste string for a person, to enrol a factor.
+    PersonInvite {
+        /// Whom.
+        person: Name,
+        /// How long it is valid; at most 72 h; none: 24 h.
+        valid: Option<Span>,
+    },
+    /// Everybody in the policy.
+    PersonList,
+    /// A paste string for a host.
+    HostInvite {
+        /// The host's name.
+        name: Name,
+        /// Its labels.
+        labels: BTreeMap<Name, Name>,
+        /// How long it is valid; at most 1 h, which is also the default.
+        valid: Option<Span>,
+    },
+    /// Every host that enrolled.
+    HostList,
+    /// The policy that is in force, every default written out, as TOML.
+    PolicyShow,
+    /// Reads the files of the policy folder and says what is wrong; nothing changes.
+    PolicyCheck,
+    /// Puts the files of the policy folder in force, all or nothing.
+    PolicyReload,
+    /// Ends grants before their time.
+    Revoke {
+        /// Which.
+        what: RevokeWhat,
+        /// Said to the person and the log.
+        reason: UntrustedText,
+    },
+    /// The log from an event on, as [`super::person::Reply::Event`].
+    AuditTail {
+        /// How many of the latest events first.
+        last: u32,
+        /// Stay and tell of each new one.
+        follow: bool,
+    },
+}
+
+/// What to revoke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RevokeWhat {
+    /// One grant.
+    Grant(IdPrefix),
+    /// All of a person.
+    Person(Name),
+    /// All on a host.
+    Host(Name),
+    /// All of a role.
+    Role(Name),
+}
+
+/// What was done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AdminOutcome {
+    /// The paste string, shown once.
+    Paste {
+        /// The line.
+        line: Secret,
+        /// Seconds it is valid.
+        valid: Span,
+    },
+    /// People.
+    People(Vec<PersonView>),
+    /// Hosts.
+    Hosts(Vec<HostView>),
+    /// A policy as text, and its digest.
+    Policy {
+        /// TOML, or the report of a check.
+        text: String,
+        /// `sha256:…` of the files.
+        digest: String,
+    },
+    /// What was revoked.
+    Revoked(Vec<ActivationView>),
+    /// Nothing more to say.
+    Ok,
+}
