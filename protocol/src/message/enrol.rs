@@ -10,6 +10,23 @@ use crate::id::{ClusterId, HostId};
 use crate::name::Name;
 use crate::secret::Secret;
 
+/// What `elevate-agent enroll` gives to `elevate-link enroll` on its standard input: one JSON text, then the end. The link
+/// makes its key where there is none, asks the daemon, and writes the [`EnrolReply`] as one JSON text to its standard output.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolTask {
+    /// `NAME:PORT` of the daemon, see [`crate::paste::is_address`].
+    pub address: String,
+    /// The daemon's host key, see [`crate::paste::is_fingerprint`].
+    pub fingerprint: String,
+    /// From the paste string.
+    pub token: Secret,
+    /// Public half of the vouch key, one line of OpenSSH form.
+    pub vouch_key: String,
+    /// An SSHSIG over the token by the vouch key, in the vouch namespace.
+    pub vouch_proof: String,
+}
+
 /// What a host sends. The connection is authenticated with the link key that it names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
