@@ -20,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::PATIENCE;
-use crate::host::{Door, Machine};
+use crate::machine::{Door, Machine};
 use crate::places;
 use crate::running::Running;
 use crate::transcript::Transcript;

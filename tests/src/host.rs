@@ -4,21 +4,19 @@
 //! Runs as: root. Spec: tests/README.md.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::PATIENCE;
 use crate::cmd::{Cmd, Ran};
-use crate::files::{Access, Root};
+use crate::files::Access;
 use crate::lab::Switch;
+use crate::machine::{HostSpec, Machine};
 use crate::network::Cable;
 use crate::running::Running;
 use crate::tty::Tty;
-use crate::{PATIENCE, places};
 
 /// Every host starts with exactly this.
 const SUDOERS: &str = "\
@@ -28,71 +26,13 @@ root ALL=(ALL:ALL) ALL
 @includedir /etc/sudoers.d
 ";
 
-/// What a host is made of besides the tree.
-#[derive(Clone, Debug, Default)]
-pub struct HostSpec {
-    layers: Vec<PathBuf>,
-    binds: Vec<(PathBuf, String)>,
-    init: Option<String>,
-}
-
-impl HostSpec {
-    /// Lay a directory of the machine (say, of `make install DESTDIR=…`) over the tree, read-only and shared.
-    ///
-    /// Costs nothing per host, unlike [`Host::install`]. Its directories' modes hide those of the tree.
-    #[must_use]
-    pub fn layer(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.layers.push(dir.into());
-        self
-    }
-
-    /// Make a file or directory of the machine appear in the host.
-    #[must_use]
-    pub fn bind(mut self, from: impl Into<PathBuf>, to: &str) -> Self {
-        self.binds.push((from.into(), to.to_owned()));
-        self
-    }
-
-    /// Run this program of the host as PID 1 (`/sbin/init` of a layer with systemd).
-    #[must_use]
-    pub fn init(mut self, program: &str) -> Self {
-        self.init = Some(program.to_owned());
-        self
-    }
-}
-
 /// A host; clones are the same host. It ends with its last clone.
 #[derive(Clone, Debug)]
 pub struct Host(Arc<Machine>);
 
-#[derive(Debug)]
-pub(crate) struct Machine {
-    lab: Arc<Switch>,
-    name: String,
-    cable: Cable,
-    spec: HostSpec,
-    power: Mutex<Option<Power>>,
-}
-
-#[derive(Debug)]
-struct Power {
-    launcher: Child,
-    pid: i32,
-    root: Arc<Root>,
-}
-
-/// What a command needs to know to enter a running host.
-#[derive(Clone, Debug)]
-pub(crate) struct Door {
-    pub(crate) pid: i32,
-    pub(crate) cgroup: PathBuf,
-    pub(crate) root: Arc<Root>,
-}
-
 impl Host {
     pub(crate) fn start(lab: Arc<Switch>, name: &str, cable: Cable, spec: HostSpec) -> Result<Self> {
-        let machine = Arc::new(Machine { lab, name: name.to_owned(), cable, spec, power: Mutex::default() });
-        let host = Self(machine);
+        let host = Self(Arc::new(Machine::new(lab, name, cable, spec)));
         // Files first, under our own init: a foreign init would read them before they are there.
         host.0.power_on(None)?;
         host.first_files()?;
@@ -341,77 +281,5 @@ impl Host {
     pub fn network_up(&self) -> Result<()> {
         let n = self.0.cable.number;
         self.0.cable.at_switch(&format!("link set v{n} master br0\nlink set v{n} up\n"))
-    }
-}
-
-impl Machine {
-    fn power(&self) -> MutexGuard<'_, Option<Power>> {
-        self.power.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn door(&self) -> Result<Door> {
-        let power = self.power();
-        let power = power.as_ref().with_context(|| format!("{} is off", self.name))?;
-        Ok(Door { pid: power.pid, cgroup: self.lab.cgroup(&self.name)?, root: Arc::clone(&power.root) })
-    }
-
-    fn power_on(&self, init: Option<&str>) -> Result<()> {
-        let mut power = self.power();
-        ensure!(power.is_none(), "{} is on already", self.name);
-        let mut launcher = self.launcher(init)?.spawn().context("cannot start testbed init")?;
-        let mut line = String::new();
-        BufReader::new(launcher.stdout.take().context("init has no output")?).read_line(&mut line)?;
-        let pid = line.strip_prefix("READY ").and_then(|pid| pid.trim().parse().ok());
-        let pid = pid.with_context(|| format!("{} did not boot: {line:?}", self.name))?;
-        let root = Arc::new(Root::open(pid)?);
-        *power = Some(Power { launcher, pid, root });
-        drop(power);
-        self.cable.plug_in(pid)
-    }
-
-    fn launcher(&self, init: Option<&str>) -> Result<Command> {
-        let mut launcher = Command::new(places::program("testbed")?);
-        launcher.args(["init", "--name", &self.name, "--lab", &self.lab.pid.to_string()]);
-        launcher.arg("--state").arg(self.lab.disk(&self.name)?);
-        launcher.arg("--cgroup").arg(self.lab.cgroup(&self.name)?);
-        for layer in self.spec.layers.iter().rev().chain([&places::tree_root()?]) {
-            let plain = layer.is_absolute() && !layer.to_string_lossy().contains([':', ',', '\\']);
-            ensure!(plain, "{}: overlayfs needs an absolute path without : , and \\", layer.display());
-            launcher.arg("--lower").arg(layer);
-        }
-        for (from, to) in &self.spec.binds {
-            launcher.arg("--bind").arg(format!("{}:{to}", from.display()));
-        }
-        if let Some(init) = init {
-            launcher.args(["--exec", init]);
-        }
-        // Its own group: Ctrl-C at the machine's terminal is not for the hosts.
-        launcher.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        Ok(launcher)
-    }
-
-    fn power_off(&self) -> Result<()> {
-        let Some(mut power) = self.power().take() else { return Ok(()) };
-        drop(power.root);
-        drop(power.launcher.stdin.take());
-        let status = power.launcher.wait()?;
-        ensure!(status.success(), "{} did not end cleanly: {status}", self.name);
-        self.cable.pull_out()
-    }
-
-    pub(crate) fn learn_names(&self, text: &str) -> Result<()> {
-        match self.door() {
-            Ok(door) => door.root.write(Path::new("/etc/hosts"), text.as_bytes(), Access::root(0o644)),
-            // It learns them when it boots.
-            Err(_) => Ok(()),
-        }
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if let Err(error) = self.power_off() {
-            eprintln!("host {}: {error:#}", self.name);
-        }
     }
 }

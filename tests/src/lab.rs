@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::host::{Host, HostSpec, Machine};
+use crate::host::Host;
+use crate::machine::{HostSpec, Machine};
 use crate::network::Cable;
 use crate::places;
 

@@ -42,7 +42,14 @@ fn root() -> PathBuf {
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .output()
         .expect("cargo metadata runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -63,7 +70,8 @@ fn linked(metadata: &Value, name: &str) -> BTreeMap<String, String> {
         list(metadata, "packages").iter().map(|package| (text(package, "id"), package)).collect();
     let nodes: BTreeMap<&str, &Value> =
         list(&metadata["resolve"], "nodes").iter().map(|node| (text(node, "id"), node)).collect();
-    let start = packages.iter().find(|(_, package)| text(package, "name") == name).expect("the crate is there").0;
+    let start =
+        packages.iter().find(|(_, package)| text(package, "name") == name).expect("the crate is there").0;
     let mut found = BTreeMap::new();
     let mut waiting = vec![*start];
     let mut seen = BTreeSet::new();
@@ -92,8 +100,11 @@ fn linked(metadata: &Value, name: &str) -> BTreeMap<String, String> {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let output =
-        Command::new("find").arg(root()).args(["-name", "*.rs", "-not", "-path", "*/target/*"]).output().expect("find runs");
+    let output = Command::new("find")
+        .arg(root())
+        .args(["-name", "*.rs", "-not", "-path", "*/target/*"])
+        .output()
+        .expect("find runs");
     String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect()
 }
 
@@ -104,11 +115,16 @@ fn every_crate_uses_only_what_the_table_allows() {
     let members: BTreeSet<String> = list(&metadata, "workspace_members")
         .iter()
         .map(|id| {
-            let package = list(&metadata, "packages").iter().find(|p| p["id"] == *id).expect("a member is a package");
+            let package =
+                list(&metadata, "packages").iter().find(|p| p["id"] == *id).expect("a member is a package");
             text(package, "name").to_owned()
         })
         .collect();
-    assert_eq!(members, ours.iter().map(ToString::to_string).collect(), "crates and docs/architecture.md differ");
+    assert_eq!(
+        members,
+        ours.iter().map(ToString::to_string).collect(),
+        "crates and docs/architecture.md differ"
+    );
     for row in &TABLE {
         let package = list(&metadata, "packages")
             .iter()
@@ -131,8 +147,11 @@ fn what_root_code_links_is_the_checked_in_list() {
     for name in ["elevate-agent", "pam-elevate"] {
         let file = root().join("docs/dependencies").join(format!("{name}.txt"));
         let listed = std::fs::read_to_string(&file).unwrap_or_default();
-        let listed: BTreeSet<&str> =
-            listed.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_whitespace().next()).collect();
+        let listed: BTreeSet<&str> = listed
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
         let linked = linked(&metadata, name);
         let linked: BTreeSet<&str> = linked.keys().map(String::as_str).collect();
         let new: Vec<_> = linked.difference(&listed).collect();
@@ -156,7 +175,10 @@ fn unsafe_is_in_the_ffi_of_the_pam_module_only() {
         }
         let uses = source.lines().map(str::trim_start).any(|line| {
             let code = line.split("//").next().unwrap_or_default();
-            code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") || code.contains("unsafe extern")
+            code.contains("unsafe {")
+                || code.contains("unsafe fn")
+                || code.contains("unsafe impl")
+                || code.contains("unsafe extern")
         });
         assert!(!uses || shown.ends_with("layering.rs"), "{shown} uses unsafe");
         if is_root && !shown.starts_with("pam-module/") {
@@ -194,7 +216,10 @@ fn every_row_of_the_threats_names_tests_that_exist() {
     let table = std::fs::read_to_string(root().join("docs/threats.md")).expect("docs/threats.md is there");
     let all: String = sources().iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
     let mut rows = 0;
-    for line in table.lines().filter(|line| line.starts_with("| ") && line.as_bytes().get(3).is_some_and(u8::is_ascii_digit)) {
+    for line in table
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.as_bytes().get(3).is_some_and(u8::is_ascii_digit))
+    {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [id, .., tests] = cells.as_slice() else { panic!("not a row: {line}") };
         rows += 1;

@@ -34,7 +34,7 @@ const NONE: Option<&str> = None;
 pub fn enter(plan: &Plan<'_>) -> Result<()> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("cannot make / private")?;
     for name in ["upper", "work", "root"] {
-        dir(&plan.state.join(name), 0o755)?;
+        dir(plan.state.join(name), 0o755)?;
     }
     let root = plan.state.join("root");
     let state = plan.state.display();

@@ -1,0 +1,78 @@
+# Elevate: what to type. `make` alone lists the targets.
+#
+# A person without root but with sudo may run any target: only apt and the test hosts use root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help deps build release tree test lint demo bench clean
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+
+# Build: the linker, PAM's headers, libclang for the bindings to libpam.
+# Test hosts: a bootstrapper and its keyring, ip, nsenter and unshare, ssh-keygen.
+DEPS := gcc libc6-dev libpam0g-dev libclang-dev mmdebstrap iproute2 util-linux openssh-client
+
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# Test programs run as root, what cargo builds stays the person's: cargo runs them through sudo.
+# -E keeps cargo's own variables; sudo is asked for the password once, at the start.
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+RUNNER = $(if $(ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER='sudo -E')
+
+TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r name what; do \
+		printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+deps: ## install from the distribution what is missing for build and tests
+	@command -v $(CARGO) > /dev/null || { echo 'error: cargo is missing: install Rust 1.94 or later' >&2; exit 1; }
+	@missing=(); for package in $(DEPS); do \
+		[[ "$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2> /dev/null || true)" == installed ]] || missing+=("$$package"); \
+	done; \
+	if (( $${#missing[@]} )); then \
+		echo "installing: $${missing[*]}"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		$(ROOT) apt-get -q -o DPkg::Lock::Timeout=600 update; \
+		$(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 \
+			install -y --no-install-recommends "$${missing[@]}"; \
+	fi
+
+build: ## build everything for development
+	$(CARGO) build --workspace --all-targets --locked
+
+release: ## build the programs as they are installed
+	$(CARGO) build --workspace --release --locked
+
+tree: deps ## make the system that all test hosts start from (once)
+	$(CARGO) build --workspace --bin testbed --locked
+	$(ROOT) '$(TARGET)/debug/testbed' tree
+
+test: deps build tree ## run every test there is, in test hosts where it takes a host
+	$(ROOT) true
+	if $(CARGO) nextest --version > /dev/null 2>&1; then \
+		$(RUNNER) $(CARGO) nextest run --workspace --locked; \
+	else \
+		$(RUNNER) $(CARGO) test --workspace --all-targets --locked; \
+	fi
+	$(CARGO) test --workspace --doc --locked
+
+lint: deps ## check format, clippy and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+demo: deps release ## play the whole story in throw-away hosts, then leave you in a shell there
+	$(ROOT) '$(TARGET)/release/testbed' tree
+	$(ROOT) '$(TARGET)/release/elevate-demo'
+
+bench: deps ## measure what the documents promise
+	$(CARGO) bench --workspace --locked
+
+clean: ## remove everything that was built, the tree of the test hosts included
+	$(ROOT) rm -rf '$(TARGET)/testbed'
+	$(CARGO) clean
+
+-include packaging/install.mk
