@@ -28,6 +28,9 @@ pub struct ActivationView {
     pub title: Option<UntrustedText>,
     /// What it allows, in a few words: "runs anything as postgres", "runs 3 commands as root".
     pub allows: String,
+    /// The account that its commands run as, where there is one: what `elevate run` gives sudo as -u.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<Name>,
     /// Where it stands.
     pub state: State,
     /// The hosts and what each says.
