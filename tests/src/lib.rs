@@ -7,6 +7,7 @@
 mod cmd;
 mod deadline;
 mod files;
+pub mod fleet;
 mod host;
 pub mod inside;
 mod interactive;

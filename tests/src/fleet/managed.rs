@@ -1,0 +1,144 @@
+//! A managed host: enrolled by paste string, agent and link running.
+//!
+//! In: a fleet, a name, labels. Out: [`Managed`]. Runs as: root on that host. Spec: README.md "On your own hosts".
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Fleet, Person, installed_host};
+use crate::{Host, PATIENCE, Running, Tty, eventually};
+
+/// The uid of the link's own account in the fleet.
+const LINK_UID: u32 = 402;
+/// The uid of alice; the others follow on.
+const ALICE: u32 = 2000;
+
+/// A host with Elevate on it.
+#[derive(Debug)]
+pub struct Managed {
+    /// The host.
+    pub host: Host,
+    /// `elevate-agent run`.
+    pub agent: Option<Running>,
+    /// `elevate-link`.
+    pub link: Option<Running>,
+}
+
+impl Managed {
+    pub(super) fn enrol(fleet: &Fleet, name: &str, labels: &[&str]) -> Result<Self> {
+        let host = installed_host(&fleet.lab, name)?;
+        for (login, uid) in [("alice", ALICE), ("bob", 2001), ("carol", 2002), ("mallory", 2003)] {
+            host.add_user(login, uid)?;
+        }
+        host.add_user("elevate-link", LINK_UID)?;
+        host.run("root", ["install", "-d", "-o", "elevate-link", "-m", "700", "/var/lib/elevate-link"])?.success()?;
+        let mut invite = vec!["host", "invite", name, "-q"];
+        for label in labels {
+            invite.extend(["--label", label]);
+        }
+        let paste = fleet.ctl(&invite)?;
+        host.cmd("root", ["elevate-agent", "enroll", "--yes", "--no-services"]).input(paste).run()?.success()?;
+        let mut managed = Self { host, agent: None, link: None };
+        managed.start_agent()?;
+        managed.start_link()?;
+        managed.wait_connected(fleet)?;
+        Ok(managed)
+    }
+
+    /// Starts the agent as its unit does.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_agent(&mut self) -> Result<()> {
+        let running = self.host.spawn("root", ["/usr/sbin/elevate-agent", "run"])?;
+        running.expect("ready", PATIENCE)?;
+        self.agent = Some(running);
+        Ok(())
+    }
+
+    /// Starts the link as its unit does.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_link(&mut self) -> Result<()> {
+        self.link = Some(self.host.spawn("elevate-link", ["/usr/libexec/elevate/elevate-link", "run"])?);
+        Ok(())
+    }
+
+    /// `kill -9` of the agent.
+    ///
+    /// # Errors
+    /// It was not running.
+    pub fn kill_agent(&mut self) -> Result<()> {
+        self.agent.take().context("the agent is not running")?.kill9().map(drop)
+    }
+
+    /// `kill -9` of the link.
+    ///
+    /// # Errors
+    /// It was not running.
+    pub fn kill_link(&mut self) -> Result<()> {
+        self.link.take().context("the link is not running")?.kill9().map(drop)
+    }
+
+    /// Waits until the daemon has this host connected and nothing left to send.
+    ///
+    /// # Errors
+    /// Not within the usual patience.
+    pub fn wait_connected(&self, fleet: &Fleet) -> Result<()> {
+        let in_sync = || {
+            let listed = fleet.ctl(&["host", "list", "--format", "json"]).ok()?;
+            let listed: serde_json::Value = serde_json::from_str(&listed).ok()?;
+            let hosts = listed.get("hosts")?.as_array()?.clone();
+            let own = hosts.iter().find(|host| host.get("name").is_some_and(|name| name == self.host.name()))?;
+            (own.get("connected")? == true && own.get("behind")? == 0).then_some(())
+        };
+        eventually(PATIENCE, "the host connected and in sync", || in_sync().is_some())
+    }
+
+    /// `elevate` as a person at a terminal of this host: door 1.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn terminal(&self, login: &str, args: &[&str]) -> Result<Tty> {
+        self.host.tty(login, std::iter::once("elevate").chain(args.iter().copied()))
+    }
+
+    /// Activates through door 1 with reason and code; what the screen said. Others approve in `meanwhile`.
+    ///
+    /// # Errors
+    /// It did not exit 0.
+    pub fn activate(
+        &self,
+        person: &mut Person,
+        args: &[&str],
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<String> {
+        let mut screen = self.terminal(&person.login, args)?;
+        screen.expect("Code for")?;
+        let code = person.code()?;
+        screen.line(&code)?;
+        meanwhile()?;
+        let status = screen.wait()?;
+        ensure!(status.success(), "elevate {args:?}: {status}\n{}", screen.screen());
+        Ok(screen.screen())
+    }
+
+    /// `sudo -n` as a person: the exit code and everything said.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn sudo(&self, login: &str, args: &[&str]) -> Result<(i32, String)> {
+        let ran = self.host.run(login, ["sudo", "-n"].into_iter().chain(args.iter().copied()))?;
+        Ok((ran.status.code().unwrap_or(-1), format!("{}{}", ran.stdout, ran.stderr)))
+    }
+
+    /// Waits until `sudo -n` of these arguments exits as expected.
+    ///
+    /// # Errors
+    /// Not within `limit`.
+    pub fn wait_sudo(&self, login: &str, args: &[&str], allowed: bool) -> Result<()> {
+        eventually(PATIENCE * 6, "sudo to decide otherwise", || {
+            self.sudo(login, args).is_ok_and(|(code, _)| (code == 0) == allowed)
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! The whole way through the real programs: request, factor, approval, grant, real sudo, end, events.
+//!
+//! In: the staged build and the tree. Out: each test is one story. Runs as: root, in test hosts.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use elevate_tests::fleet::Fleet;
+
+const ID: [&str; 2] = ["/usr/bin/id", "-u"];
+
+#[test]
+fn a_person_activates_a_role_sudo_obeys_and_it_ends() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let mut alice = fleet.person("alice")?;
+    let mut carol = fleet.person("carol")?;
+    let web1 = fleet.managed("web1", &["tier=web"])?;
+    let db1 = fleet.managed("db1", &["tier=db"])?;
+
+    // No standing right, and sudo's own refusal comes after the offer.
+    let (code, said) = web1.sudo("alice", &ID)?;
+    ensure!(code == 1 && said.contains("You may activate: elevate web-ops"), "{code} {said}");
+
+    let reason = ["web-ops", "-m", "INC-4211 nginx hangs"];
+    let screen = web1.activate(&mut alice, &reason, || carol.approve_from("alice").map(drop))?;
+    ensure!(screen.contains("active on web1"), "{screen}");
+
+    let (code, said) = web1.sudo("alice", &ID)?;
+    ensure!(code == 0 && said == "0\n", "{code} {said}");
+    let (code, _) = web1.sudo("alice", &["/usr/bin/id"])?;
+    ensure!(code == 1, "an argument list is exact");
+    let (code, _) = web1.sudo("bob", &ID)?;
+    ensure!(code == 1, "the right is alice's");
+    let (code, _) = db1.sudo("alice", &ID)?;
+    ensure!(code == 1, "the right is web1's");
+    let refused = db1.host.run("alice", ["elevate", "web-ops", "-m", "INC-4211 nginx hangs", "-n"])?;
+    let said = refused.exits(3)?;
+    ensure!(said.contains("db1"), "{said}");
+
+    // The warning comes to alice's terminal; then one extension.
+    let mut shell = web1.host.tty("alice", ["bash", "--norc"])?;
+    shell.expect("ends in")?;
+    shell.line("elevate extend 30s -m 'a little more'")?;
+    shell.expect("Code for")?;
+    let code = alice.code()?;
+    shell.line(&code)?;
+    shell.expect("extended")?;
+    let (code, said) = web1.sudo("alice", &ID)?;
+    ensure!(code == 0, "{said}");
+
+    web1.wait_sudo("alice", &ID, false)?;
+    ensure!(!web1.host.exists("/run/elevate/sudoers.d/u2000"), "the drop-in is gone");
+
+    for code in ["request.created", "request.approved", "grant.issued", "grant.extended", "host.used", "grant.ended"] {
+        ensure!(!fleet.events(code)?.is_empty(), "no event {code}");
+    }
+    Ok(())
+}
+
+#[test]
+fn anybody_can_check_a_grant_with_ssh_keygen() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let alice = fleet.person("alice")?;
+    let web1 = fleet.managed("web1", &["tier=web"])?;
+    web1.host.run("alice", ["elevate", "web-quick", "-m", "check the signature"])?.success()?;
+    let files = web1.host.run("root", ["ls", "/var/lib/elevate/log"])?.success()?;
+    let file = files.lines().find(|name| name.ends_with(".grant")).context("no grant file")?;
+    let path = format!("/var/lib/elevate/log/{file}");
+    let text = web1.host.read(&path)?;
+    let (line, signature) = text.split_once('\n').context("a grant file has lines")?;
+    web1.host.write("/tmp/GRANT.sig", signature)?;
+    let verify = |body: String| {
+        let argv = ["ssh-keygen", "-Y", "verify", "-f", "/etc/elevate/trust/grant_signers", "-I", "grants"];
+        let argv = argv.into_iter().chain(["-n", "elevate-grant@v1", "-s", "/tmp/GRANT.sig"]);
+        web1.host.cmd("root", argv).input(body).run()
+    };
+    verify(format!("{line}\n"))?.success()?;
+    verify(format!("{}\n", line.replace("alice", "carol")))?.exits(255)?;
+    drop(alice);
+    Ok(())
+}
+
+#[test]
+fn a_person_with_an_ordinary_rule_keeps_it_after_the_end() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let _alice = fleet.person("alice")?;
+    let web1 = fleet.managed("web1", &["tier=web"])?;
+    web1.host.write_as(
+        "/etc/sudoers.d/local",
+        "alice ALL=(root) NOPASSWD: /usr/bin/whoami\n",
+        elevate_tests::Access::root(0o440),
+    )?;
+    let whoami = ["/usr/bin/whoami"];
+    ensure!(web1.sudo("alice", &whoami)?.0 == 0, "the ordinary rule works before");
+    web1.host.run("alice", ["elevate", "web-quick", "-m", "with a rule beside"])?.success()?;
+    ensure!(web1.sudo("alice", &whoami)?.0 == 0 && web1.sudo("alice", &ID)?.0 == 0, "both work during");
+    web1.host.run("alice", ["elevate", "drop"])?.success()?;
+    web1.wait_sudo("alice", &ID, false)?;
+    ensure!(web1.sudo("alice", &whoami)?.0 == 0, "the ordinary rule works after");
+    Ok(())
+}
+
+#[test]
+fn an_expired_grant_is_refused_by_the_gate_with_the_agent_dead() -> Result<()> {
+    let policy = elevate_tests::fleet::POLICY.replace("duration = \"10m\"", "duration = \"5s\"");
+    let fleet = Fleet::with_policy(&policy)?;
+    let _alice = fleet.person("alice")?;
+    let mut web1 = fleet.managed("web1", &["tier=web"])?;
+    web1.host.run("alice", ["elevate", "web-quick", "-m", "the agent will die"])?.success()?;
+    web1.kill_agent()?;
+    ensure!(web1.host.exists("/run/elevate/sudoers.d/u2000"), "nobody removed the drop-in");
+    web1.wait_sudo("alice", &ID, false)?;
+    ensure!(!web1.host.exists("/run/elevate/sudoers.d/u2000"), "the gate removed the drop-in");
+    // Root's own sudo and console do not care.
+    web1.host.run("root", ["sudo", "-n", "true"])?.success()?;
+    Ok(())
+}
+
+#[test]
+fn rsyslog_gets_every_event_as_rfc_5424() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let config = "module(load=\"imuxsock\" SysSock.Use=\"off\")\ninput(type=\"imuxsock\" Socket=\"/dev/log\" UseSpecialParser=\"off\" ParseHostname=\"on\")\n\
+                  template(name=\"all\" type=\"list\") { property(name=\"app-name\") constant(value=\" \") property(name=\"structured-data\") constant(value=\"\\n\") }\n\
+                  action(type=\"omfile\" file=\"/var/log/elevate\" template=\"all\")\n";
+    fleet.vault.write("/etc/r.conf", config)?;
+    let _collector = fleet.vault.spawn("root", ["rsyslogd", "-n", "-f", "/etc/r.conf", "-i", "/run/r.pid"])?;
+    let _alice = fleet.person("alice")?;
+    let web1 = fleet.managed("web1", &["tier=web"])?;
+    web1.host.run("alice", ["elevate", "web-quick", "-m", "for the collector"])?.success()?;
+    let limit = Duration::from_secs(30);
+    elevate_tests::eventually(limit, "the grant at the collector", || {
+        fleet.vault.read("/var/log/elevate").is_ok_and(|log| {
+            log.lines().any(|line| {
+                line.starts_with("elevated ")
+                    && ["grant.issued", "person=\"alice\"", "role=\"web-quick\"", "host=\"web1\""].iter().all(|part| line.contains(part))
+            })
+        })
+    })
+}
