@@ -9,8 +9,9 @@ use crate::name::Login;
 use crate::secret::Secret;
 use crate::text::UntrustedText;
 
-/// The child's end of the socketpair.
-pub const PAM_FD: i32 = 3;
+/// The child's end of the socketpair: its standard input, the one descriptor that a program can hand to a child
+/// without unsafe code.
+pub const PAM_FD: i32 = 0;
 /// The PAM service of an activation.
 pub const PAM_SERVICE: &str = "elevate";
 
