@@ -51,7 +51,9 @@ fn a_person_activates_a_role_sudo_obeys_and_it_ends() -> Result<()> {
     web1.wait_sudo("alice", &ID, false)?;
     ensure!(!web1.host.exists("/run/elevate/sudoers.d/u2000"), "the drop-in is gone");
 
-    for code in ["request.created", "request.approved", "grant.issued", "grant.extended", "host.used", "grant.ended"] {
+    for code in
+        ["request.created", "request.approved", "grant.issued", "grant.extended", "host.used", "grant.ended"]
+    {
         ensure!(!fleet.events(code)?.is_empty(), "no event {code}");
     }
     Ok(())
@@ -123,7 +125,8 @@ fn rsyslog_gets_every_event_as_rfc_5424() -> Result<()> {
                   template(name=\"all\" type=\"list\") { property(name=\"app-name\") constant(value=\" \") property(name=\"structured-data\") constant(value=\"\\n\") }\n\
                   action(type=\"omfile\" file=\"/var/log/elevate\" template=\"all\")\n";
     fleet.vault.write("/etc/r.conf", config)?;
-    let _collector = fleet.vault.spawn("root", ["rsyslogd", "-n", "-f", "/etc/r.conf", "-i", "/run/r.pid"])?;
+    let _collector =
+        fleet.vault.spawn("root", ["rsyslogd", "-n", "-f", "/etc/r.conf", "-i", "/run/r.pid"])?;
     let _alice = fleet.person("alice")?;
     let web1 = fleet.managed("web1", &["tier=web"])?;
     web1.host.run("alice", ["elevate", "web-quick", "-m", "for the collector"])?.success()?;
@@ -132,7 +135,9 @@ fn rsyslog_gets_every_event_as_rfc_5424() -> Result<()> {
         fleet.vault.read("/var/log/elevate").is_ok_and(|log| {
             log.lines().any(|line| {
                 line.starts_with("elevated ")
-                    && ["grant.issued", "person=\"alice\"", "role=\"web-quick\"", "host=\"web1\""].iter().all(|part| line.contains(part))
+                    && ["grant.issued", "person=\"alice\"", "role=\"web-quick\"", "host=\"web1\""]
+                        .iter()
+                        .all(|part| line.contains(part))
             })
         })
     })

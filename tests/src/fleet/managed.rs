@@ -30,13 +30,17 @@ impl Managed {
             host.add_user(login, uid)?;
         }
         host.add_user("elevate-link", LINK_UID)?;
-        host.run("root", ["install", "-d", "-o", "elevate-link", "-m", "700", "/var/lib/elevate-link"])?.success()?;
+        host.run("root", ["install", "-d", "-o", "elevate-link", "-m", "700", "/var/lib/elevate-link"])?
+            .success()?;
         let mut invite = vec!["host", "invite", name, "-q"];
         for label in labels {
             invite.extend(["--label", label]);
         }
         let paste = fleet.ctl(&invite)?;
-        host.cmd("root", ["elevate-agent", "enroll", "--yes", "--no-services"]).input(paste).run()?.success()?;
+        host.cmd("root", ["elevate-agent", "enroll", "--yes", "--no-services"])
+            .input(paste)
+            .run()?
+            .success()?;
         let mut managed = Self { host, agent: None, link: None };
         managed.start_agent()?;
         managed.start_link()?;
@@ -89,7 +93,8 @@ impl Managed {
             let listed = fleet.ctl(&["host", "list", "--format", "json"]).ok()?;
             let listed: serde_json::Value = serde_json::from_str(&listed).ok()?;
             let hosts = listed.get("hosts")?.as_array()?.clone();
-            let own = hosts.iter().find(|host| host.get("name").is_some_and(|name| name == self.host.name()))?;
+            let own =
+                hosts.iter().find(|host| host.get("name").is_some_and(|name| name == self.host.name()))?;
             (own.get("connected")? == true && own.get("behind")? == 0).then_some(())
         };
         eventually(PATIENCE, "the host connected and in sync", || in_sync().is_some())

@@ -114,7 +114,9 @@ impl Fleet {
             laptop.add_user(login, uid)?;
             let key = format!("/home/{login}/.ssh/id_ed25519");
             laptop.run(login, ["mkdir", "-m", "700", &format!("/home/{login}/.ssh")])?.success()?;
-            laptop.run(login, ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", login, "-f", &key])?.success()?;
+            laptop
+                .run(login, ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", login, "-f", &key])?
+                .success()?;
         }
         vault.add_user("elevated", DAEMON_UID)?;
         vault.run("root", ["elevated", "init", "--address", DAEMON])?.success()?;
@@ -143,7 +145,9 @@ impl Fleet {
     /// It does not start.
     pub fn start_daemon(&mut self) -> Result<()> {
         ensure!(self.daemon.is_none(), "the daemon runs already");
-        self.vault.run("root", ["install", "-d", "-o", "elevated", "-m", "755", "/run/elevated"])?.success()?;
+        self.vault
+            .run("root", ["install", "-d", "-o", "elevated", "-m", "755", "/run/elevated"])?
+            .success()?;
         let running = self.vault.spawn("elevated", ["/usr/sbin/elevated", "run"])?;
         running.expect("ready", PATIENCE)?;
         self.daemon = Some(running);
@@ -189,7 +193,8 @@ impl Fleet {
     /// The log cannot be read.
     pub fn events(&self, code: &str) -> Result<Vec<serde_json::Value>> {
         let lines = self.ctl(&["audit", "tail", "-n", "1000", "--format", "json"])?;
-        let all = lines.lines().map(serde_json::from_str::<serde_json::Value>).collect::<Result<Vec<_>, _>>()?;
+        let all =
+            lines.lines().map(serde_json::from_str::<serde_json::Value>).collect::<Result<Vec<_>, _>>()?;
         Ok(all.into_iter().filter(|event| event.get("code").is_some_and(|found| found == code)).collect())
     }
 }

@@ -69,6 +69,12 @@ impl Person {
         self.app.generate(self.used.saturating_mul(STEP)).to_string()
     }
 
+    /// The seed in base32, as the app has it.
+    #[must_use]
+    pub fn seed(&self) -> String {
+        self.app.secret().to_base32()
+    }
+
     /// `elevate` as this person on the laptop, without a terminal.
     ///
     /// # Errors
@@ -114,7 +120,8 @@ impl Person {
     /// There is none within the usual patience.
     pub fn to_review(&self, requester: &str) -> Result<String> {
         obtain(PATIENCE, "a request to review", || {
-            let listed = self.elevate(&["requests", "--to-review", "--format", "json"]).ok()?.success().ok()?;
+            let listed =
+                self.elevate(&["requests", "--to-review", "--format", "json"]).ok()?.success().ok()?;
             let listed: serde_json::Value = serde_json::from_str(&listed).ok()?;
             let all = listed.get("activations")?.as_array()?.clone();
             let found = all.iter().find(|view| view.get("person").is_some_and(|who| who == requester))?;

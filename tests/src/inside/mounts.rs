@@ -33,8 +33,11 @@ const NONE: Option<&str> = None;
 /// A mount is refused: not root, or the trees do not exist.
 pub fn enter(plan: &Plan<'_>) -> Result<()> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("cannot make / private")?;
-    for name in ["upper", "work", "root"] {
-        dir(plan.state.join(name), 0o755)?;
+    // Nothing above: a wrong path must fail here, not leave directories on the machine.
+    for path in
+        [plan.state.to_owned(), plan.state.join("upper"), plan.state.join("work"), plan.state.join("root")]
+    {
+        dir(path, 0o755)?;
     }
     let root = plan.state.join("root");
     let state = plan.state.display();
@@ -124,7 +127,10 @@ fn fresh(source: &str, target: &str, kind: &str, flags: MsFlags, options: &str) 
 
 fn dir(path: impl AsRef<Path>, mode: u32) -> Result<()> {
     let path = path.as_ref();
-    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        other => other.with_context(|| format!("cannot make {}", path.display()))?,
+    }
     // The umask took bits away.
     fs::set_permissions(path, Permissions::from_mode(mode))
         .with_context(|| format!("cannot make {}", path.display()))
