@@ -1,0 +1,145 @@
+//! A role: who may activate it, where, for what, how long and on which conditions.
+//!
+//! In: what `parse` checked, defaults filled in. Out: [`Role`]. Spec: docs/policy.md "[roles]".
+
+use elevate_protocol::name::Name;
+use elevate_protocol::sudo::{Allowed, SudoPart};
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::{Span, Timestamp};
+use serde::Serialize;
+
+use super::Member;
+use super::approval::ApprovalRule;
+use super::nonempty::NonEmpty;
+use super::scope::HostScope;
+use super::ticket::TicketPattern;
+use crate::lint::{self, Escape};
+
+/// A named bundle with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Role {
+    /// Its name, never a reserved word.
+    pub name: Name,
+    /// What people read.
+    pub title: Option<UntrustedText>,
+    /// Who is eligible.
+    pub who: NonEmpty<Eligibility>,
+    /// Where.
+    pub hosts: HostScope,
+    /// What sudo allows.
+    pub sudo: SudoPart,
+    /// How long when nobody says; at most `max`.
+    pub duration: Span,
+    /// How long at most, extensions included; at most [`super::HARD_CAP`].
+    pub max: Span,
+    /// Whether a reason must be given.
+    pub reason: ReasonRule,
+    /// What a ticket looks like.
+    pub ticket: Option<TicketRule>,
+    /// Whether a second factor is asked for.
+    pub factor: Factor,
+    /// Approvals; none: nobody is asked.
+    pub approve: Vec<ApprovalRule>,
+    /// Warnings before the end, longest first.
+    pub warn: Vec<Span>,
+    /// How long a request may wait before it lapses.
+    pub pending: Span,
+}
+
+/// One entry of `who`: a standing right to activate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct Eligibility {
+    /// The person or group.
+    pub who: Member,
+    /// First second in which it holds.
+    pub from: Option<Timestamp>,
+    /// First second in which it holds no longer.
+    pub until: Option<Timestamp>,
+}
+
+impl Eligibility {
+    /// Whether it holds at this time.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.from.is_none_or(|from| now >= from) && self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// Whether a reason must be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReasonRule {
+    /// At least [`crate::REASON_MIN`] characters, or a valid ticket.
+    Required,
+    /// Nothing; what is given is kept.
+    Optional,
+}
+
+/// Whether a second factor is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Factor {
+    /// With the request, and again at the start when that is older than [`crate::FACTOR_FRESH`].
+    Activation,
+    /// Never. The policy says so out loud: `mfa = "none"`.
+    None,
+}
+
+/// What a ticket looks like and whether there must be one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TicketRule {
+    /// Which the whole ticket must match.
+    pub pattern: TicketPattern,
+    /// Whether there must be one.
+    pub required: bool,
+}
+
+impl Role {
+    /// What it allows, in a few words for an approver: "runs anything as postgres", "runs 3 commands as root".
+    #[must_use]
+    pub fn allows_summary(&self) -> String {
+        let run_as = self.sudo.run_as();
+        let (run, edit) = match self.sudo.allowed() {
+            Allowed::Everything => return format!("runs anything as {run_as}"),
+            Allowed::Only { run, edit } => (run, edit),
+        };
+        let run_escapes = run.iter().filter(|command| lint::escape(command).is_some()).count();
+        let edit_escapes = edit.iter().filter(|path| lint::edit_escape(path).is_some()).count();
+        let mut parts = Vec::new();
+        if !run.is_empty() {
+            parts.push(part("runs", run.len(), "command", (run_as, run_escapes)));
+        }
+        if !edit.is_empty() {
+            parts.push(part("edits", edit.len(), "file", (run_as, edit_escapes)));
+        }
+        parts.join(" and ")
+    }
+
+    /// The commands and files that open far more than they say (threat A08), with what does.
+    #[must_use]
+    pub fn escapes(&self) -> Vec<(String, Escape)> {
+        match self.sudo.allowed() {
+            Allowed::Everything => Vec::new(),
+            Allowed::Only { run, edit } => {
+                let run = run.iter().filter_map(|c| lint::escape(c).map(|why| (c.to_string(), why)));
+                let edit =
+                    edit.iter().filter_map(|p| lint::edit_escape(p).map(|why| (p.as_str().to_owned(), why)));
+                run.chain(edit).collect()
+            }
+        }
+    }
+}
+
+fn part(verb: &str, count: usize, thing: &str, (run_as, escapes): (&Name, usize)) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    let base = format!("{verb} {count} {thing}{plural} as {run_as}");
+    match (count, escapes) {
+        (_, 0) => base,
+        (1, _) => format!("{base} that equals a shell"),
+        (_, 1) => format!("{base}, 1 of which equals a shell"),
+        (_, many) => format!("{base}, {many} of which equal a shell"),
+    }
+}
