@@ -34,7 +34,6 @@ deps: ## install from the distribution what is missing for build and tests
 	done; \
 	if (( $${#missing[@]} )); then \
 		echo "installing: $${missing[*]}"; \
-		export DEBIAN_FRONTEND=noninteractive; \
 		$(ROOT) apt-get -q -o DPkg::Lock::Timeout=600 update; \
 		$(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 \
 			install -y --no-install-recommends "$${missing[@]}"; \
