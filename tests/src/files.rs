@@ -69,6 +69,12 @@ impl Root {
         Ok(bytes)
     }
 
+    pub(crate) fn overwrite(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let file =
+            self.resolve(path, OFlags::WRONLY).with_context(|| format!("cannot open {}", path.display()))?;
+        File::from(file).write_all(bytes).with_context(|| format!("cannot write {}", path.display()))
+    }
+
     pub(crate) fn exists(&self, path: &Path) -> bool {
         let Some((parent, name)) = path.parent().zip(path.file_name()) else { return true };
         self.directory(parent).is_ok_and(|dir| statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())

@@ -193,6 +193,11 @@ impl Host {
         self.0.door()?.root.read(path.as_ref())
     }
 
+    /// Overwrite the first bytes of a file in place, for a program that has it mapped.
+    pub(crate) fn overwrite(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.0.door()?.root.overwrite(Path::new(path), bytes)
+    }
+
     /// Whether there is something of this name; a host that is off has nothing.
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.0.door().is_ok_and(|door| door.root.exists(path.as_ref()))

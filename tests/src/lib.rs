@@ -4,6 +4,7 @@
 //! Runs as: root, in tests and the demo. Spec: tests/README.md.
 #![forbid(unsafe_code)]
 
+mod clock;
 mod cmd;
 mod deadline;
 mod files;
@@ -19,6 +20,7 @@ mod running;
 mod transcript;
 mod tty;
 
+pub use clock::Clock;
 pub use cmd::{Cmd, Ran};
 pub use deadline::{eventually, obtain};
 pub use files::Access;

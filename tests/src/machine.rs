@@ -27,7 +27,7 @@ pub struct HostSpec {
 impl HostSpec {
     /// Lay a directory of the machine (say, of `make install DESTDIR=…`) over the tree, read-only and shared.
     ///
-    /// Costs nothing per host, unlike [`Host::install`]. Its directories' modes hide those of the tree.
+    /// Costs nothing per host, unlike [`crate::Host::install`]. Its directories' modes hide those of the tree.
     #[must_use]
     pub fn layer(mut self, dir: impl Into<PathBuf>) -> Self {
         self.layers.push(dir.into());

@@ -326,3 +326,40 @@ fn files_layers_and_binds_appear_with_their_modes() -> Result<()> {
     assert_eq!(fs::read_to_string(&tool)?, "#!/bin/sh\nid -u\n");
     Ok(())
 }
+
+/// sudoers(5) NOTAFTER: the rule ends by the host's clock, in the sudo that runs then.
+#[test]
+fn a_host_has_its_own_wall_clock_when_asked_for() -> Result<()> {
+    let lab = Lab::new()?;
+    let (web1, db1) = (lab.host("web1")?, lab.host("db1")?);
+    web1.add_user("alice", 2000)?;
+    let clock = web1.clock()?;
+    let now =
+        |host: &Host| -> Result<i64> { Ok(host.run("root", ["date", "+%s"])?.success()?.trim().parse()?) };
+    let stamp =
+        |host: &Host| host.run("root", ["date", "-u", "-d", "+10 minutes", "+%Y%m%d%H%M%SZ"])?.success();
+    let rule = format!("alice ALL=(root) NOTAFTER={} NOPASSWD: /usr/bin/id\n", stamp(&web1)?.trim());
+    web1.write_as("/etc/sudoers.d/g1", rule, Access::root(0o440))?;
+    assert_eq!(web1.run("alice", ID)?.success()?, "root\n");
+
+    // bash formats its time itself: one process sees both times.
+    let watcher = "printf 'before %(%s)T.\\n' -1; read go; printf 'after %(%s)T.\\n' -1";
+    let mut tty = web1.tty("root", ["bash", "-c", watcher])?;
+    let shown = |said: &str| -> Result<i64> {
+        Ok(said.rsplit(' ').next().unwrap_or_default().trim_end_matches('.').parse()?)
+    };
+    let before = shown(&tty.expect(".")?)?;
+    clock.advance(Duration::from_secs(3600))?;
+    let (there, here) = (now(&web1)?, now(&db1)?);
+    assert!((3590..=3610).contains(&(there - here)), "{there} {here}");
+    tty.line("go")?;
+    let after = shown(&tty.expect(".")?)?;
+    assert!((3600..=3660).contains(&(after - before)), "{before} {after}");
+    assert_eq!(tty.wait()?.code(), Some(0));
+    assert_eq!(web1.run("alice", ID)?.exits(1)?, "sudo: a password is required\n");
+
+    clock.turn_back(Duration::from_secs(3600))?;
+    assert_eq!(clock.offset()?, 0);
+    assert_eq!(web1.run("alice", ID)?.success()?, "root\n");
+    Ok(())
+}
