@@ -1,0 +1,270 @@
+//! The gate: whether the managed rules of one account may be used at this moment.
+//!
+//! In: a uid, the time, root's files. Out: a [`Verdict`]. Needs no agent and asks nothing of the environment. Every grant that the
+//! drop-in was rendered from must hold; anything else removes the drop-in (ARCHITECTURE §5, THREATS §6.1, X-e).
+
+use std::time::Duration;
+
+use elevate_protocol::id::{ActivationId, HostId};
+use elevate_protocol::signed::{NotLive, SignedGrant, TrustedKeys, VerifyError};
+use elevate_protocol::time::Timestamp;
+
+use crate::files::{self, Directory, FileError, Text};
+use crate::paths::Paths;
+
+/// Longest drop-in in bytes.
+const DROPIN_MAX: u64 = 1024 * 1024;
+/// Longest grant file in bytes.
+const GRANT_MAX: u64 = 1024 * 1024;
+/// Longest configuration or signers file in bytes.
+const SMALL_MAX: u64 = 64 * 1024;
+/// Most grants of one drop-in.
+const GRANTS_MAX: usize = 64;
+/// Age below which a sudo process may have begun a moment before its grants changed.
+const YOUNG: Duration = Duration::from_secs(2);
+/// How exactly the beginning of a process is known, and how long sudo takes to read its rules.
+const GRACE: Duration = Duration::from_millis(20);
+/// How often the files are read again when they changed under the reader.
+const ATTEMPTS: u32 = 3;
+/// What the first line of a drop-in begins with.
+const HEAD: &str = "# elevate grants ";
+
+/// What the gate says.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// There is positively no managed rule for this account.
+    Unmanaged,
+    /// Every grant behind the drop-in holds.
+    Open,
+    /// The account's grants changed after this sudo read its rules: it may hold a rule that is gone.
+    Moved,
+    /// At least one does not; the drop-in is gone.
+    Closed(Closed),
+}
+
+/// Why the gate is closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Closed {
+    /// The drop-in itself.
+    #[error("the drop-in is refused")]
+    DropIn {
+        /// What is wrong with it.
+        source: FileError,
+    },
+    /// The drop-in has another form than the agent writes.
+    #[error("line {line} of the drop-in is not the agent's")]
+    Form {
+        /// Line number from 1.
+        line: usize,
+    },
+    /// The directory of the drop-ins.
+    #[error("the directory of the drop-ins can be written by others")]
+    Directory,
+    /// The keys to check with.
+    #[error("the signers file is refused")]
+    Signers {
+        /// What is wrong with it.
+        source: FileError,
+    },
+    /// The configuration with the host's id.
+    #[error("the configuration is refused")]
+    Config {
+        /// What is wrong with it.
+        source: FileError,
+    },
+    /// The configuration names no host.
+    #[error("the configuration has no line host = \"…\"")]
+    NoHost,
+    /// A signers file that is no signers file.
+    #[error("the signers file is not valid")]
+    Trust {
+        /// What is wrong with it.
+        source: VerifyError,
+    },
+    /// A grant file.
+    #[error("the grant file of {id} is refused")]
+    Grant {
+        /// Which.
+        id: ActivationId,
+        /// What is wrong with it.
+        source: FileError,
+    },
+    /// A grant that is not genuine or not for this host.
+    #[error("the grant {id} does not verify")]
+    Verify {
+        /// Which.
+        id: ActivationId,
+        /// Why.
+        source: VerifyError,
+    },
+    /// A grant of another account or another id.
+    #[error("the grant file of {id} holds another grant")]
+    Other {
+        /// Which.
+        id: ActivationId,
+    },
+    /// A genuine grant that is not in force.
+    #[error("the grant {id} is not in force")]
+    NotLive {
+        /// Which.
+        id: ActivationId,
+        /// Why.
+        source: NotLive,
+    },
+}
+
+/// Who is at the gate, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// The invoking account.
+    pub(crate) uid: u32,
+    /// The wall clock.
+    pub(crate) now: Timestamp,
+    /// When the sudo process began, by the wall clock, since 1970.
+    pub(crate) began: Duration,
+    /// How old the sudo process is.
+    pub(crate) age: Duration,
+}
+
+/// Decides, and removes the drop-in of a gate that is closed.
+pub(crate) fn decide(paths: &Paths, moment: Moment) -> Verdict {
+    match decide_by_files(paths, moment) {
+        Verdict::Unmanaged | Verdict::Open if has_moved(paths, moment) => Verdict::Moved,
+        verdict => verdict,
+    }
+}
+
+/// Whether the account's grants changed after this sudo began. A person can stop their own sudo between its reading of the rules
+/// and this phase, and let it go on after the end of the grant: it would run by a rule that is gone (NOTAFTER was read before).
+/// The agent leaves the directory of a person's grants in place, so its time tells. Starting a process and reading the rules
+/// takes some milliseconds and the kernel counts them in tens: a young process gets that much grace, an old one none.
+fn has_moved(paths: &Paths, moment: Moment) -> bool {
+    let name = format!("u{}", moment.uid);
+    let Ok(grants) = Directory::open(&paths.grants).and_then(|all| all.enter(&name)) else { return false };
+    let began = if moment.age < YOUNG {
+        moment.began.saturating_add(GRACE)
+    } else {
+        moment.began.saturating_sub(GRACE)
+    };
+    grants.changed() > began
+}
+
+fn decide_by_files(paths: &Paths, moment: Moment) -> Verdict {
+    let directory = match Directory::open(&paths.dropins) {
+        Ok(directory) => directory,
+        // sudo includes nothing from a directory that is not there (X-f), so there is no managed rule.
+        Err(FileError::Missing) => return Verdict::Unmanaged,
+        Err(source) => return Verdict::Closed(Closed::DropIn { source }),
+    };
+    let name = format!("u{}", moment.uid);
+    for attempt in 1.. {
+        let seen = match directory.identity(&name) {
+            Ok(seen) => seen,
+            Err(FileError::Missing) => return Verdict::Unmanaged,
+            Err(source) => return Verdict::Closed(Closed::DropIn { source }),
+        };
+        let why = match check(paths, &directory, moment.uid, moment.now) {
+            Ok(()) => return Verdict::Open,
+            Err(why) => why,
+        };
+        // The agent renames a new drop-in over the old one: what failed may be the old one, already replaced.
+        let replaced = !matches!(directory.identity(&name), Ok(same) if same == seen);
+        if replaced && attempt < ATTEMPTS {
+            continue;
+        }
+        return match directory.unlink(&name) {
+            Ok(()) | Err(FileError::Missing) => Verdict::Closed(why),
+            Err(source) => Verdict::Closed(Closed::DropIn { source }),
+        };
+    }
+    Verdict::Closed(Closed::Directory)
+}
+
+/// Whether there is a drop-in for `uid` now, whatever it holds.
+pub(crate) fn is_managed(paths: &Paths, uid: u32) -> bool {
+    Directory::open(&paths.dropins).is_ok_and(|directory| directory.identity(&format!("u{uid}")).is_ok())
+}
+
+fn check(paths: &Paths, dropins: &Directory, uid: u32, now: Timestamp) -> Result<(), Closed> {
+    if !dropins.is_safe() {
+        return Err(Closed::Directory);
+    }
+    let dropin = dropins.read(&format!("u{uid}"), DROPIN_MAX).map_err(|source| Closed::DropIn { source })?;
+    let ids = read_dropin(&dropin, uid)?;
+    // A wall clock behind the moment at which the agent wrote this file has been set back (threat G01).
+    let now = now.max(Timestamp(dropin.written));
+    let signers = files::read(&paths.signers, SMALL_MAX).map_err(|source| Closed::Signers { source })?;
+    let keys = TrustedKeys::from_signers(&signers).map_err(|source| Closed::Trust { source })?;
+    let config = files::read(&paths.config, SMALL_MAX).map_err(|source| Closed::Config { source })?;
+    let host = host_of(&config).ok_or(Closed::NoHost)?;
+    let trust = Trust { keys, host };
+    let first = ids.first().copied();
+    let grants = Directory::open(&paths.grants).and_then(|all| all.enter(&format!("u{uid}")));
+    let grants = grants.map_err(|source| match first {
+        Some(id) => Closed::Grant { id, source },
+        None => Closed::Form { line: 1 },
+    })?;
+    for id in &ids {
+        let file = grants.read(&format!("{id}.grant"), GRANT_MAX);
+        let file = file.map_err(|source| Closed::Grant { id: *id, source })?;
+        trust.check(&file, *id, uid, now)?;
+    }
+    Ok(())
+}
+
+/// Whose word counts, and for which host.
+struct Trust {
+    keys: TrustedKeys,
+    host: HostId,
+}
+
+impl Trust {
+    fn check(&self, file: &Text, id: ActivationId, uid: u32, now: Timestamp) -> Result<(), Closed> {
+        let signed = SignedGrant::from_text(&file.text).map_err(|source| Closed::Verify { id, source })?;
+        let grant = signed.verify(&self.keys, &self.host).map_err(|source| Closed::Verify { id, source })?;
+        if grant.grant().id != id || grant.grant().uid != uid {
+            return Err(Closed::Other { id });
+        }
+        grant.live(now).map(|_| ()).map_err(|source| Closed::NotLive { id, source })
+    }
+}
+
+/// The ids of the first line. Every other line must begin with this account, and the last must be whole: a torn file may
+/// allow more than the whole one (X-i).
+fn read_dropin(dropin: &Text, uid: u32) -> Result<Vec<ActivationId>, Closed> {
+    let whole = dropin.text.strip_suffix('\n').ok_or(Closed::Form { line: dropin.text.lines().count() })?;
+    let mut lines = whole.split('\n');
+    let head = lines.next().and_then(|line| line.strip_prefix(HEAD)).ok_or(Closed::Form { line: 1 })?;
+    let ids: Result<Vec<ActivationId>, _> =
+        head.split(' ').take(GRANTS_MAX.saturating_add(1)).map(str::parse).collect();
+    let ids = ids.map_err(|_| Closed::Form { line: 1 })?;
+    if ids.len() > GRANTS_MAX {
+        return Err(Closed::Form { line: 1 });
+    }
+    let begin = format!("#{uid} ALL=(");
+    let foreign = lines.position(|line| !line.starts_with(&begin) || line.ends_with('\\'));
+    match foreign {
+        Some(index) => Err(Closed::Form { line: index.saturating_add(2) }),
+        None => Ok(ids),
+    }
+}
+
+/// The host's id from agent.toml: exactly one top-level line `host = "…"` in the form that enroll writes. A TOML reader would be a
+/// large guest in every sudo process; whatever else TOML allows for this line is refused instead.
+fn host_of(config: &str) -> Option<HostId> {
+    let top = config.lines().map(str::trim).take_while(|line| !line.starts_with('['));
+    let mut found = top.filter_map(|line| {
+        let value = line.strip_prefix("host")?.trim_start().strip_prefix('=')?.trim_start();
+        Some(value.strip_prefix('"').and_then(|rest| rest.split_once('"')))
+    });
+    let (id, rest) = found.next()??;
+    let rest = rest.trim_start();
+    if found.next().is_some() || !(rest.is_empty() || rest.starts_with('#')) {
+        return None;
+    }
+    id.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

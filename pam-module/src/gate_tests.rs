@@ -1,0 +1,371 @@
+//! Tests of the gate on real files of real signatures in a directory of their own. They run as root, as the gate does.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use elevate_protocol::digest::Digest;
+use elevate_protocol::document::{Act, Document, End, EndCause, Extend, FORMAT, Grant};
+use elevate_protocol::id::ClusterId;
+use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
+use elevate_protocol::sudo::SudoPart;
+use elevate_protocol::time::Span;
+use ssh_key::{PrivateKey, private::Ed25519Keypair};
+
+use super::*;
+
+const UID: u32 = 2000;
+const NOW: Timestamp = Timestamp(4_000_000_000);
+
+struct Site {
+    place: tempfile::TempDir,
+    paths: Paths,
+    key: PrivateKey,
+}
+
+fn id(number: u8) -> ActivationId {
+    ActivationId::from_random([number; 16])
+}
+
+fn host() -> HostId {
+    HostId::from_random([1; 16])
+}
+
+fn grant(number: u8) -> Grant {
+    Grant {
+        id: id(number),
+        revision: 1,
+        person: "alice".parse().unwrap(),
+        login: "alice".parse().unwrap(),
+        uid: UID,
+        request_digest: Digest::of(b"request"),
+        role: "web-ops".parse().unwrap(),
+        role_digest: Digest::of(b"role"),
+        not_before: NOW.before(Span::MINUTE),
+        not_after: NOW.after(Span::HOUR),
+        duration: Span::HOUR,
+        warn: vec![],
+        sudo: SudoPart::everything("root".parse().unwrap()),
+        approvals: vec![],
+        lease: None,
+        critical: vec!["sudo".into()],
+    }
+}
+
+fn sign(key: &PrivateKey, host: HostId, act: Act) -> SignedBody {
+    let cluster = ClusterId::from_random([7; 16]);
+    let document = Document { format: FORMAT, cluster, host, epoch: 1, seq: 1, act };
+    SignedBody::sign(document.to_line().unwrap(), key, GRANT_NAMESPACE).unwrap()
+}
+
+impl Site {
+    /// A host where uid 2000 holds grant 1.
+    fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "run as root: the gate reads only files of uid 0");
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let paths = Paths {
+            dropins: at("sudoers.d"),
+            grants: at("grants"),
+            signers: at("grant_signers"),
+            config: at("agent.toml"),
+            offers: at("offers.json"),
+            socket: at("agent.sock"),
+        };
+        let key = PrivateKey::from(Ed25519Keypair::from_seed(&[5; 32]));
+        fs::create_dir(&paths.dropins).unwrap();
+        fs::create_dir_all(paths.grants.join("u2000")).unwrap();
+        fs::write(&paths.signers, TrustedKeys::one(key.public_key().clone()).unwrap().to_signers().unwrap())
+            .unwrap();
+        fs::write(&paths.config, format!("daemon = \"d:1\"\nhost = \"{}\"\nname = \"web1\"\n", host()))
+            .unwrap();
+        let site = Self { place, paths, key };
+        site.put_grant(1, &SignedGrant::new(sign(&site.key, host(), Act::Grant(Box::new(grant(1))))));
+        site.put_dropin(&format!("# elevate grants {}\n#2000 ALL=(root) NOPASSWD: ALL\n", id(1)));
+        site
+    }
+
+    fn put_grant(&self, number: u8, grant: &SignedGrant) {
+        fs::write(self.grant_file(number), grant.to_text()).unwrap();
+    }
+
+    fn put_dropin(&self, text: &str) {
+        fs::write(self.dropin(), text).unwrap();
+    }
+
+    fn grant_file(&self, number: u8) -> std::path::PathBuf {
+        self.paths.grants.join(format!("u2000/{}.grant", id(number)))
+    }
+
+    fn dropin(&self) -> std::path::PathBuf {
+        self.paths.dropins.join("u2000")
+    }
+
+    fn decide(&self) -> Verdict {
+        self.decide_at(UID, NOW)
+    }
+
+    fn decide_at(&self, uid: u32, now: Timestamp) -> Verdict {
+        let began = crate::clock::since_1970().saturating_add(Duration::from_secs(1));
+        decide(&self.paths, Moment { uid, now, began, age: Duration::ZERO })
+    }
+
+    /// The reason of a closed gate; the drop-in must be gone.
+    fn closed(&self) -> Closed {
+        self.closed_at(NOW)
+    }
+
+    fn closed_at(&self, now: Timestamp) -> Closed {
+        let verdict = self.decide_at(UID, now);
+        assert!(self.dropin().symlink_metadata().is_err(), "the drop-in is still there: {verdict:?}");
+        match verdict {
+            Verdict::Closed(why) => why,
+            Verdict::Open | Verdict::Unmanaged | Verdict::Moved => panic!("not closed: {verdict:?}"),
+        }
+    }
+}
+
+fn allow_others_to_write(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+}
+
+#[test]
+fn an_account_without_a_drop_in_is_not_managed() {
+    let site = Site::new();
+    assert!(matches!(site.decide_at(2001, NOW), Verdict::Unmanaged));
+    fs::remove_file(site.dropin()).unwrap();
+    assert!(matches!(site.decide(), Verdict::Unmanaged));
+    fs::remove_dir_all(&site.paths.dropins).unwrap();
+    assert!(matches!(site.decide(), Verdict::Unmanaged));
+}
+
+#[test]
+fn the_gate_is_open_exactly_while_every_grant_holds() {
+    let site = Site::new();
+    assert!(matches!(site.decide(), Verdict::Open));
+    assert!(matches!(site.decide_at(UID, NOW.before(Span::MINUTE)), Verdict::Open));
+    assert!(matches!(site.decide_at(UID, Timestamp(NOW.0 + 3599)), Verdict::Open));
+    assert!(site.dropin().exists());
+    let why = site.closed_at(Timestamp(NOW.0 + 3600));
+    assert!(matches!(why, Closed::NotLive { source: NotLive::Expired, .. }), "{why:?}");
+}
+
+#[test]
+fn a_grant_before_its_first_second_closes_the_gate() {
+    let why = Site::new().closed_at(Timestamp(NOW.0 - 61));
+    assert!(matches!(why, Closed::NotLive { source: NotLive::NotYet, .. }), "{why:?}");
+}
+
+#[test]
+fn one_grant_of_two_that_does_not_hold_closes_the_gate() {
+    let site = Site::new();
+    site.put_dropin(&format!("# elevate grants {} {}\n#2000 ALL=(root) NOPASSWD: ALL\n", id(1), id(2)));
+    let why = site.closed();
+    assert!(
+        matches!(why, Closed::Grant { source: FileError::Missing, id: missing } if missing == id(2)),
+        "{why:?}"
+    );
+}
+
+#[test]
+fn an_ended_grant_closes_the_gate_and_an_extended_one_keeps_it_open() {
+    let site = Site::new();
+    let signed = |act| sign(&site.key, host(), act);
+    let extend = Act::Extend(Extend { id: id(1), revision: 2, not_after: NOW.after(Span(7200)) });
+    let extended = SignedGrant::new(signed(Act::Grant(Box::new(grant(1))))).with(signed(extend));
+    site.put_grant(1, &extended);
+    assert!(matches!(site.decide_at(UID, NOW.after(Span(7199))), Verdict::Open));
+    let end = Act::End(End { id: id(1), revision: 3, cause: EndCause::Revoked });
+    site.put_grant(1, &extended.with(signed(end)));
+    assert!(matches!(site.closed(), Closed::NotLive { source: NotLive::Ended(EndCause::Revoked), .. }));
+}
+
+#[test]
+fn a_grant_of_another_account_another_id_another_host_or_another_key_closes_the_gate() {
+    let site = Site::new();
+    let foreign = Grant { uid: 2001, ..grant(1) };
+    site.put_grant(1, &SignedGrant::new(sign(&site.key, host(), Act::Grant(Box::new(foreign)))));
+    assert!(matches!(site.closed(), Closed::Other { .. }));
+
+    let site = Site::new();
+    site.put_grant(1, &SignedGrant::new(sign(&site.key, host(), Act::Grant(Box::new(grant(2))))));
+    assert!(matches!(site.closed(), Closed::Other { .. }));
+
+    let site = Site::new();
+    let elsewhere = HostId::from_random([9; 16]);
+    site.put_grant(1, &SignedGrant::new(sign(&site.key, elsewhere, Act::Grant(Box::new(grant(1))))));
+    assert!(matches!(site.closed(), Closed::Verify { source: VerifyError::WrongHost { .. }, .. }));
+
+    let site = Site::new();
+    let forger = PrivateKey::from(Ed25519Keypair::from_seed(&[6; 32]));
+    site.put_grant(1, &SignedGrant::new(sign(&forger, host(), Act::Grant(Box::new(grant(1))))));
+    assert!(matches!(site.closed(), Closed::Verify { source: VerifyError::NotTrusted, .. }));
+}
+
+#[test]
+fn a_grant_file_cut_anywhere_closes_the_gate() {
+    let whole = fs::read_to_string(Site::new().grant_file(1)).unwrap();
+    for cut in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
+        let site = Site::new();
+        fs::write(site.grant_file(1), &whole[..cut]).unwrap();
+        assert!(matches!(site.closed(), Closed::Verify { .. }), "{cut}");
+    }
+}
+
+// THREATS X-i: prefixes of a drop-in can allow more than the whole.
+#[test]
+fn a_drop_in_cut_anywhere_closes_the_gate() {
+    let whole = fs::read_to_string(Site::new().dropin()).unwrap();
+    for cut in 0..whole.len() {
+        let site = Site::new();
+        site.put_dropin(&whole[..cut]);
+        let line_end = cut == whole.find('\n').unwrap() + 1;
+        assert!(line_end || matches!(site.closed(), Closed::Form { .. }), "{cut}");
+    }
+}
+
+#[test]
+fn a_drop_in_with_a_line_of_somebody_else_closes_the_gate() {
+    let head = format!("# elevate grants {}", id(1));
+    for (text, line) in [
+        ("# something else\n".to_owned(), 1),
+        ("# elevate grants \n".to_owned(), 1),
+        (format!("{head} \n"), 1),
+        (format!("{head}\n#2001 ALL=(root) NOPASSWD: ALL\n"), 2),
+        (format!("{head}\n#2000 ALL=(root) NOPASSWD: ALL\nalice ALL=(ALL) ALL\n"), 3),
+        (format!("{head}\n#2000 ALL=(root) NOPASSWD: /usr/bin/id \\\n"), 2),
+        (format!("{head}\n\n"), 2),
+    ] {
+        let site = Site::new();
+        site.put_dropin(&text);
+        let why = site.closed();
+        assert!(matches!(why, Closed::Form { line: found } if found == line), "{text:?}: {why:?}");
+    }
+}
+
+// THREATS A11: pre-planted symlinks, FIFOs, directories, foreign modes.
+#[test]
+fn a11_planted_things_are_neither_followed_nor_waited_for() {
+    let site = Site::new();
+    let real = site.place.path().join("real");
+    fs::rename(site.dropin(), &real).unwrap();
+    symlink(&real, site.dropin()).unwrap();
+    assert!(matches!(site.closed(), Closed::DropIn { source: FileError::Kind }));
+    assert!(real.exists(), "what the symlink points to is left alone");
+
+    let site = Site::new();
+    fs::remove_file(site.dropin()).unwrap();
+    nix::unistd::mkfifo(&site.dropin(), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(matches!(site.closed(), Closed::DropIn { source: FileError::Kind }));
+
+    let site = Site::new();
+    allow_others_to_write(&site.dropin());
+    assert!(matches!(site.closed(), Closed::DropIn { source: FileError::Owner }));
+
+    let site = Site::new();
+    std::os::unix::fs::chown(site.dropin(), Some(2000), None).unwrap();
+    assert!(matches!(site.closed(), Closed::DropIn { source: FileError::Owner }));
+
+    let site = Site::new();
+    fs::set_permissions(&site.paths.dropins, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(site.closed(), Closed::Directory));
+
+    let site = Site::new();
+    fs::remove_file(site.dropin()).unwrap();
+    fs::create_dir(site.dropin()).unwrap();
+    assert!(matches!(site.decide(), Verdict::Closed(_)), "sudo ignores a directory, the gate stays closed");
+}
+
+#[test]
+fn b08_what_cannot_be_read_or_trusted_closes_the_gate() {
+    let signers = |change: fn(&Path)| {
+        let site = Site::new();
+        change(&site.paths.signers);
+        site.closed()
+    };
+    assert!(matches!(
+        signers(|p| fs::remove_file(p).unwrap()),
+        Closed::Signers { source: FileError::Missing }
+    ));
+    assert!(matches!(signers(|p| fs::write(p, "").unwrap()), Closed::Trust { .. }));
+    assert!(matches!(
+        signers(|p| fs::write(p, b"\xff\xfe").unwrap()),
+        Closed::Signers { source: FileError::Text }
+    ));
+    assert!(matches!(signers(allow_others_to_write), Closed::Signers { source: FileError::Owner }));
+    let long = signers(|p| fs::write(p, vec![b'x'; 70_000]).unwrap());
+    assert!(matches!(long, Closed::Signers { source: FileError::Length }));
+
+    for text in ["", "host = 7\n", "host = \"short\"\n", "[table]\nhost = \"x\"\n"] {
+        let site = Site::new();
+        fs::write(&site.paths.config, text).unwrap();
+        assert!(matches!(site.closed(), Closed::NoHost), "{text:?}");
+    }
+    let site = Site::new();
+    let line = format!("host = \"{}\"\n", host());
+    fs::write(&site.paths.config, format!("{line}{line}")).unwrap();
+    assert!(matches!(site.closed(), Closed::NoHost), "two hosts");
+
+    let site = Site::new();
+    fs::remove_dir_all(&site.paths.grants).unwrap();
+    assert!(matches!(site.closed(), Closed::Grant { source: FileError::Missing, .. }));
+    let site = Site::new();
+    fs::write(site.grant_file(1), vec![b'x'; 1_100_000]).unwrap();
+    assert!(matches!(site.closed(), Closed::Grant { source: FileError::Length, .. }));
+}
+
+// THREATS G01: a wall clock behind the moment at which the agent wrote the drop-in does not make an expired grant live again.
+#[test]
+fn g01_a_clock_set_back_does_not_revive_a_grant() {
+    let site = Site::new();
+    let late = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(NOW.0).unwrap() + 7200);
+    fs::File::options().append(true).open(site.dropin()).unwrap().set_modified(late).unwrap();
+    assert!(matches!(site.closed(), Closed::NotLive { source: NotLive::Expired, .. }));
+}
+
+#[test]
+fn a_sudo_that_was_stopped_while_its_grants_changed_is_sent_back() {
+    let site = Site::new();
+    let changed = Directory::open(&site.paths.grants).unwrap().enter("u2000").unwrap().changed();
+    let at = |uid, began, age| decide(&site.paths, Moment { uid, now: NOW, began, age });
+    let second = Duration::from_secs(1);
+    assert!(matches!(at(UID, changed.saturating_sub(second), second * 60), Verdict::Moved));
+    assert!(matches!(at(UID, changed.saturating_sub(second), second), Verdict::Moved));
+    assert!(matches!(at(UID, changed + second, second * 60), Verdict::Open));
+    assert!(matches!(at(UID, changed, Duration::ZERO), Verdict::Open), "begun in the same moment");
+    assert!(matches!(at(UID, changed, second * 60), Verdict::Moved), "too old for the benefit of the doubt");
+    assert!(matches!(at(2001, Duration::ZERO, Duration::MAX), Verdict::Unmanaged), "never had a grant");
+    fs::remove_file(site.dropin()).unwrap();
+    assert!(
+        matches!(at(UID, changed.saturating_sub(second), second * 60), Verdict::Moved),
+        "its rule is gone"
+    );
+    assert!(matches!(at(UID, changed + second, Duration::ZERO), Verdict::Unmanaged));
+}
+
+#[test]
+fn a_drop_in_that_is_replaced_while_it_is_read_is_not_lost() {
+    let site = Site::new();
+    site.put_dropin("torn");
+    let good = format!("# elevate grants {}\n#2000 ALL=(root) NOPASSWD: ALL\n", id(1));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let agent = scope.spawn(|| {
+            let temp = site.paths.dropins.join("u2000.new");
+            let mut rounds = 0u32;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                fs::write(&temp, &good).unwrap();
+                fs::rename(&temp, site.dropin()).unwrap();
+                rounds += 1;
+            }
+            rounds
+        });
+        while !matches!(site.decide(), Verdict::Open) {}
+        for _ in 0..200 {
+            assert!(matches!(site.decide(), Verdict::Open));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(agent.join().unwrap() > 0);
+    });
+    assert!(site.dropin().exists());
+}
