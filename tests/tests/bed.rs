@@ -363,3 +363,21 @@ fn a_host_has_its_own_wall_clock_when_asked_for() -> Result<()> {
     assert_eq!(web1.run("alice", ID)?.success()?, "root\n");
     Ok(())
 }
+
+/// A container's systemd needs what this init checks: to be PID 1, `container`, and files that are there before it.
+#[test]
+fn a_host_can_have_another_init_that_finds_its_files() -> Result<()> {
+    let layer = tempfile::tempdir()?;
+    let init = layer.path().join("init-of-layer");
+    let script = "#!/bin/sh\n(echo \"$$ $container\"; cat /etc/hostname) > /run/seen\nexec sleep 100000\n";
+    fs::write(&init, script)?;
+    for path in [layer.path(), &init] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    }
+    let lab = Lab::new()?;
+    let web1 = lab.host_with("web1", HostSpec::default().layer(layer.path()).init("/init-of-layer"))?;
+    let seen = || web1.read("/run/seen").is_ok_and(|text| text == "1 testbed\nweb1\n");
+    eventually(PATIENCE, "init has found its files", seen)?;
+    assert_eq!(web1.run("root", ["cat", "/proc/1/comm"])?.success()?, "sleep\n");
+    Ok(())
+}
