@@ -41,18 +41,20 @@ fn agent(mut stream: UnixStream) -> JoinHandle<Vec<String>> {
         let mut codes = Vec::new();
         let mut tries = 3u8;
         while let Ok(Some(said)) = frame::read::<FromChild>(&mut stream) {
-            let answer = match said {
+            let answer = match &said {
                 FromChild::Ready => {
                     ToChild::Task { prompt: UntrustedText::lossy("Code for alice: start dba on db1") }
                 }
                 FromChild::Code { code } => {
                     codes.push(code.expose().to_owned());
                     let accepted = code.expose() == "492039";
-                    tries -= 1;
+                    tries = tries.saturating_sub(1);
                     let message = (!accepted).then(|| UntrustedText::lossy("wrong code"));
                     ToChild::Verdict { accepted, tries, message }
                 }
-                other => panic!("{other:?}"),
+                FromChild::Prompt { .. } | FromChild::Notice { .. } | FromChild::Finished { .. } => {
+                    panic!("{said:?}")
+                }
             };
             if frame::write(&mut stream, &answer).is_err() {
                 break;

@@ -128,10 +128,9 @@ pub(crate) struct Moment {
 
 /// Decides, and removes the drop-in of a gate that is closed.
 pub(crate) fn decide(paths: &Paths, moment: Moment) -> Verdict {
-    match decide_by_files(paths, moment) {
-        Verdict::Unmanaged | Verdict::Open if has_moved(paths, moment) => Verdict::Moved,
-        verdict => verdict,
-    }
+    let verdict = decide_by_files(paths, moment);
+    let lets_pass = matches!(verdict, Verdict::Unmanaged | Verdict::Open);
+    if lets_pass && has_moved(paths, moment) { Verdict::Moved } else { verdict }
 }
 
 /// Whether the account's grants changed after this sudo began. A person can stop their own sudo between its reading of the rules

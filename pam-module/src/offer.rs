@@ -43,7 +43,7 @@ fn command(argv: &[UntrustedText]) -> Option<String> {
         match option {
             "--" => break,
             "-n" | "-S" | "-k" | "-b" | "-E" | "-H" | "-A" => {}
-            "-u" | "-g" => {
+            "-u" | "-g" | "-p" => {
                 rest.next()?;
             }
             _ => return None,
