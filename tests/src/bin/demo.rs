@@ -14,6 +14,9 @@ use elevate_tests::{Host, Tty};
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
 
+/// A scene: its title, and what is played.
+type Scene = (&'static str, fn(&mut Stage) -> Result<()>);
+
 /// What the scenes play on.
 struct Stage {
     fleet: Fleet,
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
 
 fn play(step: &mut &'static str) -> Result<ExitCode> {
     let mut stage = Stage::set()?;
-    let scenes: [(&'static str, fn(&mut Stage) -> Result<()>); 7] = [
+    let scenes: [Scene; 7] = [
         ("sudo is refused, with the offer", Stage::refusal),
         ("alice asks, carol approves from her laptop with her own key and factor", Stage::activation),
         ("sudo obeys, exactly", Stage::use_of_the_right),

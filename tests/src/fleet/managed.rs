@@ -4,13 +4,11 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Fleet, Person, installed_host};
+use super::{Fleet, PEOPLE, Person, installed_host};
 use crate::{Host, PATIENCE, Running, Tty, eventually};
 
 /// The uid of the link's own account in the fleet.
 const LINK_UID: u32 = 402;
-/// The uid of alice; the others follow on.
-const ALICE: u32 = 2000;
 
 /// A host with Elevate on it.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ pub struct Managed {
 impl Managed {
     pub(super) fn enrol(fleet: &Fleet, name: &str, labels: &[&str]) -> Result<Self> {
         let host = installed_host(&fleet.lab, name)?;
-        for (login, uid) in [("alice", ALICE), ("bob", 2001), ("carol", 2002), ("mallory", 2003)] {
+        for (login, uid) in PEOPLE {
             host.add_user(login, uid)?;
         }
         host.add_user("elevate-link", LINK_UID)?;
@@ -142,7 +140,7 @@ impl Managed {
     /// # Errors
     /// Not within `limit`.
     pub fn wait_sudo(&self, login: &str, args: &[&str], allowed: bool) -> Result<()> {
-        eventually(PATIENCE * 6, "sudo to decide otherwise", || {
+        eventually(PATIENCE.saturating_mul(6), "sudo to decide otherwise", || {
             self.sudo(login, args).is_ok_and(|(code, _)| (code == 0) == allowed)
         })
     }

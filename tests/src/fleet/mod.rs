@@ -17,6 +17,8 @@ use crate::{Host, HostSpec, Lab, PATIENCE, Running, places};
 
 /// Address of the daemon as every host of the fleet knows it.
 pub const DAEMON: &str = "vault1:7022";
+/// Who has an account on every host of the fleet, and its uid. Mallory is in no policy.
+pub const PEOPLE: [(&str, u32); 4] = [("alice", 2000), ("bob", 2001), ("carol", 2002), ("mallory", 2003)];
 /// The uid of the daemon's own account in the fleet.
 const DAEMON_UID: u32 = 401;
 
@@ -109,8 +111,7 @@ impl Fleet {
         let lab = Lab::new()?;
         let vault = installed_host(&lab, "vault1")?;
         let laptop = installed_host(&lab, "laptop")?;
-        for (number, login) in ["alice", "bob", "carol", "mallory"].iter().enumerate() {
-            let uid = 2000 + u32::try_from(number)?;
+        for (login, uid) in PEOPLE {
             laptop.add_user(login, uid)?;
             let key = format!("/home/{login}/.ssh/id_ed25519");
             laptop.run(login, ["mkdir", "-m", "700", &format!("/home/{login}/.ssh")])?.success()?;
@@ -132,7 +133,7 @@ impl Fleet {
     /// A person of the policy is not on the laptop.
     pub fn write_policy(&self, policy: &str) -> Result<()> {
         let mut text = policy.to_owned();
-        for login in ["alice", "bob", "carol", "mallory"] {
+        for (login, _) in PEOPLE {
             let key = self.laptop.read(format!("/home/{login}/.ssh/id_ed25519.pub"))?;
             text = text.replace(&format!("{{KEY:{login}}}"), key.trim());
         }

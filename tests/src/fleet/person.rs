@@ -53,7 +53,7 @@ impl Person {
     /// # Errors
     /// Time does not go on.
     pub fn code(&mut self) -> Result<String> {
-        let limit = Duration::from_secs(STEP) + PATIENCE;
+        let limit = Duration::from_secs(STEP).saturating_add(PATIENCE);
         let step = obtain(limit, "a code that was not used", || {
             let now = unix_time().checked_div(STEP).unwrap_or(0);
             let step = self.used.saturating_add(1).max(now.saturating_sub(1));
