@@ -3,6 +3,14 @@
 //!
 //! In: the manifests, the sources, the docs. Out: a failed test that says what moved. Runs as: anybody.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test program: a panic is a failed test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
