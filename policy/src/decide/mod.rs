@@ -45,7 +45,7 @@ const SKEW: Span = Span::MINUTE;
 pub fn decide(policy: &Policy, facts: &Facts, now: Timestamp) -> Decision {
     let mut found = Vec::new();
     match prepare(policy, facts, now, &mut found) {
-        Ok(prepared) => settle(policy, facts, now, prepared, found),
+        Ok(prepared) => settle(policy, facts, now, &prepared, found),
         Err(because) => Decision::Refuse(Refusal::new(found, because)),
     }
 }
@@ -147,7 +147,7 @@ fn words(request: &Request, role: &Role, found: &mut Vec<Reason>) -> Result<(), 
         found.push(Support::TicketFits { role: name() }.into());
         return Ok(());
     }
-    let given = request.reason.as_ref().map_or(0, |reason| characters(reason));
+    let given = request.reason.as_ref().map_or(0, characters);
     match role.reason {
         ReasonRule::Optional => Ok(()),
         ReasonRule::Required if given >= REASON_MIN => Ok(()),
@@ -165,10 +165,10 @@ fn settle(
     policy: &Policy,
     facts: &Facts,
     now: Timestamp,
-    prepared: Prepared<'_>,
+    prepared: &Prepared<'_>,
     mut found: Vec<Reason>,
 ) -> Decision {
-    let Prepared { right, binding, duration, lapses_at } = prepared;
+    let Prepared { right, binding, duration, lapses_at } = *prepared;
     let factor = match factor(right.role, facts.factor.as_ref(), binding.request, now) {
         Ok(support) => {
             found.push(support.into());

@@ -22,7 +22,7 @@ use elevate_protocol::time::Span;
 use serde::{Serialize, Serializer};
 use ssh_key::Fingerprint;
 
-pub(crate) use self::moment::{Edge, days_from_civil, moment_from_toml, moment_text};
+pub(crate) use self::moment::{Edge, moment_from_toml, moment_text};
 use self::nonempty::NonEmpty;
 use self::person::Person;
 use self::role::{ReasonRule, Role};

@@ -41,19 +41,22 @@ pub(crate) fn moment_from_toml(value: &Datetime, edge: Edge) -> Option<Timestamp
 }
 
 /// Days since 1970-01-01: whole years of 365 days, the leap days among them, and the days of the months.
-pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+#[expect(clippy::arithmetic_side_effects, reason = "years of four digits, months and days of two")]
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     // The year starts in March, so that the leap day is its last.
-    let (year, month) = if month > 2 { (year, month.saturating_sub(3)) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     let of_year = (153 * month + 2).div_euclid(5) + day - 1;
     365 * year + leaps + of_year - 719_468
 }
 
-/// `2027-01-01T00:00:00Z`, as TOML and RFC 3339 write it.
+/// `2027-01-01T00:00:00Z`, as TOML and RFC 3339 write it; held between the years 1970 and 9999.
+#[expect(clippy::arithmetic_side_effects, reason = "the time is held within four-digit years first")]
 pub(crate) fn moment_text(at: Timestamp) -> String {
-    let (day, second) = (at.0.div_euclid(DAY), at.0.rem_euclid(DAY));
-    // A first guess that is never too early by more than a year, then the year whose first day is not later.
-    let mut year = 1970 + day.div_euclid(366) - 1;
+    let at = at.0.clamp(0, LAST_SECOND);
+    let (day, second) = (at.div_euclid(DAY), at.rem_euclid(DAY));
+    // No year has more than 366 days, so this is never too late; it is a few years too early at most.
+    let mut year = 1970 + day.div_euclid(366);
     while days_from_civil(year + 1, 1, 1) <= day {
         year += 1;
     }
@@ -65,6 +68,9 @@ pub(crate) fn moment_text(at: Timestamp) -> String {
     let (hour, minute) = (second.div_euclid(3600), second.rem_euclid(3600).div_euclid(60));
     format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{:02}Z", second.rem_euclid(60))
 }
+
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
@@ -88,10 +94,13 @@ mod tests {
 
     #[test]
     fn moments_are_written_as_they_are_read() {
-        for seconds in [0, 951_782_399, 951_782_400, 1_798_761_599, 1_798_761_600, 4_102_444_800] {
+        for seconds in [0, 951_782_399, 951_782_400, 1_798_761_599, 1_798_761_600, 4_102_444_800, LAST_SECOND]
+        {
             let text = moment_text(Timestamp(seconds));
             assert_eq!(read(&text, Edge::End), Some(seconds), "{text}");
         }
         assert_eq!(moment_text(Timestamp(1_798_761_600)), "2027-01-01T00:00:00Z");
+        assert_eq!(moment_text(Timestamp(i64::MAX)), "9999-12-31T23:59:59Z");
+        assert_eq!(moment_text(Timestamp(i64::MIN)), "1970-01-01T00:00:00Z");
     }
 }

@@ -1,0 +1,210 @@
+//! `[roles.NAME]`: every condition of an activation, defaults filled in.
+//!
+//! In: TOML entries, the defaults, who may be named. Out: [`Role`]s. Spec: docs/policy.md "[roles]".
+
+use std::collections::BTreeMap;
+
+use elevate_protocol::name::Name;
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Span;
+
+use super::approve;
+use super::defaults::{capped, reason, warn};
+use super::hosts::hosts;
+use super::members::Known;
+use super::reader::{Entry, Item, Place, Report, Table, name};
+use super::sudo::sudo;
+use crate::policy::nonempty::NonEmpty;
+use crate::policy::role::{Eligibility, Factor, Role, TicketRule};
+use crate::policy::ticket::{PatternError, TicketPattern};
+use crate::policy::{Defaults, Edge, HARD_CAP, Member};
+use crate::reserved::is_reserved;
+
+const KEYS: [&str; 12] = [
+    "title", "who", "hosts", "sudo", "duration", "max", "reason", "ticket", "mfa", "approve", "warn",
+    "pending",
+];
+const FORM: &str = "write [roles.web-ops] and its keys below it";
+const WHO: &str = "write who = [\"@web-admins\"], or { group = \"dbas\", until = 2027-03-31 }";
+
+/// Reads `[roles]`.
+pub(super) fn roles(
+    report: &mut Report<'_>,
+    section: &[Entry<'_>],
+    defaults: &Defaults,
+    known: &Known,
+) -> BTreeMap<Name, Role> {
+    let mut roles = BTreeMap::new();
+    for entry in section {
+        let id = name(report, entry.key, entry.key_place);
+        if is_reserved(entry.key) {
+            let message =
+                format!("{} is a reserved word: elevate {} is or may become a command", entry.key, entry.key);
+            report.error(entry.key_place, message, format!("name it {0}-role, or what it is for", entry.key));
+        }
+        // The header is where people look for what is missing in the table.
+        let table = entry.value.table(report, &KEYS, FORM).map(|table| table.at(entry.key_place));
+        if let (Some(id), Some(table)) = (id, table) {
+            roles.extend(role(report, id.clone(), &table, defaults, known).map(|role| (id, role)));
+        }
+    }
+    roles
+}
+
+fn role(
+    report: &mut Report<'_>,
+    name: Name,
+    table: &Table<'_>,
+    defaults: &Defaults,
+    known: &Known,
+) -> Option<Role> {
+    let title = table.get("title").and_then(|item| title(report, item));
+    let who = table.need(report, "who", WHO).and_then(|item| who(report, item, known));
+    let scope = table
+        .need(report, "hosts", "write hosts = { tier = \"web\" }, or hosts = { names = [\"web1\"] }")
+        .and_then(|item| hosts(report, item));
+    let sudo = table
+        .need(report, "sudo", "write sudo = { as = \"root\", run = [[…]] }")
+        .and_then(|item| sudo(report, item));
+    let (duration, max) = times(report, table, defaults);
+    let reason = table.get("reason").map_or(Some(defaults.reason), |item| reason(report, item));
+    let ticket = table.get("ticket").map(|item| ticket(report, item));
+    let factor = table.get("mfa").map_or(Some(Factor::Activation), |item| factor(report, item));
+    let approve = table.get("approve").map_or(Some(Vec::new()), |item| approve::approve(report, item, known));
+    let warn = table.get("warn").map_or(Some(defaults.warn.clone()), |item| warn(report, item, max));
+    let pending =
+        table.get("pending").map_or(Some(defaults.pending), |item| capped(report, item, approve::WAIT_MAX));
+    Some(Role {
+        name,
+        title,
+        who: who?,
+        hosts: scope?,
+        sudo: sudo?,
+        duration,
+        max,
+        reason: reason?,
+        ticket: ticket.map_or(Some(None), |rule| rule.map(Some))?,
+        factor: factor?,
+        approve: approve?,
+        warn: warn?,
+        pending: pending?,
+    })
+}
+
+/// Duration and maximum. A default duration gives way to a role's shorter maximum; a written one does not.
+fn times(report: &mut Report<'_>, table: &Table<'_>, defaults: &Defaults) -> (Span, Span) {
+    let max = table.get("max").and_then(|item| capped(report, item, HARD_CAP)).unwrap_or(defaults.max);
+    let Some(item) = table.get("duration") else { return (defaults.duration.min(max), max) };
+    let Some(duration) = capped(report, item, HARD_CAP) else { return (defaults.duration.min(max), max) };
+    if duration > max {
+        let whose = if table.get("max").is_some() { "its max" } else { "the default max" };
+        let message = format!("the duration {duration} is longer than {whose}, {max}");
+        report.error(item.place, message, format!("write duration = \"{max}\", or max = \"{duration}\""));
+    }
+    (duration, max)
+}
+
+fn title(report: &mut Report<'_>, item: Item<'_>) -> Option<UntrustedText> {
+    let text = item.text(report)?;
+    match text.parse::<UntrustedText>() {
+        Ok(title) if title.raw().is_empty() => None,
+        Ok(title) => Some(title),
+        Err(error) => {
+            report.error(item.place, error.to_string(), "write one short line of plain text");
+            None
+        }
+    }
+}
+
+fn who(report: &mut Report<'_>, item: Item<'_>, known: &Known) -> Option<NonEmpty<Eligibility>> {
+    let items = item.filled_list(report, WHO)?;
+    let entries: Vec<Option<Eligibility>> =
+        items.into_iter().map(|item| eligibility(report, item, known)).collect();
+    NonEmpty::from_vec(entries.into_iter().collect::<Option<Vec<_>>>()?)
+}
+
+fn eligibility(report: &mut Report<'_>, item: Item<'_>, known: &Known) -> Option<Eligibility> {
+    if !item.is_table() {
+        return known.member(report, item).map(|who| Eligibility { who, from: None, until: None });
+    }
+    let table = item.table(report, &["group", "person", "from", "until"], WHO)?;
+    let who = match (table.get("group"), table.get("person")) {
+        (Some(group), None) => {
+            let text = group.text(report)?;
+            known.group(report, text.strip_prefix('@').unwrap_or(text), group.place).map(Member::Group)
+        }
+        (None, Some(person)) => {
+            let text = person.text(report)?;
+            known.person(report, text, person.place).map(Member::Person)
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            report.error(item.place, "an entry names one group or one person", WHO);
+            None
+        }
+    };
+    let moment = |report: &mut Report<'_>, key, edge| match table.get(key) {
+        None => Some(None),
+        Some(item) => item.moment(report, edge).map(Some),
+    };
+    let (from, until) = (moment(report, "from", Edge::Start), moment(report, "until", Edge::End));
+    let (who, from, until) = (who?, from?, until?);
+    if let (Some(from), Some(until)) = (from, until)
+        && from >= until
+    {
+        report.error(item.place, "this ends before it begins", "write an until that is later than from");
+        return None;
+    }
+    Some(Eligibility { who, from, until })
+}
+
+fn ticket(report: &mut Report<'_>, item: Item<'_>) -> Option<TicketRule> {
+    const TICKET: &str = "write { pattern = \"(INC|CHG)-[0-9]+\" }";
+    let table = item.table(report, &["pattern", "required"], TICKET)?;
+    let required = table.get("required").map_or(Some(false), |item| item.flag(report));
+    let item = table.need(report, "pattern", TICKET)?;
+    match TicketPattern::parse(item.text(report)?) {
+        Ok(pattern) => Some(TicketRule { pattern, required: required? }),
+        Err(error) => {
+            let cause = match &error {
+                PatternError::Syntax { source } => format!(": {}", last_line(&source.to_string())),
+                PatternError::Length { .. } | PatternError::Empty => String::new(),
+            };
+            let hint =
+                "write (INC|CHG)-[0-9]+ or the like; digits are [0-9], and the whole ticket must match";
+            report.error(item.place, format!("{error}{cause}"), hint);
+            None
+        }
+    }
+}
+
+/// The engine draws a picture above its message.
+fn last_line(text: &str) -> String {
+    text.lines().next_back().unwrap_or("").trim_start_matches("error: ").to_owned()
+}
+
+fn factor(report: &mut Report<'_>, item: Item<'_>) -> Option<Factor> {
+    match item.text(report)? {
+        "activation" => Some(Factor::Activation),
+        "none" => Some(Factor::None),
+        "every-use" => {
+            let message = "\"every-use\" is not supported by this version, nothing would enforce it";
+            report.error(item.place, message, "write mfa = \"activation\", or leave it out");
+            None
+        }
+        other => {
+            report.error(
+                item.place,
+                format!("{other:?} is not known here"),
+                "write \"activation\" or \"none\"",
+            );
+            None
+        }
+    }
+}
+
+impl<'t> Table<'t> {
+    fn at(mut self, place: Place) -> Self {
+        self.place = place;
+        self
+    }
+}
