@@ -5,14 +5,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build release tree test lint demo bench clean
+.PHONY: help deps build release tree stage-debug stage-release test lint demo bench clean
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
 
 # Build: the linker, PAM's headers, libclang for the bindings to libpam.
 # Test hosts: a bootstrapper and its keyring, ip, nsenter and unshare, ssh-keygen.
-DEPS := gcc libc6-dev libpam0g-dev libclang-dev mmdebstrap iproute2 util-linux openssh-client
+# Tests of the module and of the rendered rules: sudo with its cvtsudoers, pamtester.
+DEPS := gcc libc6-dev libpam0g-dev libclang-dev mmdebstrap iproute2 util-linux openssh-client sudo pamtester
 
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -49,7 +50,12 @@ tree: deps ## make the system that all test hosts start from (once)
 	$(CARGO) build --workspace --bin testbed --locked
 	$(ROOT) '$(TARGET)/debug/testbed' tree
 
-test: deps build tree ## run every test there is, in test hosts where it takes a host
+# What `make install` puts in place, as a layer of every test host.
+stage-debug stage-release: stage-%:
+	$(ROOT) rm -rf '$(TARGET)/testbed/stage/$*'
+	$(ROOT) $(MAKE) -s install DESTDIR='$(TARGET)/testbed/stage/$*' PREFIX=/usr BUILT='$(TARGET)/$*' > /dev/null
+
+test: deps build tree stage-debug ## run every test there is, in test hosts where it takes a host
 	$(ROOT) true
 	if $(CARGO) nextest --version > /dev/null 2>&1; then \
 		$(RUNNER) $(CARGO) nextest run --workspace --locked; \
@@ -65,6 +71,7 @@ lint: deps ## check format, clippy and documentation
 
 demo: deps release ## play the whole story in throw-away hosts, then leave you in a shell there
 	$(ROOT) '$(TARGET)/release/testbed' tree
+	$(MAKE) -s stage-release
 	$(ROOT) '$(TARGET)/release/elevate-demo'
 
 bench: deps ## measure what the documents promise
