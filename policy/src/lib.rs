@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod decide;
+#[cfg(test)]
+mod fixture;
 mod lint;
 mod parse;
 mod policy;

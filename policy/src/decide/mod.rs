@@ -12,6 +12,11 @@ pub(crate) mod facts;
 pub(crate) mod reason;
 pub(crate) mod request;
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_of_grants;
+
 use std::collections::BTreeSet;
 
 use elevate_protocol::digest::Digest;

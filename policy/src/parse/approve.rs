@@ -9,9 +9,9 @@ use elevate_protocol::time::Span;
 use super::defaults::capped;
 use super::members::Known;
 use super::reader::{Item, Report};
-use crate::policy::Member;
 use crate::policy::approval::ApprovalRule;
 use crate::policy::nonempty::NonEmpty;
+use crate::policy::{Member, resolve};
 
 /// The longest that a request waits and an approval counts.
 pub(super) const WAIT_MAX: Span = Span(30 * 86_400);
@@ -58,5 +58,13 @@ fn rule(report: &mut Report<'_>, item: Item<'_>, known: &Known) -> Option<Approv
         None => Some(Span::DAY),
         Some(item) => capped(report, item, WAIT_MAX),
     };
-    Some(ApprovalRule { need: need?, of: of?, within: within? })
+    let (need, of, within) = (need?, of?, within?);
+    let people = resolve(&known.members, of.iter()).len();
+    if usize::try_from(need.get()).is_ok_and(|need| need > people) {
+        let message =
+            format!("this needs {need} people and names {people} people, so nobody could activate the role");
+        report.error(item.place, message, FORM);
+        return None;
+    }
+    Some(ApprovalRule { need, of, within })
 }

@@ -15,6 +15,8 @@ use crate::policy::Member;
 pub(super) struct Known {
     pub(super) people: BTreeSet<Name>,
     pub(super) groups: BTreeSet<Name>,
+    /// Who is in which group, once that is read.
+    pub(super) members: BTreeMap<Name, Vec<Member>>,
 }
 
 impl Known {

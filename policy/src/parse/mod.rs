@@ -37,11 +37,11 @@ const FILE_MAX: usize = 4 * 1024 * 1024;
 pub(crate) fn parse(files: &[(String, String)]) -> Result<Policy, PolicyError> {
     let mut report = Report::new(files);
     let policy = read(&mut report, files);
-    let clean = report.is_clean();
-    let findings = report.into_findings();
+    // Warnings wait until there is a policy to be warned of.
+    let (errors, warnings) = report.into_findings();
     match policy {
-        Some(policy) if clean => Ok(Policy { warnings: findings, ..policy }),
-        Some(_) | None => Err(PolicyError::new(findings)),
+        Some(policy) if errors.is_empty() => Ok(Policy { warnings, ..policy }),
+        Some(_) | None => Err(PolicyError::new(errors)),
     }
 }
 
@@ -58,17 +58,27 @@ fn read(report: &mut Report<'_>, files: &[(String, String)]) -> Option<Policy> {
     let mut sections = merge(report, &parsed);
     let mut section = |name: &str| sections.remove(name).unwrap_or_default();
     let (people, groups, roles) = (section("people"), section("groups"), section("roles"));
-    let known = Known {
+    let mut known = Known {
         people: people.iter().filter_map(|entry| entry.key.parse().ok()).collect(),
         groups: groups.iter().filter_map(|entry| entry.key.parse().ok()).collect(),
+        members: BTreeMap::new(),
     };
     let defaults = defaults::defaults(report, section("defaults"));
     let people = people::people(report, &people, &known);
-    let groups = members::groups(report, &groups, &known);
+    known.members = members::groups(report, &groups, &known);
     let roles = roles::roles(report, &roles, &defaults, &known);
     let digest = digest(files)?;
     let (keys, logins, people) = (people.keys, people.logins, people.people);
-    Some(Policy { defaults, people, groups, roles, keys, logins, warnings: Vec::new(), digest })
+    Some(Policy {
+        defaults,
+        people,
+        groups: known.members,
+        roles,
+        keys,
+        logins,
+        warnings: Vec::new(),
+        digest,
+    })
 }
 
 /// Reads one file as TOML, going on after an error to find the next.

@@ -24,28 +24,28 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     files: &'a [(String, String)],
-    findings: Vec<(Place, Finding)>,
+    errors: Vec<(Place, Finding)>,
+    warnings: Vec<(Place, Finding)>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(files: &'a [(String, String)]) -> Self {
-        Self { files, findings: Vec::new() }
+        Self { files, errors: Vec::new(), warnings: Vec::new() }
     }
 
     pub(super) fn error(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
-        self.add(place, Severity::Error, message.into(), hint.into());
+        let finding = self.finding(place, Severity::Error, message.into(), hint.into());
+        keep(&mut self.errors, place, finding);
     }
 
     pub(super) fn warning(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
-        self.add(place, Severity::Warning, message.into(), hint.into());
+        let finding = self.finding(place, Severity::Warning, message.into(), hint.into());
+        keep(&mut self.warnings, place, finding);
     }
 
-    fn add(&mut self, place: Place, severity: Severity, message: String, hint: String) {
-        if self.findings.len() >= FINDINGS_MAX {
-            return;
-        }
+    fn finding(&self, place: Place, severity: Severity, message: String, hint: String) -> Finding {
         let (file, line, column) = self.position(place);
-        self.findings.push((place, Finding { file, line, column, severity, message, hint }));
+        Finding { file, line, column, severity, message, hint }
     }
 
     /// `main.toml:12:8`, to name a second place in a message.
@@ -62,15 +62,21 @@ impl<'a> Report<'a> {
         (name.to_owned(), line, column)
     }
 
-    /// Whether nothing found so far keeps the policy from being used.
-    pub(super) fn is_clean(&self) -> bool {
-        self.findings.iter().all(|(_, finding)| finding.severity == Severity::Warning)
+    /// Errors and warnings, each by file and place.
+    pub(super) fn into_findings(self) -> (Vec<Finding>, Vec<Finding>) {
+        let sorted = |mut findings: Vec<(Place, Finding)>| {
+            findings.sort_by_key(|(place, _)| *place);
+            findings.into_iter().map(|(_, finding)| finding).collect()
+        };
+        (sorted(self.errors), sorted(self.warnings))
     }
+}
 
-    /// Everything, by file and place.
-    pub(super) fn into_findings(mut self) -> Vec<Finding> {
-        self.findings.sort_by_key(|(place, _)| *place);
-        self.findings.into_iter().map(|(_, finding)| finding).collect()
+/// A wrong file shall not fill a screen for ever. Errors and warnings are bounded apart: many warnings must not
+/// push out the error that refuses the policy.
+fn keep(findings: &mut Vec<(Place, Finding)>, place: Place, finding: Finding) {
+    if findings.len() < FINDINGS_MAX {
+        findings.push((place, finding));
     }
 }
 
@@ -282,5 +288,5 @@ fn article(kind: &str) -> String {
     format!("{} {kind}", if vowel { "an" } else { "a" })
 }
 
-/// Most findings that are kept: a wrong file shall not fill a screen for ever.
+/// Most findings of a kind that are kept.
 const FINDINGS_MAX: usize = 200;

@@ -183,25 +183,10 @@ impl Policy {
         self.groups.keys().filter(inside).cloned().collect()
     }
 
-    /// Everybody whom these name, groups resolved, by name. Threat C03: each group is visited once, so
-    /// neither depth nor a cycle can hold it up.
+    /// Everybody whom these name, groups resolved, by name.
     #[must_use]
     pub fn resolve<'a>(&'a self, members: impl IntoIterator<Item = &'a Member>) -> BTreeSet<Name> {
-        let mut people = BTreeSet::new();
-        let mut seen: BTreeSet<&Name> = BTreeSet::new();
-        let mut open: Vec<&Member> = members.into_iter().collect();
-        while let Some(member) = open.pop() {
-            match member {
-                Member::Person(name) => {
-                    people.insert(name.clone());
-                }
-                Member::Group(name) if seen.insert(name) => {
-                    open.extend(self.groups.get(name).into_iter().flatten());
-                }
-                Member::Group(_) => {}
-            }
-        }
-        people
+        resolve(&self.groups, members)
     }
 
     /// Whether `member` names this person, directly or through groups.
@@ -214,4 +199,25 @@ impl Policy {
     pub fn show_effective(&self) -> String {
         effective::show(self)
     }
+}
+
+/// Everybody whom these name. Threat C03: each group is visited once and nothing recurs, so neither depth nor a
+/// cycle can hold it up.
+pub(crate) fn resolve<'a>(
+    groups: &'a BTreeMap<Name, Vec<Member>>,
+    members: impl IntoIterator<Item = &'a Member>,
+) -> BTreeSet<Name> {
+    let mut people = BTreeSet::new();
+    let mut seen: BTreeSet<&Name> = BTreeSet::new();
+    let mut open: Vec<&Member> = members.into_iter().collect();
+    while let Some(member) = open.pop() {
+        match member {
+            Member::Person(name) => {
+                people.insert(name.clone());
+            }
+            Member::Group(name) if seen.insert(name) => open.extend(groups.get(name).into_iter().flatten()),
+            Member::Group(_) => {}
+        }
+    }
+    people
 }

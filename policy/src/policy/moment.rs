@@ -19,6 +19,11 @@ const DAY: i64 = 86_400;
 
 /// The point that a date names. None: a time without a date, or a local time, whose zone nobody knows.
 pub(crate) fn moment_from_toml(value: &Datetime, edge: Edge) -> Option<Timestamp> {
+    // Held where `moment_text` can write it, so that a policy reads back as it is shown.
+    moment(value, edge).map(|at| Timestamp(at.0.clamp(0, LAST_SECOND)))
+}
+
+fn moment(value: &Datetime, edge: Edge) -> Option<Timestamp> {
     let date = value.date?;
     let day = days_from_civil(i64::from(date.year), i64::from(date.month), i64::from(date.day));
     let midnight = day.checked_mul(DAY)?;
