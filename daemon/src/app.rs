@@ -1,0 +1,211 @@
+//! Puts the parts together: configuration, keys, policy, core, doors, sinks, signals.
+//!
+//! In: a configuration. Out: a running daemon, until a signal ends it. Runs as: user elevated.
+
+use std::future::Future;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use elevate_policy::{Policy, PolicyError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::{Core, CoreError, CoreSetup};
+use crate::intake::admin::AdminError;
+use crate::intake::ssh::ListenError;
+use crate::intake::{Patience, admin, ssh};
+use crate::keys::{KeyError, Keys};
+use crate::{log, sinks};
+
+/// Time for goodbyes.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Longest policy file in bytes.
+const POLICY_FILE_MAX: u64 = 4 * 1024 * 1024;
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A key.
+    #[error("the daemon's keys cannot be used")]
+    Keys(#[from] KeyError),
+    /// The policy's files.
+    #[error("cannot read the policy in {path}")]
+    PolicyFiles {
+        /// Folder or file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The policy.
+    #[error("the policy is not valid")]
+    Policy(#[source] Box<PolicyError>),
+    /// The core.
+    #[error("the daemon cannot start")]
+    Core(#[from] CoreError),
+    /// The SSH port.
+    #[error("no SSH port")]
+    Listen(#[from] ListenError),
+    /// The local socket.
+    #[error("no local socket")]
+    Admin(#[from] AdminError),
+    /// Signals.
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+}
+
+/// The policy in a folder: the files `*.toml`, by name.
+///
+/// # Errors
+/// [`AppError::PolicyFiles`] or [`AppError::Policy`].
+pub fn read_policy(folder: &Path) -> Result<Policy, AppError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| AppError::PolicyFiles { path, source }
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.extension().is_some_and(|extension| extension == "toml") && !hidden {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut files = Vec::new();
+    for path in paths {
+        if std::fs::metadata(&path).map_err(failed(&path))?.len() > POLICY_FILE_MAX {
+            return Err(failed(&path)(io::ErrorKind::FileTooLarge.into()));
+        }
+        let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
+        files.push((path.display().to_string(), text));
+    }
+    Policy::parse(&files).map_err(|error| AppError::Policy(Box::new(error)))
+}
+
+/// What the core is opened with.
+///
+/// # Errors
+/// An [`AppError`] of keys or policy.
+pub fn setup(config: &Config, keys: &Keys) -> Result<CoreSetup, AppError> {
+    Ok(CoreSetup {
+        data_dir: config.data_dir.clone(),
+        grant_key: keys.grant.clone(),
+        seal_key: keys.seal.clone(),
+        policy: read_policy(&config.policy_dir)?,
+        policy_dir: config.policy_dir.clone(),
+        advertised: config.address.clone(),
+        fingerprint: keys.fingerprint(),
+        clock: Clock::system(),
+    })
+}
+
+/// Tells the service manager, where there is one: sd_notify(3), without its library.
+fn tell_manager(state: &str) {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let bytes = name.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(rest) => UnixAddress::from_abstract_name(rest),
+        None => UnixAddress::from_pathname(Path::new(&name)),
+    };
+    let told = address.and_then(|address| {
+        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    });
+    if let Err(error) = told {
+        log::warning(&format!("the service manager cannot be told: {error}"));
+    }
+}
+
+struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, AppError> {
+        let get = |kind| signal(kind).map_err(AppError::Signals);
+        Ok(Self {
+            hang_up: get(SignalKind::hangup())?,
+            terminate: get(SignalKind::terminate())?,
+            interrupt: get(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Reloads at each SIGHUP; returns at SIGTERM and SIGINT.
+    async fn serve(&mut self, core: &Core) {
+        loop {
+            tokio::select! {
+                _ = self.hang_up.recv() => match core.reload_policy().await {
+                    Ok(digest) => log::info(&format!("the policy {digest} is in force")),
+                    Err(error) => {
+                        log::error(&format!("the policy before stays in force: {}", log::chain(&error)));
+                    }
+                },
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
+    }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+}
+
+/// A task that must not end while the daemon runs.
+fn keep<F: Future<Output = ()> + Send + 'static>(tasks: &mut JoinSet<&'static str>, name: &'static str, task: F) {
+    tasks.spawn(async move {
+        task.await;
+        name
+    });
+}
+
+/// Runs until a signal.
+///
+/// # Errors
+/// An [`AppError`] when it cannot start.
+pub async fn run(config: Config) -> Result<(), AppError> {
+    log::set_level(config.log);
+    let keys = Keys::read(&config.data_dir)?;
+    let core = Core::open(setup(&config, &keys)?).await?;
+    let port = ssh::bind(config.listen).await?;
+    let local = admin::bind(&config.admin_socket)?;
+    let mut signals = Signals::new()?;
+    let patience = Patience::with_login(config.limits.login_seconds);
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let listening = port.local_addr().map_or_else(|_| config.listen.to_string(), |at| at.to_string());
+    let listener = ssh::Listener { port, host_key: keys.host, limits: config.limits, patience };
+    keep(&mut tasks, "the SSH port", ssh::serve(listener, core.clone(), stopped));
+    keep(&mut tasks, "the local socket", admin::serve(local, core.clone(), patience));
+    if config.syslog.enabled {
+        keep(&mut tasks, "syslog", sinks::to_syslog(core.events(), config.syslog.clone(), host_name()));
+    }
+    if !config.notify.exec.is_empty() {
+        keep(&mut tasks, "notify.exec", sinks::to_program(core.events(), config.notify.clone()));
+    }
+    log::info(&format!("ready, listening on {listening} and {}", config.admin_socket.display()));
+    tell_manager("READY=1");
+    tokio::select! {
+        () = signals.serve(&core) => log::info("stopping"),
+        ended = tasks.join_next() => {
+            let what = ended.and_then(Result::ok).unwrap_or("a part");
+            log::error(&format!("{what} ended; the daemon stops, so that it is started again"));
+        }
+    }
+    tell_manager("STOPPING=1");
+    stop.send_replace(true);
+    drop(std::fs::remove_file(&config.admin_socket));
+    if timeout(GOODBYE, stop.closed()).await.is_err() {
+        log::warning("some connections did not end in time");
+    }
+    tasks.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! /etc/elevate/daemon.toml: every setting of the daemon and its default.
+//!
+//! In: the file. Out: [`Config`], checked; errors name file, line and column. Spec: docs/config.md, which a test compares.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use elevate_protocol::paste::is_address;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::log::Level;
+
+/// Longest configuration file in bytes.
+const FILE_MAX: u64 = 64 * 1024;
+
+/// A place in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.path.display(), self.line, self.column)
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not there or not readable.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Too long to be one.
+    #[error("{path} is longer than {FILE_MAX} bytes")]
+    Length {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not TOML, an unknown key, or a value of another type.
+    #[error("{place}: {message}")]
+    Form {
+        /// Where.
+        place: Place,
+        /// What the parser says.
+        message: String,
+    },
+    /// A value that is not what it should be.
+    #[error("{place}: {key} is not valid: write {form}")]
+    Value {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// What to write.
+        form: &'static str,
+    },
+}
+
+/// The settings, every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What paste strings carry, `NAME:PORT`.
+    pub address: String,
+    /// Database, lock and keys.
+    pub data_dir: PathBuf,
+    /// The policy's files.
+    pub policy_dir: PathBuf,
+    /// The socket for root on this machine.
+    pub admin_socket: PathBuf,
+    /// How much is said on standard error.
+    pub log: Level,
+    /// Events to syslog.
+    pub syslog: Syslog,
+    /// Events to a program.
+    pub notify: Notify,
+    /// How many at once.
+    pub limits: Limits,
+}
+
+/// `[syslog]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Syslog {
+    /// Whether events go there.
+    pub enabled: bool,
+    /// The datagram socket.
+    pub socket: PathBuf,
+}
+
+impl Default for Syslog {
+    fn default() -> Self {
+        Self { enabled: true, socket: PathBuf::from("/dev/log") }
+    }
+}
+
+/// `[notify]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Notify {
+    /// Program and arguments; empty: none.
+    pub exec: Vec<String>,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections of one source address (IPv6: of one /64) that have not authenticated.
+    pub unauthenticated_per_source: u32,
+    /// Connections of all sources that have not authenticated.
+    pub unauthenticated: u32,
+    /// Seconds until a connection must have authenticated.
+    pub login_seconds: u32,
+    /// Connections of one person.
+    pub connections_per_person: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            unauthenticated_per_source: 10,
+            unauthenticated: 256,
+            login_seconds: 10,
+            connections_per_person: 32,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<Spanned<String>>,
+    address: Spanned<String>,
+    data_dir: Option<Spanned<PathBuf>>,
+    policy_dir: Option<Spanned<PathBuf>>,
+    admin_socket: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    log: Level,
+    syslog: Option<Spanned<Syslog>>,
+    notify: Option<Spanned<Notify>>,
+    limits: Option<Spanned<Limits>>,
+}
+
+/// What the programs use when nothing is said.
+pub const LISTEN: &str = "[::]:7022";
+/// See [`LISTEN`].
+pub const DATA_DIR: &str = "/var/lib/elevated";
+/// See [`LISTEN`].
+pub const POLICY_DIR: &str = "/etc/elevate/policy.d";
+/// See [`LISTEN`].
+pub const ADMIN_SOCKET: &str = "/run/elevated/admin.sock";
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn place(&self, span: Option<Range<usize>>) -> Place {
+        let before = span.and_then(|span| self.text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count().saturating_add(1);
+        let column = before.chars().rev().take_while(|c| *c != '\n').count().saturating_add(1);
+        Place { path: self.path.to_owned(), line, column }
+    }
+
+    fn value<T>(&self, at: &Spanned<T>, key: &'static str, form: &'static str) -> ConfigError {
+        ConfigError::Value { place: self.place(Some(at.span())), key, form }
+    }
+
+    fn folder(
+        &self,
+        found: Option<Spanned<PathBuf>>,
+        key: &'static str,
+        default: &str,
+    ) -> Result<PathBuf, ConfigError> {
+        match found {
+            None => Ok(PathBuf::from(default)),
+            Some(at) if at.get_ref().is_absolute() => Ok(at.into_inner()),
+            Some(at) => Err(self.value(&at, key, "an absolute path")),
+        }
+    }
+
+    fn syslog(&self, found: Option<Spanned<Syslog>>) -> Result<Syslog, ConfigError> {
+        match found {
+            Some(at) if !at.get_ref().socket.is_absolute() => {
+                Err(self.value(&at, "syslog.socket", "an absolute path"))
+            }
+            found => Ok(found.map(Spanned::into_inner).unwrap_or_default()),
+        }
+    }
+
+    fn notify(&self, found: Option<Spanned<Notify>>) -> Result<Notify, ConfigError> {
+        match found {
+            Some(at) if at.get_ref().exec.first().is_some_and(|program| !program.starts_with('/')) => {
+                Err(self.value(&at, "notify.exec", "[\"/absolute/path\", \"argument\", …]; no shell reads it"))
+            }
+            found => Ok(found.map(Spanned::into_inner).unwrap_or_default()),
+        }
+    }
+
+    fn limits(&self, found: Option<Spanned<Limits>>) -> Result<Limits, ConfigError> {
+        let Some(at) = found else { return Ok(Limits::default()) };
+        let limits = *at.get_ref();
+        let all = [limits.unauthenticated_per_source, limits.unauthenticated, limits.connections_per_person];
+        if all.contains(&0) {
+            return Err(self.value(&at, "limits", "1 or more for each number of connections"));
+        }
+        if !(1..=120).contains(&limits.login_seconds) {
+            return Err(self.value(&at, "limits.login_seconds", "1 to 120"));
+        }
+        Ok(limits)
+    }
+
+    fn read(&self) -> Result<Config, ConfigError> {
+        let file: File = toml::from_str(self.text).map_err(|error| ConfigError::Form {
+            place: self.place(error.span()),
+            message: error.message().to_owned(),
+        })?;
+        let listen = match &file.listen {
+            None => LISTEN.parse().ok(),
+            Some(at) => at.get_ref().parse().ok(),
+        };
+        let listen = listen.ok_or_else(|| {
+            let at = file.listen.as_ref().unwrap_or(&file.address);
+            self.value(at, "listen", "ADDRESS:PORT with a numeric address, such as \"[::]:7022\"")
+        })?;
+        if !is_address(file.address.get_ref()) {
+            return Err(self.value(&file.address, "address", "NAME:PORT, as hosts and people reach this daemon"));
+        }
+        Ok(Config {
+            listen,
+            address: file.address.into_inner(),
+            data_dir: self.folder(file.data_dir, "data_dir", DATA_DIR)?,
+            policy_dir: self.folder(file.policy_dir, "policy_dir", POLICY_DIR)?,
+            admin_socket: self.folder(file.admin_socket, "admin_socket", ADMIN_SOCKET)?,
+            log: file.log,
+            syslog: self.syslog(file.syslog)?,
+            notify: self.notify(file.notify)?,
+            limits: self.limits(file.limits)?,
+        })
+    }
+}
+
+/// Reads the text of a configuration file; `path` is for messages.
+///
+/// # Errors
+/// A [`ConfigError`] that names file, line and column.
+pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    Reader { path, text }.read()
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// As [`parse`], and when it cannot be read.
+pub fn read(path: &Path) -> Result<Config, ConfigError> {
+    let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_MAX {
+        return Err(ConfigError::Length { path: path.to_owned() });
+    }
+    parse(path, &std::fs::read_to_string(path).map_err(unreadable)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(Path::new("d.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_error_names_line_and_column_and_what_to_write() {
+        assert_eq!(
+            error("address = \"d:7022\"\n[syslog]\nscket = \"/x\"\n").split(',').next().unwrap(),
+            "d.toml:3:1: unknown field `scket`"
+        );
+        assert_eq!(
+            error("address = \"d\"\n"),
+            "d.toml:1:11: address is not valid: write NAME:PORT, as hosts and people reach this daemon"
+        );
+        assert!(error("address = \"d:1\"\nlisten = \"everywhere\"\n").starts_with("d.toml:2:10: listen is not valid"));
+        assert!(error("address = \"d:1\"\n[notify]\nexec = [\"mail\"]\n").contains("notify.exec is not valid"));
+        assert!(error("address = \"d:1\"\ndata_dir = \"var\"\n").starts_with("d.toml:2:12: data_dir"));
+        assert!(error("address = \"d:1\"\n[limits]\nunauthenticated = 0\n").contains("limits is not valid"));
+        assert!(error("listen = \"[::]:7022\"\n").contains("missing field `address`"));
+    }
+
+    #[test]
+    fn only_the_address_must_be_said() {
+        let config = parse(Path::new("d.toml"), "address = \"daemon.example:7022\"\n").unwrap();
+        assert_eq!(config.listen.to_string(), LISTEN);
+        assert_eq!(config.admin_socket, Path::new(ADMIN_SOCKET));
+        assert_eq!(config.limits.unauthenticated_per_source, 10);
+        let shown = toml::to_string(&config).unwrap();
+        assert_eq!(parse(Path::new("d.toml"), &shown).unwrap(), config, "the effective values are a valid file");
+    }
+}

@@ -1,0 +1,118 @@
+//! One conversation of a person or of root: hello, then what the core does with it.
+//!
+//! In: a stream and who was proven to be at its other end. Out: a [`Conversation`] for the core, replies on the stream.
+
+use elevate_protocol::message::Versions;
+use elevate_protocol::message::person::{Reply, Say};
+use elevate_protocol::message::refusal::{Code, Refusal};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::Patience;
+use super::frames::{Frames, NO_LIMIT, PumpError, write};
+use crate::core::{Conversation, Core, Speaker};
+
+/// What a person may say that the core has not read yet.
+const SAYS: usize = 8;
+/// What the core may say that is not sent yet.
+const REPLIES: usize = 16;
+
+/// What came of one thing that was said.
+enum Heard {
+    Goes,
+    Over,
+    Refused(Refusal),
+}
+
+/// Holds the conversation to its end.
+pub(crate) async fn serve<S>(core: Core, speaker: Speaker, stream: S, patience: Patience) -> Result<(), PumpError>
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut frames = Frames::new(reader, patience.frame, patience.first);
+    let refusal = match frames.next().await? {
+        None => return Ok(()),
+        Some(Say::Hello { versions }) => match versions.common(Versions::OURS) {
+            Some(version) => {
+                write(&mut writer, &Reply::Hello { version }, patience.write).await?;
+                let spoken = speak(core, speaker, &mut frames, &mut writer, patience).await;
+                drop(writer.shutdown().await);
+                return spoken;
+            }
+            None => Refusal::new(Code::Version, "this daemon speaks version 1 of the protocol"),
+        },
+        Some(
+            Say::Ask(_) | Say::Answer { .. } | Say::Confirm { .. } | Say::Input { .. } | Say::Leave | Say::Use(_),
+        ) => Refusal::new(Code::Usage, "a conversation begins with hello"),
+    };
+    refuse(&mut writer, refusal, patience).await
+}
+
+/// Says no and ends the stream.
+pub(crate) async fn refuse(
+    writer: &mut (impl AsyncWrite + Unpin),
+    refusal: Refusal,
+    patience: Patience,
+) -> Result<(), PumpError> {
+    write(writer, &Reply::Refused(refusal), patience.write).await?;
+    drop(writer.shutdown().await);
+    Ok(())
+}
+
+async fn speak<R, W>(
+    core: Core,
+    speaker: Speaker,
+    frames: &mut Frames<R>,
+    writer: &mut W,
+    patience: Patience,
+) -> Result<(), PumpError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (to_core, say) = mpsc::channel(SAYS);
+    let (reply, mut from_core) = mpsc::channel(REPLIES);
+    // A task of its own: a panic in it ends this conversation and nothing else.
+    let holding = tokio::spawn(async move { core.converse(Conversation { speaker, say, reply }).await });
+    loop {
+        tokio::select! {
+            reply = from_core.recv() => {
+                let Some(reply) = reply else { break };
+                write(writer, &reply, patience.write).await?;
+                if matches!(reply, Reply::Done(_) | Reply::Refused(_)) {
+                    return Ok(());
+                }
+            }
+            said = frames.next() => {
+                let Some(said) = said? else { return Ok(()) };
+                frames.allow_silence(NO_LIMIT);
+                match hear(said, &to_core) {
+                    Heard::Goes => {}
+                    Heard::Over => return Ok(()),
+                    Heard::Refused(refusal) => return refuse(writer, refusal, patience).await,
+                }
+            }
+        }
+    }
+    if holding.await.is_err() {
+        crate::log::error("a conversation ended by a panic");
+    }
+    refuse(writer, Refusal::new(Code::Internal, "the daemon ended the conversation"), patience).await
+}
+
+fn hear(said: Say, to_core: &mpsc::Sender<Say>) -> Heard {
+    match said {
+        Say::Hello { .. } => Heard::Refused(Refusal::new(Code::Usage, "hello is said once")),
+        // What only an agent says, about somebody at its host.
+        Say::Confirm { .. } | Say::Input { .. } | Say::Use(_) => {
+            Heard::Refused(Refusal::new(Code::WrongDoor, "this is said through a host's agent only"))
+        }
+        said @ (Say::Ask(_) | Say::Answer { .. } | Say::Leave) => match to_core.try_send(said) {
+            Ok(()) => Heard::Goes,
+            Err(TrySendError::Full(_)) => Heard::Refused(Refusal::new(Code::Busy, "too much was said at once")),
+            Err(TrySendError::Closed(_)) => Heard::Over,
+        },
+    }
+}

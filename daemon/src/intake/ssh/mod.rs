@@ -1,0 +1,216 @@
+//! The SSH listener. Nothing outside this folder knows russh.
+//!
+//! In: TCP connections. Out: authenticated streams for person, agent, enrol. russh has neither a login time nor a cap of
+//! connections, so both are here (threats H05, H09; CRATES §1.3).
+
+mod algorithms;
+mod handler;
+
+#[cfg(test)]
+mod abuse_tests;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod identity_tests;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::server::{Config, run_stream};
+use ssh_key::PrivateKey;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::Patience;
+use super::counter::{Counter, Seat, source_of};
+use crate::config::Limits;
+use crate::core::Core;
+use crate::log;
+use elevate_protocol::name::Name;
+
+/// Why nobody can connect.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) core: Core,
+    pub(crate) patience: Patience,
+    pub(crate) people: Counter<Name>,
+    sources: Counter<IpAddr>,
+    config: Arc<Config>,
+}
+
+/// Cuts a connection whatever russh is doing with it at that moment.
+pub(crate) struct Switch(std::net::TcpStream);
+
+impl Switch {
+    /// Reading and writing end at once.
+    pub(crate) fn cut(&self) {
+        // Not connected any more: then it is cut.
+        drop(self.0.shutdown(Shutdown::Both));
+    }
+}
+
+/// Opens the port. `[::]` falls back to `0.0.0.0` where the machine has no IPv6.
+///
+/// # Errors
+/// [`ListenError::Bind`].
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error)
+            if address.is_ipv6()
+                && address.ip().is_unspecified()
+                && error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) =>
+        {
+            let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            TcpListener::bind(address).await.map_err(|source| ListenError::Bind { address, source })
+        }
+        Err(source) => Err(ListenError::Bind { address, source }),
+    }
+}
+
+/// The door that [`serve`] keeps.
+pub struct Listener {
+    /// The port.
+    pub port: TcpListener,
+    /// What it shows.
+    pub host_key: PrivateKey,
+    /// How many at once.
+    pub limits: Limits,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+/// Accepts until `stop` becomes true; then says goodbye to everybody.
+pub async fn serve(listener: Listener, core: Core, stop: watch::Receiver<bool>) {
+    let mut stopping = stop.clone();
+    let Listener { port, host_key, limits, patience } = listener;
+    let shared = Arc::new(Shared {
+        core,
+        patience,
+        people: Counter::new(limits.connections_per_person, u32::MAX),
+        sources: Counter::new(limits.unauthenticated_per_source, limits.unauthenticated),
+        config: Arc::new(algorithms::config(host_key)),
+    });
+    loop {
+        tokio::select! {
+            accepted = port.accept() => match accepted {
+                Ok((stream, peer)) => admit(&shared, stream, peer.ip().to_canonical(), stop.clone()),
+                Err(error) => {
+                    // Out of descriptors, most likely: others must end first.
+                    log::error(&format!("the SSH port: {error}"));
+                    sleep(Duration::from_millis(200)).await;
+                }
+            },
+            () = stopped(&mut stopping) => return,
+        }
+    }
+}
+
+/// Returns when the daemon stops.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error is a daemon that is gone: it has stopped as well.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+fn admit(shared: &Arc<Shared>, stream: TcpStream, from: IpAddr, stop: watch::Receiver<bool>) {
+    let Some(seat) = shared.sources.take(source_of(from)) else {
+        // Closed without a word: words cost more than the connection did.
+        log::debug(&format!("{from}: too many connections that have not authenticated"));
+        return;
+    };
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        if let Err(error) = connection(shared, stream, (from, seat), stop).await {
+            log::debug(&format!("{from}: {}", log::chain(&error)));
+        }
+    });
+}
+
+/// Why a connection ended early.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("did not authenticate in time")]
+    Login,
+    #[error("nothing went on")]
+    Idle,
+    #[error("the socket failed")]
+    Socket(#[from] io::Error),
+    #[error("the SSH connection failed")]
+    Ssh(#[from] russh::Error),
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    (from, seat): (IpAddr, Seat<IpAddr>),
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Ended> {
+    stream.set_nodelay(true)?;
+    let stream = stream.into_std()?;
+    let switch = Arc::new(Switch(stream.try_clone()?));
+    let stream = TcpStream::from_std(stream)?;
+    let (login, mut logged_in) = oneshot::channel();
+    let (working, mut work) = watch::channel(0usize);
+    let door = handler::Door::new(Arc::clone(&shared), from, (login, seat), (working, Arc::clone(&switch)));
+    let deadline = sleep(shared.patience.login);
+    tokio::pin!(deadline);
+    let mut running = tokio::select! {
+        running = run_stream(Arc::clone(&shared.config), stream, door) => running?,
+        () = &mut deadline => return Err(Ended::Login),
+    };
+    let handle = running.handle();
+    tokio::select! {
+        ended = &mut running => return Ok(ended?),
+        () = &mut deadline => {
+            switch.cut();
+            return Err(Ended::Login);
+        }
+        _ = &mut logged_in => {}
+    }
+    tokio::select! {
+        ended = &mut running => Ok(ended?),
+        () = idle(&mut work, shared.patience.idle) => {
+            switch.cut();
+            Err(Ended::Idle)
+        }
+        () = stopped(&mut stop) => {
+            let goodbye = handle.disconnect(russh::Disconnect::ByApplication, "the daemon stops".into(), String::new());
+            drop(timeout(Duration::from_secs(1), goodbye).await);
+            drop(timeout(Duration::from_secs(1), running).await);
+            switch.cut();
+            Ok(())
+        }
+    }
+}
+
+/// Returns when nothing has gone on for `limit`.
+async fn idle(work: &mut watch::Receiver<usize>, limit: Duration) {
+    loop {
+        if !until(work, |running| running == 0).await {
+            // The connection is over already; its own end says so.
+            std::future::pending::<()>().await;
+        }
+        if timeout(limit, until(work, |running| running > 0)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn until(work: &mut watch::Receiver<usize>, wanted: impl Fn(usize) -> bool) -> bool {
+    work.wait_for(|running| wanted(*running)).await.is_ok()
+}

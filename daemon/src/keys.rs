@@ -1,0 +1,214 @@
+//! The daemon's own keys: host key, grant key, seal key, each in a file of its own.
+//!
+//! In: `DATA_DIR/keys`. Out: the keys. A file that others can read, or that is a symlink or of another user, is refused.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
+use zeroize::Zeroizing;
+
+/// Longest key file in bytes.
+const FILE_MAX: u64 = 16 * 1024;
+/// Bytes of the seal key.
+const SEAL: usize = 32;
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Not there, or not readable.
+    #[error("cannot read the key {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Cannot be written.
+    #[error("cannot write the key {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Others can read it, or it is not ours, or no plain file.
+    #[error("the key {path} must be a plain file of uid {uid} that nobody else can read (mode 0600)")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Who should own it.
+        uid: u32,
+    },
+    /// Not a key.
+    #[error("{path} holds no {what}")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+}
+
+/// All of them.
+pub struct Keys {
+    /// What the listener shows.
+    pub host: PrivateKey,
+    /// Signs documents.
+    pub grant: PrivateKey,
+    /// Seals seeds.
+    pub seal: Zeroizing<[u8; SEAL]>,
+}
+
+/// Where they are.
+#[must_use]
+pub fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("keys")
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let unreadable = |source| KeyError::Read { path: path.to_owned(), source };
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    let uid = nix::unistd::geteuid().as_raw();
+    if !meta.is_file() || meta.uid() != uid || meta.mode() & 0o077 != 0 || meta.len() > FILE_MAX {
+        return Err(KeyError::Open { path: path.to_owned(), uid });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(FILE_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
+}
+
+fn read_signing(path: &Path) -> Result<PrivateKey, KeyError> {
+    let text = read_secret(path)?;
+    let what = "unencrypted OpenSSH Ed25519 private key";
+    let form = || KeyError::Form { path: path.to_owned(), what };
+    let key = PrivateKey::from_openssh(text.as_str()).map_err(|_| form())?;
+    if key.is_encrypted() || key.algorithm() != Algorithm::Ed25519 { Err(form()) } else { Ok(key) }
+}
+
+fn read_seal(path: &Path) -> Result<Zeroizing<[u8; SEAL]>, KeyError> {
+    let text = read_secret(path)?;
+    let form = || KeyError::Form { path: path.to_owned(), what: "seal key of 64 hexadecimal letters" };
+    let letters = text.trim_end();
+    if letters.len() != SEAL.saturating_mul(2) || !letters.is_ascii() {
+        return Err(form());
+    }
+    let mut seal = Zeroizing::new([0u8; SEAL]);
+    for (at, byte) in seal.iter_mut().enumerate() {
+        let from = at.saturating_mul(2);
+        let pair = letters.get(from..from.saturating_add(2)).ok_or_else(form)?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| form())?;
+    }
+    Ok(seal)
+}
+
+impl Keys {
+    /// Reads them all.
+    ///
+    /// # Errors
+    /// The first [`KeyError`].
+    pub fn read(data_dir: &Path) -> Result<Self, KeyError> {
+        let folder = folder(data_dir);
+        Ok(Self {
+            host: read_signing(&folder.join("host"))?,
+            grant: read_signing(&folder.join("grant"))?,
+            seal: read_seal(&folder.join("seal"))?,
+        })
+    }
+
+    /// Makes and writes them all; files that are there are never touched. The seeds come from the system's randomness.
+    ///
+    /// # Errors
+    /// A [`KeyError`]; a file that is there is one.
+    pub fn make(data_dir: &Path, seeds: &Zeroizing<[[u8; SEAL]; 3]>) -> Result<Self, KeyError> {
+        let folder = folder(data_dir);
+        let [host, grant, seal] = &**seeds;
+        let keys = Self {
+            host: PrivateKey::from(Ed25519Keypair::from_seed(host)),
+            grant: PrivateKey::from(Ed25519Keypair::from_seed(grant)),
+            seal: Zeroizing::new(*seal),
+        };
+        write_signing(&folder.join("host"), &keys.host)?;
+        write_signing(&folder.join("grant"), &keys.grant)?;
+        let mut letters = Zeroizing::new(String::with_capacity(SEAL.saturating_mul(2)));
+        for byte in seal {
+            letters.push_str(&format!("{byte:02x}"));
+        }
+        letters.push('\n');
+        write_secret(&folder.join("seal"), &letters)?;
+        Ok(keys)
+    }
+
+    /// The host key's fingerprint as OpenSSH writes it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.host.public_key().fingerprint(HashAlg::Sha256).to_string()
+    }
+}
+
+fn write_signing(path: &Path, key: &PrivateKey) -> Result<(), KeyError> {
+    let form = |_| KeyError::Form { path: path.to_owned(), what: "writable key" };
+    write_secret(path, &key.to_openssh(LineEnding::LF).map_err(form)?)
+}
+
+fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(|source| KeyError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn made() -> tempfile::TempDir {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder(place.path())).unwrap();
+        Keys::make(place.path(), &Zeroizing::new([[1; 32], [2; 32], [0xa3; 32]])).unwrap();
+        place
+    }
+
+    #[test]
+    fn keys_are_read_back_and_never_overwritten() {
+        let place = made();
+        let keys = Keys::read(place.path()).unwrap();
+        assert_eq!(*keys.seal, [0xa3; 32]);
+        assert_ne!(keys.host.public_key(), keys.grant.public_key());
+        let again = Keys::make(place.path(), &Zeroizing::new([[9; 32]; 3]));
+        assert!(matches!(again, Err(KeyError::Write { .. })));
+        assert_eq!(Keys::read(place.path()).unwrap().fingerprint(), keys.fingerprint());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_and_named() {
+        for name in ["host", "grant", "seal"] {
+            let place = made();
+            let path = folder(place.path()).join(name);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).unwrap();
+            match Keys::read(place.path()) {
+                Err(KeyError::Open { path: named, .. }) => assert_eq!(named, path),
+                Err(other) => panic!("{other}"),
+                Ok(_) => panic!("read"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_cut_short_is_refused() {
+        let place = made();
+        for name in ["host", "seal"] {
+            let path = folder(place.path()).join(name);
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+            assert!(matches!(Keys::read(place.path()), Err(KeyError::Form { .. })), "{name}");
+            std::fs::write(&path, text).unwrap();
+        }
+    }
+}

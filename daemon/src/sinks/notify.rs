@@ -1,0 +1,77 @@
+//! Events to a program of the site: one run per event, the event's JSON on standard input.
+//!
+//! In: events. Out: runs, one at a time, in order. No shell, no environment but PATH and LANG, 10 s each. A run that
+//! fails is logged and not repeated: what the program did before it failed is not known.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::{Sink, Start};
+use crate::log;
+use crate::store::Recorded;
+
+const RUN: Duration = Duration::from_secs(10);
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The program.
+pub(super) struct Program {
+    path: String,
+    arguments: Vec<String>,
+}
+
+impl Program {
+    /// None when nothing is configured.
+    pub(super) fn new(exec: &[String]) -> Option<Self> {
+        let (path, arguments) = exec.split_first()?;
+        Some(Self { path: path.clone(), arguments: arguments.to_vec() })
+    }
+
+    fn start(&self) -> io::Result<Child> {
+        Command::new(&self.path)
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LANG", "C.UTF-8")
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    async fn run(&self, line: &str) -> io::Result<ExitStatus> {
+        let mut child = self.start()?;
+        if let Some(mut input) = child.stdin.take() {
+            let written = async {
+                input.write_all(line.as_bytes()).await?;
+                input.write_all(b"\n").await
+            };
+            // A program that does not read everything may still have done its work.
+            drop(written.await);
+        }
+        child.wait().await
+    }
+}
+
+impl Sink for Program {
+    const NAME: &'static str = "notify";
+    const START: Start = Start::Next;
+
+    async fn send(&mut self, event: &Recorded) -> Result<(), String> {
+        let why = match timeout(RUN, self.run(&event.line)).await {
+            Ok(Ok(status)) if status.success() => return Ok(()),
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("not ready within {} s, killed", RUN.as_secs()),
+        };
+        log::warning(&format!("notify.exec: {} for event {}: {why}", self.path, event.event.seq));
+        Ok(())
+    }
+}
