@@ -98,20 +98,20 @@ pub(crate) fn later(span: u32) -> Timestamp {
 pub(crate) fn permit(policy: &Policy, facts: &Facts, now: Timestamp) -> Permit {
     match decide(policy, facts, now) {
         Decision::Permit(permit) => *permit,
-        other => panic!("no permit: {other:?}"),
+        other @ (Decision::Pending(_) | Decision::Refuse(_)) => panic!("no permit: {other:?}"),
     }
 }
 
 pub(crate) fn pending(policy: &Policy, facts: &Facts, now: Timestamp) -> Pending {
     match decide(policy, facts, now) {
         Decision::Pending(pending) => pending,
-        other => panic!("not pending: {other:?}"),
+        other @ (Decision::Permit(_) | Decision::Refuse(_)) => panic!("not pending: {other:?}"),
     }
 }
 
 pub(crate) fn refusal(policy: &Policy, facts: &Facts, now: Timestamp) -> Refusal {
     match decide(policy, facts, now) {
         Decision::Refuse(refusal) => refusal,
-        other => panic!("not refused: {other:?}"),
+        other @ (Decision::Permit(_) | Decision::Pending(_)) => panic!("not refused: {other:?}"),
     }
 }

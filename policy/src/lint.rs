@@ -35,13 +35,14 @@ pub(crate) fn escape(command: &Command) -> Option<Escape> {
     match program {
         "systemctl" => systemctl(&args),
         "journalctl" => (!args.contains(&"--no-pager")).then_some(PAGER),
-        "mount" | "umount" | "chmod" | "chown" | "setfacl" | "setcap" if args.is_empty() => None,
-        _ => FAMILIES.iter().find(|(_, names)| names.contains(&program)).map(|(escape, _)| *escape).or_else(
-            || {
+        _ => FAMILIES
+            .iter()
+            .find(|(_, names)| names.split_whitespace().any(|name| name == program))
+            .map(|(escape, _)| *escape)
+            .or_else(|| {
                 let plain = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
                 VERSIONED.contains(&plain).then_some(INTERPRETER)
-            },
-        ),
+            }),
     }
 }
 
@@ -59,34 +60,17 @@ fn base(path: &str) -> &str {
 
 /// Verbs that print through a pager, open an editor, or run any unit file.
 fn systemctl(args: &[&str]) -> Option<Escape> {
-    let verb = args.iter().find(|arg| !arg.starts_with('-')).copied();
-    match verb {
-        Some("edit" | "link" | "set-environment" | "import-environment") => Some(EDITOR),
-        Some(
-            "start"
-            | "stop"
-            | "restart"
-            | "reload"
-            | "try-restart"
-            | "reload-or-restart"
-            | "daemon-reload"
-            | "try-reload-or-restart"
-            | "enable"
-            | "disable"
-            | "mask"
-            | "unmask"
-            | "is-active"
-            | "is-enabled"
-            | "is-failed"
-            | "reset-failed"
-            | "kill"
-            | "reboot"
-            | "poweroff"
-            | "daemon-reexec",
-        ) => None,
-        Some(_) | None => (!args.contains(&"--no-pager")).then_some(PAGER),
+    let verb = args.iter().find(|arg| !arg.starts_with('-')).copied().unwrap_or("list-units");
+    if EDITING_VERBS.contains(&verb) {
+        return Some(EDITOR);
     }
+    let quiet = QUIET_VERBS.split_whitespace().any(|quiet| quiet == verb) || args.contains(&"--no-pager");
+    (!quiet).then_some(PAGER)
 }
+
+const EDITING_VERBS: [&str; 4] = ["edit", "link", "set-environment", "import-environment"];
+const QUIET_VERBS: &str = "start stop restart reload try-restart reload-or-restart try-reload-or-restart enable disable \
+    mask unmask is-active is-enabled is-failed reset-failed kill reboot poweroff daemon-reload daemon-reexec";
 
 const PAGER: Escape =
     Escape { why: "it shows its output in a pager, which runs any command", instead: "add --no-pager" };
@@ -117,214 +101,125 @@ const TRUSTED_FILE: Escape = Escape {
     instead: "say shell = true, or leave it out",
 };
 
-/// Programs by what they open. Names without version numbers.
-const FAMILIES: [(Escape, &[&str]); 10] = [
-    (READER, &["less", "more", "most", "man", "pg", "view", "lv", "info", "zless", "bzless", "xzless"]),
+/// Programs by what they open, whatever their arguments. Names without version numbers.
+const FAMILIES: [(Escape, &str); 10] = [
+    (READER, "less more most man pg view lv info zless bzless xzless"),
     (
         EDITOR,
-        &[
-            "vi",
-            "vim",
-            "vim.basic",
-            "vim.tiny",
-            "nvim",
-            "nano",
-            "pico",
-            "emacs",
-            "ed",
-            "ex",
-            "red",
-            "joe",
-            "jed",
-            "mcedit",
-            "mc",
-            "micro",
-            "rvim",
-            "vimdiff",
-            "vipw",
-            "vigr",
-            "visudo",
-            "crontab",
-        ],
+        "vi vim vim.basic vim.tiny nvim nano pico emacs ed ex red joe jed mcedit mc micro rvim \
+         vimdiff vipw vigr visudo crontab",
     ),
     (
         INTERPRETER,
-        &[
-            "sh",
-            "bash",
-            "dash",
-            "zsh",
-            "ksh",
-            "mksh",
-            "fish",
-            "tcsh",
-            "csh",
-            "rbash",
-            "busybox",
-            "awk",
-            "gawk",
-            "mawk",
-            "nawk",
-            "sed",
-            "node",
-            "nodejs",
-            "irb",
-            "expect",
-            "jjs",
-            "jrunscript",
-            "java",
-            "bc",
-            "m4",
-            "octave",
-            "R",
-            "Rscript",
-            "psql",
-            "mysql",
-            "mariadb",
-            "sqlite",
-            "gnuplot",
-            "sudo",
-            "su",
-            "doas",
-        ],
+        "sh bash dash zsh ksh mksh fish tcsh csh rbash busybox awk gawk mawk nawk sed node nodejs \
+         irb expect jjs jrunscript java bc m4 octave R Rscript psql mysql mariadb sqlite gnuplot \
+         sudo su doas sqlite3",
     ),
     (
         RUNNER,
-        &[
-            "find",
-            "xargs",
-            "env",
-            "nice",
-            "ionice",
-            "nohup",
-            "setsid",
-            "timeout",
-            "time",
-            "watch",
-            "parallel",
-            "script",
-            "screen",
-            "tmux",
-            "byobu",
-            "stdbuf",
-            "taskset",
-            "chroot",
-            "unshare",
-            "nsenter",
-            "runuser",
-            "setpriv",
-            "capsh",
-            "flock",
-            "run-parts",
-            "start-stop-daemon",
-            "systemd-run",
-            "machinectl",
-            "at",
-            "batch",
-            "ssh",
-            "scp",
-            "sftp",
-            "rsync",
-            "ftp",
-            "telnet",
-            "socat",
-            "nc",
-            "ncat",
-            "tcpdump",
-            "nmap",
-            "ansible",
-            "ansible-playbook",
-            "puppet",
-            "salt-call",
-            "logrotate",
-            "service",
-            "git",
-            "svn",
-            "hg",
-        ],
+        "find xargs env nice ionice nohup setsid timeout time watch parallel script screen tmux \
+         byobu stdbuf taskset chroot unshare nsenter runuser setpriv capsh flock run-parts start-stop-daemon systemd-run machinectl at batch ssh scp sftp rsync ftp telnet socat nc ncat \
+         tcpdump nmap ansible ansible-playbook puppet salt-call logrotate git svn hg ld.so",
     ),
-    (
-        COPIER,
-        &[
-            "cp", "mv", "dd", "install", "ln", "tee", "tar", "zip", "unzip", "7z", "cpio", "ar", "rsync",
-            "curl", "wget", "chmod", "chown", "setfacl", "setcap", "mount", "umount", "truncate", "shred",
-            "debugfs", "cat",
-        ],
-    ),
+    (COPIER, "cp mv dd install ln tee tar zip unzip 7z cpio ar rsync curl wget setcap debugfs"),
     (
         INSTALLER,
-        &[
-            "apt", "apt-get", "aptitude", "dpkg", "dnf", "yum", "rpm", "zypper", "pacman", "apk", "snap",
-            "flatpak", "pip", "pipx", "npm", "yarn", "gem", "cargo", "go", "make", "cmake", "composer",
-            "cpan", "alien",
-        ],
+        "apt apt-get aptitude dpkg dnf yum rpm zypper pacman apk snap flatpak pip pipx npm yarn \
+         gem cargo go make cmake composer cpan alien",
     ),
-    (
-        CONTAINERS,
-        &["docker", "podman", "nerdctl", "ctr", "crictl", "lxc", "lxd", "kubectl", "virsh", "buildah"],
-    ),
-    (DEBUGGER, &["gdb", "strace", "ltrace", "perf", "bpftrace", "insmod", "modprobe", "kexec", "ptrace"]),
+    (CONTAINERS, "docker podman nerdctl ctr crictl lxc lxd kubectl virsh buildah"),
+    (DEBUGGER, "gdb strace ltrace perf bpftrace insmod modprobe kexec"),
     (
         ACCOUNTS,
-        &[
-            "useradd",
-            "usermod",
-            "adduser",
-            "passwd",
-            "chpasswd",
-            "gpasswd",
-            "groupadd",
-            "groupmod",
-            "chsh",
-            "chfn",
-            "newusers",
-            "ssh-copy-id",
-            "update-alternatives",
-            "pam-auth-update",
-            "authselect",
-            "elevate-agent",
-        ],
+        "useradd usermod adduser passwd chpasswd gpasswd groupadd groupmod chsh chfn newusers \
+         ssh-copy-id update-alternatives pam-auth-update authselect elevate-agent",
     ),
-    (
-        PAGER,
-        &["loginctl", "timedatectl", "hostnamectl", "localectl", "resolvectl", "coredumpctl", "networkctl"],
-    ),
+    (PAGER, "loginctl timedatectl hostnamectl localectl resolvectl coredumpctl networkctl"),
 ];
 
 /// Interpreters that carry their version in their name: `python3.13`.
-const VERSIONED: [&str; 9] = ["python", "perl", "ruby", "lua", "php", "tclsh", "guile", "gawk", "luajit"];
+#[rustfmt::skip]
+const VERSIONED: [&str; 9] = [
+    "python", "perl", "ruby", "lua", "php", "tclsh", "guile", "gawk", "luajit",
+];
 
 /// Folders whose files decide what root runs or who becomes root.
+#[rustfmt::skip]
 const FOLDERS: [&str; 14] = [
-    "/etc/sudoers.d/",
-    "/etc/pam.d/",
-    "/etc/cron",
-    "/etc/systemd/system/",
-    "/etc/profile.d/",
-    "/etc/ssh/",
-    "/etc/elevate/",
-    "/etc/init.d/",
-    "/etc/ld.so.conf.d/",
-    "/usr/lib/systemd/",
-    "/root/",
-    "/etc/security/",
-    "/var/spool/cron/",
-    "/etc/polkit-1/",
+    "/etc/sudoers.d/", "/etc/pam.d/", "/etc/cron", "/etc/systemd/system/", "/etc/profile.d/",
+    "/etc/ssh/", "/etc/elevate/", "/etc/init.d/", "/etc/ld.so.conf.d/", "/usr/lib/systemd/", "/root/",
+    "/etc/security/", "/var/spool/cron/", "/etc/polkit-1/",
 ];
 
 /// Files of the same kind.
+#[rustfmt::skip]
 const FILES: [&str; 13] = [
-    "/etc/sudoers",
-    "/etc/passwd",
-    "/etc/shadow",
-    "/etc/group",
-    "/etc/gshadow",
-    "/etc/crontab",
-    "/etc/ld.so.preload",
-    "/etc/ld.so.conf",
-    "/etc/profile",
-    "/etc/bash.bashrc",
-    "/etc/environment",
-    "/etc/nsswitch.conf",
-    "/etc/sudo.conf",
+    "/etc/sudoers", "/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/crontab",
+    "/etc/ld.so.preload", "/etc/ld.so.conf", "/etc/profile", "/etc/bash.bashrc", "/etc/environment",
+    "/etc/nsswitch.conf", "/etc/sudo.conf",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opens(line: &str) -> bool {
+        let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        escape(&Command::try_from(argv).unwrap()).is_some()
+    }
+
+    /// Programs that public lists of such escapes name, by their usual place.
+    #[test]
+    fn a08_programs_that_open_a_shell_are_known() {
+        let programs = "apt apt-get at awk bash batch busybox bzless cp cpan cpio crontab csh curl dash dd dnf docker \
+            doas dpkg ed emacs env ex expect fish find flatpak flock gawk gdb gem git hg info install ionice java jjs \
+            joe jrunscript ksh kubectl ld.so less logrotate ltrace lua lua5.4 luajit lxc m4 make man mawk  more \
+            mv mysql nano nawk nc ncat nice nmap node nohup npm nsenter nvim pg perl perl5.36 php php8.2 pico pip \
+            podman psql puppet python python3 python3.13 rbash rpm rsync ruby ruby3.1 run-parts rvim scp screen \
+            script sed setpriv setsid sftp sh snap socat sqlite3 ssh start-stop-daemon stdbuf strace su sudo \
+            systemd-run tar taskset tclsh tcpdump tee telnet time timeout tmux unshare useradd usermod vi view \
+            vim vim.basic vimdiff vipw virsh visudo watch wget xargs xzless yum zip zsh zypper passwd chpasswd";
+        let missed: Vec<&str> =
+            programs.split_whitespace().filter(|name| !opens(&format!("/usr/bin/{name} x"))).collect();
+        assert_eq!(missed, Vec::<&str>::new());
+        assert!(programs.split_whitespace().count() > 100);
+    }
+
+    #[test]
+    fn a08_verbs_and_options_decide_where_they_do() {
+        for line in [
+            "/usr/bin/systemctl status nginx",
+            "/usr/bin/systemctl",
+            "/usr/bin/systemctl edit nginx --no-pager",
+            "/usr/bin/journalctl -u nginx",
+            "/bin/journalctl",
+        ] {
+            assert!(opens(line), "{line}");
+        }
+        for line in [
+            "/usr/bin/systemctl restart nginx.service",
+            "/usr/bin/systemctl --no-pager status nginx",
+            "/usr/bin/journalctl --no-pager -u nginx",
+            "/usr/bin/id",
+            "/usr/sbin/nginx -t",
+            "/usr/bin/pg_dump orders",
+        ] {
+            assert!(!opens(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a08_files_that_decide_who_is_root_are_known() {
+        let opens = |path: &str| edit_escape(&RulePath::try_from(path.to_owned()).unwrap()).is_some();
+        for path in [
+            "/etc/sudoers",
+            "/etc/sudoers.d/x",
+            "/etc/pam.d/sudo",
+            "/home/a/.ssh/authorized_keys",
+            "/etc/crontab",
+        ] {
+            assert!(opens(path), "{path}");
+        }
+        assert!(!opens("/var/www/maintenance.html") && !opens("/etc/nginx/nginx.conf"));
+    }
+}

@@ -38,7 +38,16 @@ impl Decision {
     }
 }
 
-/// The proof that an activation may start now. Built by [`crate::decide()`] only:
+/// The proof that an activation may start now. Built by [`crate::decide()`] only; it can be read,
+///
+/// ```
+/// use elevate_policy::{NonEmpty, Permit, PermitHost};
+/// fn read(permit: &Permit) -> &NonEmpty<PermitHost> {
+///     permit.hosts()
+/// }
+/// ```
+///
+/// and neither made nor changed:
 ///
 /// ```compile_fail,E0451
 /// use elevate_policy::Permit;

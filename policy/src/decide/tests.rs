@@ -343,3 +343,35 @@ fn a_refusal_has_a_code_and_a_hint_for_the_person() {
     assert_eq!((wire.code.exit(), wire.message.as_str()), (3, "grace is not eligible for web-ops"));
     assert_eq!(wire.hint.as_deref(), Some("elevate list shows what you may activate"));
 }
+
+/// The approvers' group reaches the requester's team through five levels, and has ten thousand members.
+#[test]
+fn c03_nesting_and_size_change_nothing() {
+    let mut text = String::from("[people]\nalice = {}\nbob = {}\n");
+    (0..10_000).for_each(|n| text.push_str(&format!("p{n} = {{}}\n")));
+    let crowd: Vec<String> = (0..10_000).map(|n| format!("\"p{n}\"")).collect();
+    text.push_str(&format!("[groups]\nteam = [\"alice\", {}]\n", crowd.join(", ")));
+    for (outer, inner) in [("l1", "team"), ("l2", "l1"), ("l3", "l2"), ("l4", "l3"), ("leads", "l4")] {
+        text.push_str(&format!("{outer} = [\"@{inner}\", \"bob\"]\n"));
+    }
+    text.push_str(
+        "[roles.x]\nwho = [\"@leads\"]\nhosts = { tier = \"web\" }\nsudo = { as = \"root\", shell = true }\n\
+         approve = [{ need = 2, of = [\"@leads\"] }]\n",
+    );
+    let policy = parse(&text).unwrap();
+    let facts = facts(&policy, request("alice", "x", web1()));
+    let own = approved(facts.clone(), &["alice", "bob"]);
+    let waits = pending(&policy, &own, NOW);
+    assert_eq!((waits.needs[0].missing(), waits.needs[0].of.len()), (1, 10_001));
+    assert!(!waits.needs[0].of.contains(&name("alice")));
+    permit(&policy, &approved(facts, &["p9999", "bob"]), NOW);
+}
+
+#[test]
+fn a01_a_person_of_the_request_who_is_not_in_the_policy_is_refused() {
+    let policy = policy();
+    let mut facts = ops();
+    facts.request.person = name("mallory2");
+    let fault = Standing::UnknownPerson { person: name("mallory2") };
+    assert_eq!(refusal(&policy, &facts, NOW).because(), &fault.into());
+}

@@ -191,7 +191,18 @@ impl Policy {
 
     /// Whether `member` names this person, directly or through groups.
     pub(crate) fn is_member(&self, person: &Name, member: &Member) -> bool {
-        self.resolve([member]).contains(person)
+        let mut seen: BTreeSet<&Name> = BTreeSet::new();
+        let mut open = vec![member];
+        while let Some(member) = open.pop() {
+            match member {
+                Member::Person(name) if name == person => return true,
+                Member::Group(name) if seen.insert(name) => {
+                    open.extend(self.groups.get(name).into_iter().flatten());
+                }
+                Member::Person(_) | Member::Group(_) => {}
+            }
+        }
+        false
     }
 
     /// The policy as one TOML text with every default written out. It parses back to an equal policy.
