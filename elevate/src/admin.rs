@@ -1,0 +1,167 @@
+//! The commands of `elevatectl`: asks on the daemon's own socket.
+//!
+//! In: parsed words. Out: data on stdout, an exit code. Runs as: root or the daemon's own account, on its machine.
+
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat};
+use elevate_protocol::message::person::{Ask, Outcome};
+use elevate_protocol::message::refusal::{Code, Refusal};
+use serde_json::{Value, json};
+
+use crate::args::Format;
+use crate::args::admin::{Audit, Elevatectl, Host, Person, Policy, Revoke, Verb};
+use crate::clock;
+use crate::console::Console;
+use crate::door::{Conversation, socket};
+use crate::failure::{Failure, tell};
+use crate::paint::{Line, Tone, lines_of};
+use crate::render::json::{activations, schema};
+use crate::render::table::Table;
+use crate::render::{At, activation, admin};
+use crate::signals::Signals;
+use crate::talk::{End, Talk, TalkError, Told, Wait};
+
+/// One run of `elevatectl`.
+#[derive(Debug)]
+pub struct Administration {
+    /// The terminal.
+    pub console: Console,
+    /// Ctrl-C.
+    pub signals: Signals,
+    /// Whether to print JSON.
+    pub json: bool,
+}
+
+/// Does what was typed and gives the exit code.
+pub fn run(console: Console, signals: Signals, words: &Elevatectl, format: Option<Format>) -> (Console, u8) {
+    let json = words.format.or(format) == Some(Format::Json);
+    let mut run = Administration { console, signals, json };
+    let exit = match run.dispatch(words) {
+        Ok(exit) => exit,
+        Err(failure) => tell(&mut run.console, &failure.refusal(), json),
+    };
+    (run.console, exit)
+}
+
+impl Administration {
+    fn dispatch(&mut self, words: &Elevatectl) -> Result<u8, Failure> {
+        let (ask, wait) = ask(&words.verb)?;
+        let stream = socket::admin(&words.socket)?;
+        let conversation = Conversation::over(stream, None)?;
+        let (as_json, zone) = (self.json, clock::zone());
+        let mut told = |console: &mut Console, told: Told<'_>| match told {
+            Told::Event(event) if as_json => console.json(event),
+            Told::Event(event) => {
+                console.data(&admin::event(event, &At { now: clock::now(), zone: zone.clone() }));
+            }
+            Told::Progress(..) | Told::Seed(_) => {}
+        };
+        let end = Talk::new(conversation, &mut self.console, &self.signals, wait).ask(&ask, &mut told)?;
+        match end {
+            End::Done(Outcome::Admin(outcome)) => Ok(self.show(&words.verb, outcome)),
+            // Following ends with Ctrl-C.
+            End::Left { .. } if wait == Wait::Follow => Ok(0),
+            End::Left { .. } => Err(Failure::Refused(Refusal::new(Code::Internal, "interrupted"))),
+            End::Refused(refusal) => Err(Failure::Refused(refusal)),
+            End::Done(_) => Err(TalkError::Unexpected("another outcome").into()),
+        }
+    }
+
+    fn show(&mut self, verb: &Verb, outcome: AdminOutcome) -> u8 {
+        let at = At { now: clock::now(), zone: clock::zone() };
+        match outcome {
+            AdminOutcome::Paste { line, valid } => {
+                let value = json!({ "line": line.expose(), "valid_seconds": valid.0 });
+                self.data(&schema("invitation", value), &[Line::plain(line.expose())]);
+                self.console.say(&Line::of(Tone::Faint, &format!("Valid {valid}, once. {}", next(verb))));
+            }
+            AdminOutcome::People(views) => {
+                self.table(&admin::people_json(&views), &admin::people(&views, &at))
+            }
+            AdminOutcome::Hosts(views) => self.table(&admin::hosts_json(&views), &admin::hosts(&views, &at)),
+            AdminOutcome::Policy { text, digest } => {
+                let value = schema("policy", json!({ "text": text, "digest": digest }));
+                self.data(&value, &lines_of(&text));
+                self.console.say(&Line::of(Tone::Faint, &digest));
+            }
+            AdminOutcome::Revoked(views) => {
+                let lines: Vec<Line> = views.iter().map(|view| activation::one_line(view, &at)).collect();
+                self.data(&activations(&views, at.now), &lines);
+                if views.is_empty() {
+                    self.console.say(&Line::plain("Nothing was active or waiting there."));
+                }
+            }
+            AdminOutcome::Ok => {}
+        }
+        0
+    }
+
+    fn data(&mut self, value: &Value, lines: &[Line]) {
+        if self.json {
+            self.print_json(value);
+        } else {
+            lines.iter().for_each(|line| self.console.data(line));
+        }
+    }
+
+    fn table(&mut self, value: &Value, table: &Table) {
+        if self.json {
+            self.print_json(value);
+        } else if self.console.manner().tables {
+            table.columns().iter().for_each(|line| self.console.data(line));
+        } else {
+            table.plain().iter().for_each(|row| self.console.row(row));
+        }
+    }
+
+    fn print_json(&mut self, value: &Value) {
+        let text = if self.console.manner().tables { format!("{value:#}") } else { value.to_string() };
+        self.console.json(&text);
+    }
+}
+
+/// What to do with a paste string.
+fn next(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Person(_) => "The person types: elevate login STRING, then elevate mfa add",
+        Verb::Host(_) => "On the host, as root: elevate-agent enroll < FILE",
+        Verb::Policy(_) | Verb::Revoke(_) | Verb::Audit(_) => "",
+    }
+}
+
+fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
+    let mut wait = Wait::Machines;
+    let ask = match verb {
+        Verb::Person(Person::Invite { person, valid }) => {
+            AdminAsk::PersonInvite { person: person.clone(), valid: *valid }
+        }
+        Verb::Person(Person::List) => AdminAsk::PersonList,
+        Verb::Host(Host::Invite { name, labels, valid }) => AdminAsk::HostInvite {
+            name: name.clone(),
+            labels: labels.iter().cloned().collect(),
+            valid: *valid,
+        },
+        Verb::Host(Host::List) => AdminAsk::HostList,
+        Verb::Policy(Policy::Check) => AdminAsk::PolicyCheck,
+        Verb::Policy(Policy::Show { effective: _ }) => AdminAsk::PolicyShow,
+        Verb::Policy(Policy::Reload) => AdminAsk::PolicyReload,
+        Verb::Revoke(revoke) => AdminAsk::Revoke { what: what(revoke)?, reason: revoke.reason.clone() },
+        Verb::Audit(Audit::Tail { last, follow }) => {
+            if *follow {
+                wait = Wait::Follow;
+            }
+            AdminAsk::AuditTail { last: *last, follow: *follow }
+        }
+    };
+    Ok((Ask::Admin(ask), wait))
+}
+
+/// clap has seen to it that there is exactly one; anything else would revoke too much or nothing.
+fn what(revoke: &Revoke) -> Result<RevokeWhat, Failure> {
+    match (&revoke.grant, &revoke.person, &revoke.host, &revoke.role) {
+        (Some(grant), None, None, None) => Ok(RevokeWhat::Grant(grant.clone())),
+        (None, Some(person), None, None) => Ok(RevokeWhat::Person(person.clone())),
+        (None, None, Some(host), None) => Ok(RevokeWhat::Host(host.clone())),
+        (None, None, None, Some(role)) => Ok(RevokeWhat::Role(role.clone())),
+        _ => Err(Failure::usage("revoke one thing at a time", "a grant, --person, --host or --role")),
+    }
+}

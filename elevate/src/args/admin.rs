@@ -1,0 +1,152 @@
+//! What administrators type to `elevatectl`.
+//!
+//! In: the words of the command line. Out: [`Elevatectl`], with values already parsed. Spec: docs/cli.md.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use elevate_protocol::id::IdPrefix;
+use elevate_protocol::name::Name;
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Span;
+
+use super::Format;
+
+/// Administer Elevate on the daemon's machine, as root or the daemon's own account. Each use is an event.
+#[derive(Debug, Parser)]
+#[command(
+    name = "elevatectl",
+    version,
+    after_help = "\
+Examples:
+  elevatectl person invite alice                 a string for alice: elevate login STRING, elevate mfa add
+  elevatectl host invite web1 --label tier=web   a string for web1's root: elevate-agent enroll < FILE
+  elevatectl policy check && elevatectl policy reload
+  elevatectl revoke --person alice -m \"laptop stolen\"
+  elevatectl audit tail -n 50 -f"
+)]
+pub struct Elevatectl {
+    /// How to print: for people, or one JSON value with a stable `schema` [variable: ELEVATE_FORMAT]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Only what scripts need on standard output, only errors on standard error
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// No colours (also: NO_COLOR set and not empty)
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// The daemon's own socket
+    #[arg(long, global = true, value_name = "PATH", default_value = crate::door::ADMIN_SOCKET)]
+    pub socket: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// People of the policy
+    #[command(subcommand)]
+    Person(Person),
+    /// Hosts
+    #[command(subcommand)]
+    Host(Host),
+    /// The policy
+    #[command(subcommand)]
+    Policy(Policy),
+    /// End grants before their time
+    Revoke(Revoke),
+    /// The log
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+/// People.
+#[derive(Debug, Subcommand)]
+pub enum Person {
+    /// Make a string with which a person enrols a second factor; it is shown once
+    Invite {
+        /// Whom
+        person: Name,
+        /// How long it is valid, at most 72h [default: 24h]
+        #[arg(long, value_name = "DURATION")]
+        valid: Option<Span>,
+    },
+    /// List everybody in the policy
+    List,
+}
+
+/// Hosts.
+#[derive(Debug, Subcommand)]
+pub enum Host {
+    /// Make a string with which a host enrols; it is shown once
+    Invite {
+        /// The host's name
+        name: Name,
+        /// A label, may be given several times; roles choose hosts by them
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(Name, Name)>,
+        /// How long it is valid, at most 1h [default: 1h]
+        #[arg(long, value_name = "DURATION")]
+        valid: Option<Span>,
+    },
+    /// List every host that enrolled
+    List,
+}
+
+/// The policy.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Read the files of the policy folder and say what is wrong; nothing changes
+    Check,
+    /// Print the policy that is in force, with every default written out
+    Show {
+        /// The same; for those who look for the word
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Put the files of the policy folder in force, all or nothing
+    Reload,
+}
+
+/// What to revoke, and why.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["grant", "person", "host", "role"])))]
+pub struct Revoke {
+    /// One grant: G-…
+    #[arg(value_name = "GRANT")]
+    pub grant: Option<IdPrefix>,
+    /// Everything that a person has
+    #[arg(long, value_name = "PERSON")]
+    pub person: Option<Name>,
+    /// Everything on a host
+    #[arg(short = 'H', long, value_name = "HOST")]
+    pub host: Option<Name>,
+    /// Everything of a role
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<Name>,
+    /// Why; said to the person and the log
+    #[arg(short = 'm', long = "reason", alias = "justification", value_name = "TEXT")]
+    pub reason: UntrustedText,
+}
+
+/// The log.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Print the latest events
+    Tail {
+        /// How many
+        #[arg(short = 'n', value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+        last: u32,
+        /// Stay, and print each new one until Ctrl-C
+        #[arg(short = 'f', long)]
+        follow: bool,
+    },
+}
+
+fn label(text: &str) -> Result<(Name, Name), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is KEY=VALUE")?;
+    let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
+    Ok((name(key)?, name(value)?))
+}

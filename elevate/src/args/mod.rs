@@ -1,0 +1,253 @@
+//! What people type to `elevate`.
+//!
+//! In: the words of the command line. Out: [`Elevate`], with values already parsed. One bare word is a role, or an id
+//! when it looks like one; it is found before clap sees the words. Spec: docs/cli.md.
+
+pub mod admin;
+mod bare;
+mod options;
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+use elevate_protocol::id::IdPrefix;
+use elevate_protocol::name::Name;
+use elevate_protocol::text::UntrustedText;
+
+pub use bare::{parse, unwind, verbs};
+pub use options::{Common, Format, WaitFor, Wanted};
+
+/// Activate a role for a while, with a reason, a second factor and where needed the word of others.
+#[derive(Debug, Parser)]
+#[command(
+    name = "elevate",
+    version,
+    after_help = "\
+Examples:
+  elevate                                   what I have, what I may activate, what waits for me
+  elevate web-ops -d 1h -m \"INC-4211 restart loop\"
+  sudo systemctl restart nginx              then plain sudo, as ever
+  elevate run web-ops -m \"INC-4211\" -- systemctl restart nginx
+  elevate R-7K2M                            take up waiting for a request, or show it
+  elevate requests --to-review              what waits for my word
+  elevate approve R-7K2M | elevate deny R-7K2M -m \"not in this window\"
+  elevate drop                              give it back early
+
+A word that is no command is a role: `elevate web-ops` is `elevate request web-ops`; scripts write the long form.
+Durations: 90s 30m 1h30m 2d. Exit codes: 0 done, 1 error, 2 usage, 3 not eligible, 4 pending, 5 denied,
+6 code missing or wrong, 7 no longer there, 8 daemon or 9 host not reachable, 10 signature or key not right."
+)]
+pub struct Elevate {
+    /// For every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do; nothing: the overview.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Activate a role: reason, code, approval where needed, then use plain sudo
+    Request(Request),
+    /// Show a request or grant; take up waiting when it is mine and waits
+    #[command(hide = true)]
+    TakeUp(One),
+    /// Activate, run one command through sudo, give back when it ends; the exit code is the command's
+    Run(Run),
+    /// Open a shell through sudo -i under a grant; the exit code is the shell's
+    Shell(Request),
+    /// List what I have, what I may activate, or what is over
+    #[command(alias = "ls")]
+    List(List),
+    /// Show where a grant stands on its hosts; exit code 7 when it is no longer active
+    Status(Maybe),
+    /// Show everything about a request or grant
+    Show(Show),
+    /// List requests that wait, mine or for my word
+    Requests(Requests),
+    /// Approve a request, with one's own key and code
+    Approve(Approve),
+    /// Deny a request, with one's own key and code
+    Deny(Deny),
+    /// Take back a request of mine
+    Cancel(One),
+    /// Give a grant back early
+    Drop(Drop),
+    /// Make a grant last longer, within the role's maximum
+    Extend(Extend),
+    /// Say why a command is or is not allowed
+    Why(Why),
+    /// Say whether a role or command could be activated; exit code 0 or 3
+    CanI(CanI),
+    /// Second factor: add, list, test
+    #[command(subcommand)]
+    Mfa(Mfa),
+    /// Keep a daemon's address and key, from the string an administrator made
+    Login(Login),
+    /// Say who I am to the daemon, and through which door
+    Whoami,
+}
+
+/// A role and how it is wanted.
+#[derive(Debug, Args)]
+pub struct Request {
+    /// The role
+    pub role: Name,
+    /// How.
+    #[command(flatten)]
+    pub wanted: Wanted,
+    /// A command after `--` belongs to `elevate run`.
+    #[arg(last = true, hide = true)]
+    pub command: Vec<OsString>,
+}
+
+/// A role and a command.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The role
+    pub role: Name,
+    /// How.
+    #[command(flatten)]
+    pub wanted: Wanted,
+    /// The command and its arguments, after --
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// One request or grant.
+#[derive(Debug, Args)]
+pub struct One {
+    /// R-… or G-…, any unique start of at least four letters
+    pub id: IdPrefix,
+}
+
+/// One request or grant, or all that are active.
+#[derive(Debug, Args)]
+pub struct Maybe {
+    /// R-… or G-…, any unique start of at least four letters; none: all active ones
+    pub id: Option<IdPrefix>,
+}
+
+/// Everything about one.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// R-… or G-…, any unique start of at least four letters
+    pub id: IdPrefix,
+    /// With the signed documents, through one's own key
+    #[arg(long)]
+    pub documents: bool,
+}
+
+/// Which list.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Roles that I may activate
+    #[arg(long, conflicts_with_all = ["active", "expired"])]
+    pub eligible: bool,
+    /// Only what is active
+    #[arg(long, conflicts_with = "expired")]
+    pub active: bool,
+    /// Only what is over
+    #[arg(long)]
+    pub expired: bool,
+}
+
+/// Which requests.
+#[derive(Debug, Args)]
+pub struct Requests {
+    /// Only those that I may decide, through one's own key
+    #[arg(long, conflicts_with = "mine")]
+    pub to_review: bool,
+    /// Only my own
+    #[arg(long)]
+    pub mine: bool,
+    /// Stay, and print each change until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// An approval.
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// R-…, any unique start of at least four letters
+    pub id: IdPrefix,
+    /// Said to the requester and the log
+    #[arg(short = 'm', long = "reason", alias = "justification", value_name = "TEXT")]
+    pub reason: Option<UntrustedText>,
+}
+
+/// A denial.
+#[derive(Debug, Args)]
+pub struct Deny {
+    /// R-…, any unique start of at least four letters
+    pub id: IdPrefix,
+    /// Why; said to the requester and the log
+    #[arg(short = 'm', long = "reason", alias = "justification", value_name = "TEXT")]
+    pub reason: Option<UntrustedText>,
+}
+
+/// What to give back.
+#[derive(Debug, Args)]
+pub struct Drop {
+    /// G-…; none when there is only one
+    #[arg(conflicts_with = "all")]
+    pub id: Option<IdPrefix>,
+    /// All of mine
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What to extend, and by how much.
+#[derive(Debug, Args)]
+pub struct Extend {
+    /// G-… (none when there is only one), then by how much: 30m, 1h
+    #[arg(required = true, num_args = 1..=2, value_names = ["ID", "DURATION"])]
+    pub words: Vec<String>,
+    /// Why
+    #[arg(short = 'm', long = "reason", alias = "justification", value_name = "TEXT")]
+    pub reason: Option<UntrustedText>,
+}
+
+/// Where and what.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The host; none: this one
+    pub host: Option<Name>,
+    /// The command and its arguments, after --
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// A role, or a command.
+#[derive(Debug, Args)]
+pub struct CanI {
+    /// The role
+    #[arg(required_unless_present = "command", conflicts_with = "command")]
+    pub role: Option<Name>,
+    /// A host; none: any, or this one for a command
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    pub host: Option<Name>,
+    /// A command and its arguments, after --
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// The second factor.
+#[derive(Debug, Subcommand)]
+pub enum Mfa {
+    /// Enrol a factor: shows a QR code for an authenticator app, then asks for a code
+    Add,
+    /// List my factors
+    List,
+    /// Try my factor; nothing else happens
+    Test,
+}
+
+/// A paste string.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// The string from `elevatectl person invite`; none or -: from standard input
+    pub string: Option<String>,
+}

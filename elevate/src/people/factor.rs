@@ -1,0 +1,105 @@
+//! The second factor, and which daemon a person belongs to.
+//!
+//! In: an invitation, a paste string. Out: an enrolled factor, client.toml.
+
+use elevate_protocol::message::person::{Ask, Outcome};
+use serde_json::json;
+
+use super::request::not_expected;
+use super::session::Session;
+use crate::args::Login;
+use crate::door::DoorError;
+use crate::failure::Failure;
+use crate::paint::{Line, Tone};
+use crate::render::{json, overview};
+use crate::settings;
+use crate::talk::{End, TalkError, Wait};
+use crate::typing::{self, Typed};
+
+/// `elevate mfa add`.
+pub(super) fn add(session: &mut Session) -> Result<u8, Failure> {
+    let own_key = || DoorError::OwnKey { command: "elevate mfa add".to_owned() };
+    let missing = if session.managed() { own_key() } else { DoorError::Nowhere };
+    let daemon = session.daemon()?.ok_or(missing)?;
+    let server = daemon.server();
+    let Some(invitation) = daemon.invitation else {
+        return Err(Failure::usage(
+            format!("no invitation is kept for {}", server.address),
+            "an administrator makes one: elevatectl person invite YOU; then elevate login STRING",
+        ));
+    };
+    // The seed is shown once, to a person.
+    if !session.console.manner().asks {
+        return Err(TalkError::FactorNeeded.into());
+    }
+    let at = session.at();
+    match session.ask(&Ask::FactorAdd { invitation }, Wait::Machines)? {
+        End::Done(Outcome::Factors(views)) => {
+            session.show_table(&json::factors(&views), &overview::factors(&views, &at));
+        }
+        End::Done(_) => {}
+        other => return Err(not_expected(other)),
+    }
+    session.console.say(&Line::of(Tone::Good, "Your second factor is enrolled."));
+    settings::forget_invitation(&session.own_settings(), session.around.uid.as_raw(), &server)?;
+    Ok(0)
+}
+
+/// `elevate mfa list`.
+pub(super) fn list(session: &mut Session) -> Result<u8, Failure> {
+    let at = session.at();
+    match session.ask(&Ask::FactorList, Wait::Machines)? {
+        End::Done(Outcome::Factors(views)) => {
+            session.show_table(&json::factors(&views), &overview::factors(&views, &at));
+            if views.is_empty() {
+                session.console.say(&Line::plain("No second factor is enrolled: elevate mfa add"));
+            }
+            Ok(0)
+        }
+        other => Err(not_expected(other)),
+    }
+}
+
+/// `elevate mfa test`.
+pub(super) fn test(session: &mut Session) -> Result<u8, Failure> {
+    match session.ask(&Ask::FactorTest, Wait::Machines)? {
+        End::Done(_) => {
+            session.console.say(&Line::of(Tone::Good, "The code is right."));
+            Ok(0)
+        }
+        other => Err(not_expected(other)),
+    }
+}
+
+/// `elevate login`.
+pub(super) fn login(session: &mut Session, words: Login) -> Result<u8, Failure> {
+    let line = match words.string.filter(|string| string != "-") {
+        Some(line) => line,
+        None => from_input(session)?,
+    };
+    let daemon = settings::keep(&session.own_settings(), session.around.uid.as_raw(), &line)?;
+    let server = daemon.server();
+    let value = json!({
+        "address": server.address,
+        "fingerprint": server.fingerprint,
+        "invited": daemon.invitation.is_some(),
+    });
+    let text = format!("Your daemon is {} with the key {}.", server.address, server.fingerprint);
+    session.show(&json::schema("login", value), &[Line::plain(&text)]);
+    if daemon.invitation.is_some() {
+        session.console.say(&Line::plain("Next: elevate mfa add"));
+    }
+    Ok(0)
+}
+
+fn from_input(session: &mut Session) -> Result<String, Failure> {
+    if session.console.manner().asks {
+        session.console.question(&Line::plain("The string from your administrator:"));
+    }
+    match typing::input(&session.console, &session.signals)? {
+        Typed::Line(line) => Ok(line.expose().to_owned()),
+        Typed::Interrupted | Typed::Over | Typed::Disturbed => {
+            Err(Failure::usage("no string was given", "elevate login STRING, or elevate login < FILE"))
+        }
+    }
+}

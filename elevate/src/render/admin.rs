@@ -1,0 +1,140 @@
+//! What administrators are shown: people, hosts, the policy, paste strings, events.
+//!
+//! In: administration's outcomes. Out: lines, tables and JSON.
+
+use elevate_protocol::message::view::{HostView, PersonView};
+use elevate_protocol::time::Timestamp;
+use serde_json::{Value, json};
+
+use super::At;
+use super::json::{schema, time};
+use super::table::Table;
+use super::when::{self, rfc3339};
+use crate::paint::{Line, Tone, lines_of};
+
+/// People.
+#[must_use]
+pub fn people(views: &[PersonView], at: &At) -> Table {
+    let mut table = Table::new(&["PERSON", "LOGIN", "FACTOR", "UNTIL", "KEYS"]);
+    for view in views {
+        let factor = match (view.factor, view.invited) {
+            (true, _) => (Tone::Good, "enrolled"),
+            (false, true) => (Tone::Warn, "invited"),
+            (false, false) => (Tone::Bad, "none"),
+        };
+        table.row(vec![
+            (Tone::Strong, view.person.to_string()),
+            (Tone::Plain, view.login.clone()),
+            (factor.0, factor.1.to_owned()),
+            (Tone::Plain, view.until.map(|end| when::clock(end, at)).unwrap_or_else(|| "-".to_owned())),
+            (Tone::Faint, view.keys.join(" ")),
+        ]);
+    }
+    table
+}
+
+/// Hosts.
+#[must_use]
+pub fn hosts(views: &[HostView], at: &At) -> Table {
+    let mut table = Table::new(&["HOST", "STATE", "SEEN", "BEHIND", "LABELS", "SUDO"]);
+    for view in views {
+        let state = if view.connected { (Tone::Good, "connected") } else { (Tone::Bad, "offline") };
+        let labels: Vec<String> = view.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        table.row(vec![
+            (Tone::Strong, view.name.to_string()),
+            (state.0, state.1.to_owned()),
+            (Tone::Plain, view.seen_at.map(|seen| when::ago(seen, at)).unwrap_or_else(|| "never".to_owned())),
+            (Tone::Plain, view.behind.to_string()),
+            (Tone::Plain, labels.join(",")),
+            (
+                Tone::Plain,
+                view.sudo.as_ref().map(|sudo| sudo.escaped()).unwrap_or_else(|| "no enforcement".to_owned()),
+            ),
+        ]);
+    }
+    table
+}
+
+/// `elevate.people/1`.
+#[must_use]
+pub fn people_json(views: &[PersonView]) -> Value {
+    let one = |view: &PersonView| {
+        json!({
+            "person": view.person,
+            "login": view.login,
+            "keys": view.keys,
+            "factor": view.factor,
+            "invited": view.invited,
+            "until": time(view.until),
+        })
+    };
+    schema("people", json!({ "people": views.iter().map(one).collect::<Vec<_>>() }))
+}
+
+/// `elevate.hosts/1`.
+#[must_use]
+pub fn hosts_json(views: &[HostView]) -> Value {
+    let one = |view: &HostView| {
+        json!({
+            "name": view.name,
+            "id": view.id,
+            "labels": view.labels,
+            "since": rfc3339(view.since),
+            "connected": view.connected,
+            "seen_at": time(view.seen_at),
+            "sudo": view.sudo.as_ref().map(|sudo| sudo.raw().to_owned()),
+            "behind": view.behind,
+        })
+    };
+    schema("hosts", json!({ "hosts": views.iter().map(one).collect::<Vec<_>>() }))
+}
+
+/// A policy or the report of a check, as it is written.
+#[must_use]
+pub fn policy(text: &str) -> Vec<Line> {
+    lines_of(text)
+}
+
+/// An event for people: when, its number, its code, then what it is about. Text that is no event is shown as it came.
+#[must_use]
+pub fn event(json: &str, at: &At) -> Line {
+    let parsed: Option<Value> = serde_json::from_str(json).ok();
+    let Some(Value::Object(fields)) = parsed else { return Line::plain(json) };
+    let (Some(moment), Some(code)) = (fields.get("at").and_then(Value::as_i64), fields.get("code")) else {
+        return Line::plain(json);
+    };
+    let seq = fields.get("seq").map(plain).unwrap_or_default();
+    let mut line = Line::of(Tone::Faint, &format!("{} {seq} ", when::clock(Timestamp(moment), at)))
+        .and(Tone::Strong, &plain(code));
+    let details = fields.get("details").and_then(Value::as_object);
+    let about = fields.iter().filter(|(key, _)| !matches!(key.as_str(), "at" | "seq" | "code" | "details"));
+    for (key, value) in about.chain(details.into_iter().flatten()).filter(|(_, value)| !value.is_null()) {
+        line = line.and(Tone::Faint, &format!(" {key}=")).then(&plain(value));
+    }
+    line
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn an_event_is_one_line_and_never_a_control_character() {
+        let at = At { now: Timestamp(1_795_268_460), zone: TimeZone::UTC };
+        let json = r#"{"actor":{"person":"alice"},"at":1795268460,"code":"request.denied","details":{"reason":"a\u001b[2Jb"},"role":"web-ops","seq":7}"#;
+        let line = event(json, &at).render(false);
+        assert_eq!(
+            line,
+            r#"13:41 UTC 7 request.denied actor={"person":"alice"} role=web-ops reason=a\u{1b}[2Jb"#
+        );
+        assert_eq!(event("not JSON\x07", &at).render(false), "not JSON\\u{7}");
+    }
+}

@@ -1,0 +1,24 @@
+//! What is shown of what the daemon says: text for people, JSON for scripts.
+//!
+//! In: views of the protocol, now and the zone as arguments. Out: [`crate::paint::Line`]s and JSON. Decides nothing.
+
+pub mod activation;
+pub mod admin;
+pub mod json;
+pub mod overview;
+pub mod progress;
+pub mod seed;
+pub mod table;
+pub mod when;
+
+use elevate_protocol::time::Timestamp;
+use jiff::tz::TimeZone;
+
+/// The moment and place that things are shown for.
+#[derive(Debug, Clone)]
+pub struct At {
+    /// The moment.
+    pub now: Timestamp,
+    /// The place.
+    pub zone: TimeZone,
+}
