@@ -11,7 +11,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// Tells the time. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Clock(Source);
+pub(crate) struct Clock(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
@@ -23,13 +23,13 @@ enum Source {
 impl Clock {
     /// The machine's wall clock.
     #[must_use]
-    pub fn system() -> Self {
+    pub(crate) fn system() -> Self {
         Self(Source::System)
     }
 
     /// Now. Before 1970 is 1970.
     #[must_use]
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => Timestamp(i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)),
             #[cfg(test)]
@@ -38,7 +38,7 @@ impl Clock {
     }
 
     /// Returns at `point` or after it, also when the clock is set meanwhile.
-    pub async fn sleep_until(&self, point: Timestamp) {
+    pub(crate) async fn sleep_until(&self, point: Timestamp) {
         match &self.0 {
             Source::System => {
                 let point = Duration::from_secs(u64::try_from(point.0).unwrap_or(0));
@@ -68,12 +68,12 @@ fn since_epoch() -> Duration {
 #[cfg(test)]
 impl Clock {
     /// A clock that stands until [`Clock::advance`].
-    pub fn manual(start: i64) -> Self {
+    pub(crate) fn manual(start: i64) -> Self {
         Self(Source::Manual(std::sync::Arc::new(tokio::sync::watch::Sender::new(start))))
     }
 
     /// Moves a manual clock.
-    pub fn advance(&self, seconds: i64) {
+    pub(crate) fn advance(&self, seconds: i64) {
         match &self.0 {
             Source::System => panic!("the machine's clock is not moved"),
             Source::Manual(hand) => hand.send_modify(|now| *now += seconds),

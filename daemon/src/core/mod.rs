@@ -3,73 +3,143 @@
 //! In: conversations of proven speakers, connections of hosts. Out: replies, documents, events. Runs as: `elevated`.
 //! Spec: docs/architecture.md, docs/wire.md. One way: door → here → `policy::decide` → `issue` → `deliver`.
 
+mod admin;
+mod ask;
+mod choose;
+mod confirm;
+mod dialogue;
+mod draft;
+mod end;
+mod enrol;
+mod extend;
+mod facts;
+mod fault;
+mod invite;
+mod listing;
+mod mfa;
+mod policy_files;
+mod reload;
+mod request;
+mod requests;
+mod review;
+mod settle;
 mod speaker;
+mod tail;
+mod talks;
+mod timers;
+mod view;
+mod why;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use elevate_audit::{Kind, Subject};
 use elevate_policy::Policy;
 use elevate_protocol::digest::Digest;
-use elevate_protocol::id::HostId;
+use elevate_protocol::id::{ClusterId, HostId};
 use elevate_protocol::message::agent::ToAgent;
 use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply};
-use elevate_protocol::message::person::Reply;
-use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::signed::SignedBody;
-use ssh_key::{PrivateKey, PublicKey};
+use elevate_protocol::text::UntrustedText;
+use ssh_key::{HashAlg, PrivateKey, PublicKey};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::deliver::Registry;
+use crate::factor::{FactorError, SealKey};
+use crate::issue::Issuer;
+use crate::store::{EventReader, Store, StoreError, Voice};
 
-pub use speaker::{Conversation, Holder, Speaker};
+pub(crate) use draft::UID_MIN;
+pub(crate) use facts::host_facts;
+pub(crate) use fault::Fault;
+pub(crate) use policy_files::{PolicyReadError, read_policy};
+pub(crate) use reload::ReloadError;
+pub(crate) use speaker::{Conversation, Holder, Speaker};
 
 /// What the core is built from.
-pub struct CoreSetup {
-    /// Folder of the database and its lock: `/var/lib/elevated`.
-    pub data_dir: PathBuf,
+pub(crate) struct CoreSetup {
+    /// Folder of the database and its lock: `/var/lib/elevated`. It exists.
+    pub(crate) data_dir: PathBuf,
     /// Signs documents.
-    pub grant_key: PrivateKey,
+    pub(crate) grant_key: PrivateKey,
     /// Seals the seeds of factors: 32 random bytes, kept outside the database.
-    pub seal_key: Zeroizing<[u8; 32]>,
-    /// The policy to begin with.
-    pub policy: Policy,
+    pub(crate) seal_key: Zeroizing<[u8; 32]>,
+    /// The policy to begin with, from [`read_policy`].
+    pub(crate) policy: Policy,
     /// Where to read it again: the files `*.toml` in it, by name.
-    pub policy_dir: PathBuf,
+    pub(crate) policy_dir: PathBuf,
     /// `NAME:PORT` in paste strings.
-    pub advertised: String,
+    pub(crate) advertised: String,
     /// `SHA256:` fingerprint of the listener's host key, in paste strings.
-    pub fingerprint: String,
+    pub(crate) fingerprint: String,
     /// The time.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
 }
 
-/// Why the core does not start or go on.
+/// Why the core does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum CoreError {
-    /// The policy's folder cannot be read.
-    #[error("cannot read the policy in {path}")]
-    PolicyFiles {
-        /// The folder or file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
+pub(crate) enum CoreError {
+    /// The store; another daemon on the same folder is one.
+    #[error("cannot open the store")]
+    Store {
+        /// Why.
+        #[from]
+        source: StoreError,
     },
-    /// The policy is not valid.
-    #[error("the policy is not valid")]
-    Policy {
-        /// Every finding.
-        source: Box<elevate_policy::PolicyError>,
+    /// The seal key is none.
+    #[error("the seal key is not usable")]
+    Seal {
+        /// Why.
+        #[from]
+        source: FactorError,
+    },
+    /// No randomness.
+    #[error("the system gives no random bytes")]
+    Random {
+        /// What it says.
+        #[from]
+        source: getrandom::Error,
+    },
+    /// What was going on cannot be taken up.
+    #[error("cannot take up what was going on")]
+    TakeUp {
+        /// Why.
+        #[from]
+        source: Fault,
     },
 }
 
 /// The core. Cheap to clone.
 #[derive(Clone)]
-pub struct Core(Arc<Inner>);
+pub(crate) struct Core(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Clock,
+    pub(crate) agents: Registry,
+    issuer: Issuer,
+    seal: SealKey,
     policy: RwLock<Arc<Policy>>,
+    policy_dir: PathBuf,
+    advertised: String,
+    fingerprint: String,
+    link_keys: RwLock<HashMap<String, HostId>>,
+    talks: talks::Talks,
+}
+
+impl Inner {
+    pub(crate) fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// The policy in force. Fetch it after the transaction began that decides with it.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Core {
@@ -77,53 +147,120 @@ impl Core {
     ///
     /// # Errors
     /// A [`CoreError`]; another daemon on the same folder is one.
-    pub async fn open(setup: CoreSetup) -> Result<Self, CoreError> {
-        Ok(Self(Arc::new(Inner { policy: RwLock::new(Arc::new(setup.policy)) })))
+    pub(crate) async fn open(setup: CoreSetup) -> Result<Self, CoreError> {
+        let fresh = ClusterId::from_random(random()?);
+        let store = Arc::new(Store::open(&setup.data_dir, setup.clock.clone(), fresh).await?);
+        let inner = Inner {
+            issuer: Issuer::new(setup.grant_key, store.cluster()),
+            store,
+            clock: setup.clock,
+            agents: Registry::default(),
+            seal: SealKey::new(&setup.seal_key)?,
+            policy: RwLock::new(Arc::new(setup.policy)),
+            policy_dir: setup.policy_dir,
+            advertised: setup.advertised,
+            fingerprint: setup.fingerprint,
+            link_keys: RwLock::new(HashMap::new()),
+            talks: talks::Talks::default(),
+        };
+        let core = Self(Arc::new(inner));
+        core.take_up().await?;
+        timers::spawn(&core);
+        Ok(core)
+    }
+
+    /// Records the start, finds the hosts' keys again, and looks at every grant with the policy of today.
+    async fn take_up(&self) -> Result<(), Fault> {
+        let mut tx = self.0.store.write().await?;
+        let kind = Kind::DaemonStarted {
+            version: UntrustedText::lossy(env!("CARGO_PKG_VERSION")),
+            cluster: self.0.store.cluster(),
+            epoch: self.0.store.epoch(),
+        };
+        tx.record(Voice::DAEMON.did(Subject::default(), kind)).await?;
+        let policy = self.0.policy();
+        reload::put_in_force(&self.0, &mut tx, &policy).await?;
+        let keys = tx.hosts().await?.into_iter().map(|host| (host.link_fingerprint, host.id)).collect();
+        tx.commit().await?;
+        *self.0.link_keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
     }
 
     /// Who holds this key.
     #[must_use]
-    pub fn holder(&self, key: &PublicKey) -> Holder {
-        let policy = self.0.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match policy.person_by_key(&key.fingerprint(ssh_key::HashAlg::Sha256)) {
-            Some(person) => Holder::Person(person.name.clone()),
-            None => Holder::Nobody,
+    pub(crate) fn holder(&self, key: &PublicKey) -> Holder {
+        let fingerprint = key.fingerprint(HashAlg::Sha256);
+        let policy = self.0.policy();
+        if let Some(person) = policy.person_by_key(&fingerprint) {
+            // A person past the end of their entry is nobody here.
+            return if person.is_over(self.0.clock.now()) {
+                Holder::Nobody
+            } else {
+                Holder::Person(person.name.clone())
+            };
         }
+        let hosts = self.0.link_keys.read().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(&fingerprint.to_string()).map_or(Holder::Nobody, |id| Holder::Host(*id))
     }
 
     /// Holds one conversation to its end.
-    pub async fn converse(&self, conversation: Conversation) {
-        let refusal = Refusal::new(Code::Busy, "the daemon is not ready yet");
-        if conversation.reply.send(Reply::Refused(refusal)).await.is_err() {
-            // Nobody listens any more; there is nothing to take back.
-        }
+    pub(crate) async fn converse(&self, conversation: Conversation) {
+        ask::converse(self, conversation).await;
     }
 
     /// Enrols a host: one question, one answer. `link_key` is the key that the connection was authenticated with.
-    pub async fn enrol(&self, _ask: EnrolAsk, _link_key: &PublicKey, _from: IpAddr) -> EnrolReply {
-        EnrolReply::Refused(Refusal::new(Code::Busy, "the daemon is not ready yet"))
+    pub(crate) async fn enrol(&self, ask: EnrolAsk, link_key: &PublicKey, from: IpAddr) -> EnrolReply {
+        enrol::enrol(self, ask, link_key, from).await
     }
 
     /// Serves one connection of a host's agent until either channel closes. A newer connection ends this one.
-    pub async fn serve_agent(
+    pub(crate) async fn serve_agent(
         &self,
-        _host: HostId,
-        _from: IpAddr,
-        _claims: mpsc::Receiver<SignedBody>,
+        host: HostId,
+        from: IpAddr,
+        claims: mpsc::Receiver<SignedBody>,
         out: mpsc::Sender<ToAgent>,
     ) {
-        let refusal = Refusal::new(Code::Busy, "the daemon is not ready yet");
-        if out.send(ToAgent::Refused(refusal)).await.is_err() {
-            // The connection is gone already.
-        }
+        crate::deliver::serve(self, (host, from), claims, out).await;
+    }
+
+    /// A reader of the log, for a sink.
+    #[must_use]
+    pub(crate) fn events(&self) -> EventReader {
+        EventReader::new(Arc::clone(&self.0.store))
+    }
+
+    /// The cluster's id.
+    #[must_use]
+    pub(crate) fn cluster(&self) -> ClusterId {
+        self.0.store.cluster()
     }
 
     /// Reads the policy's files again and puts them in force, all or nothing.
     ///
     /// # Errors
-    /// A [`CoreError`]; the policy before stays in force.
-    pub async fn reload_policy(&self) -> Result<Digest, CoreError> {
-        let policy = self.0.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(policy.digest())
+    /// A [`ReloadError`]; the policy before stays in force.
+    pub(crate) async fn reload_policy(&self) -> Result<Digest, ReloadError> {
+        reload::reload(&self.0, &Voice::DAEMON).await
+    }
+
+    /// Closes the store and gives the folder up. Conversations that go on meanwhile fail.
+    pub(crate) async fn close(&self) {
+        self.0.agents.clear();
+        self.0.store.close().await;
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
     }
 }
+
+/// Random bytes from the system, for ids, nonces and tokens.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0u8; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 /// Who speaks, as a door proved it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Speaker {
+pub(crate) enum Speaker {
     /// Root or the daemon's own account, on the daemon's own socket.
     Root {
         /// From SO_PEERCRED.
@@ -41,18 +41,18 @@ pub enum Speaker {
 
 /// One conversation. Both channels are bounded by whoever makes them; a dropped `say` ends it.
 #[derive(Debug)]
-pub struct Conversation {
+pub(crate) struct Conversation {
     /// Who.
-    pub speaker: Speaker,
+    pub(crate) speaker: Speaker,
     /// From the person.
-    pub say: mpsc::Receiver<Say>,
+    pub(crate) say: mpsc::Receiver<Say>,
     /// To the person.
-    pub reply: mpsc::Sender<Reply>,
+    pub(crate) reply: mpsc::Sender<Reply>,
 }
 
 /// Who holds an SSH public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holder {
+pub(crate) enum Holder {
     /// A person of the policy.
     Person(Name),
     /// An enrolled host; the key is its link key.

@@ -1,0 +1,117 @@
+//! Administration: for root on the daemon's machine, each use an event.
+//!
+//! In: [`AdminAsk`]. Out: [`AdminOutcome`]. The event is durable before anything is done.
+
+use elevate_audit::{Kind, Subject};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat};
+use elevate_protocol::message::person::Outcome;
+use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::message::view::{HostView, PersonView};
+use elevate_protocol::text::UntrustedText;
+
+use super::dialogue::Dialogue;
+use super::fault::{Stop, Told};
+use super::{Core, Inner, end, invite, policy_files, reload, tail, view};
+use crate::log::chain;
+
+pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk) -> Told<Outcome> {
+    let inner = core.inner();
+    used(inner, talk, ask).await?;
+    let outcome = match ask {
+        AdminAsk::PersonInvite { person, valid } => invite::person(inner, talk, person, *valid).await?,
+        AdminAsk::HostInvite { name, labels, valid } => {
+            invite::host(inner, talk, (name, labels), *valid).await?
+        }
+        AdminAsk::PersonList => AdminOutcome::People(people(inner).await?),
+        AdminAsk::HostList => AdminOutcome::Hosts(hosts(inner).await?),
+        AdminAsk::PolicyShow => {
+            let policy = inner.policy();
+            AdminOutcome::Policy { text: policy.show_effective(), digest: policy.digest().to_string() }
+        }
+        AdminAsk::PolicyCheck => check(inner)?,
+        AdminAsk::PolicyReload => match reload::reload(core.inner(), &talk.voice).await {
+            Ok(digest) => AdminOutcome::Policy { text: String::new(), digest: digest.to_string() },
+            Err(error) => {
+                let refusal = Refusal::new(Code::Usage, chain(&error));
+                return Err(Stop::Refuse(refusal.hint("the policy before stays in force")));
+            }
+        },
+        AdminAsk::Revoke { what, reason } => return end::revoke(core, talk, what, reason).await,
+        AdminAsk::AuditTail { last, follow } => return tail::tail(core, talk, *last, *follow).await,
+    };
+    Ok(Outcome::Admin(outcome))
+}
+
+async fn used(core: &Inner, talk: &Dialogue, ask: &AdminAsk) -> Told<()> {
+    let mut subject = Subject::default();
+    let word = match ask {
+        AdminAsk::PersonInvite { person, .. } => {
+            subject.person = Some(person.clone());
+            "person invite"
+        }
+        AdminAsk::PersonList => "person list",
+        AdminAsk::HostInvite { name, .. } => {
+            subject.host = Some(name.clone());
+            "host invite"
+        }
+        AdminAsk::HostList => "host list",
+        AdminAsk::PolicyShow => "policy show",
+        AdminAsk::PolicyCheck => "policy check",
+        AdminAsk::PolicyReload => "policy reload",
+        AdminAsk::Revoke { what, .. } => {
+            match what {
+                RevokeWhat::Grant(_) => {}
+                RevokeWhat::Person(name) => subject.person = Some(name.clone()),
+                RevokeWhat::Host(name) => subject.host = Some(name.clone()),
+                RevokeWhat::Role(name) => subject.role = Some(name.clone()),
+            }
+            "revoke"
+        }
+        AdminAsk::AuditTail { .. } => "audit tail",
+    };
+    let mut tx = core.store.write().await?;
+    tx.record(talk.voice.did(subject, Kind::AdminUsed { ask: UntrustedText::lossy(word) })).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn people(core: &Inner) -> Told<Vec<PersonView>> {
+    let mut tx = core.store.read().await?;
+    let policy = core.policy();
+    let mut found = Vec::new();
+    for person in policy.people() {
+        found.push(view::person(&mut tx, person).await?);
+    }
+    Ok(found)
+}
+
+async fn hosts(core: &Inner) -> Told<Vec<HostView>> {
+    let mut tx = core.store.read().await?;
+    let mut found = Vec::new();
+    for host in tx.hosts().await? {
+        found.push(HostView {
+            behind: tx.behind(host.id).await?,
+            connected: core.agents.is_connected(host.id),
+            name: host.name,
+            id: host.id,
+            labels: host.labels,
+            since: host.enrolled_at,
+            seen_at: host.seen_at,
+            sudo: host.sudo,
+        });
+    }
+    Ok(found)
+}
+
+fn check(core: &Inner) -> Told<AdminOutcome> {
+    match policy_files::read_policy(&core.policy_dir) {
+        Ok(policy) => {
+            let warnings: Vec<String> = policy.warnings().iter().map(ToString::to_string).collect();
+            Ok(AdminOutcome::Policy { text: warnings.join("\n"), digest: policy.digest().to_string() })
+        }
+        Err(error) => {
+            let refusal = Refusal::new(Code::Usage, chain(&error));
+            Err(Stop::Refuse(refusal.hint("nothing was changed")))
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! From hello to done: takes a conversation's one ask to whoever answers it.
+//!
+//! In: a [`Conversation`]. Out: its last reply. What a door may ask is decided here (docs/wire.md, "doors").
+
+use elevate_audit::{Actor, Door};
+use elevate_protocol::message::Versions;
+use elevate_protocol::message::person::{Ask, Outcome, Reply, Say};
+use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::time::Span;
+
+use super::dialogue::Dialogue;
+use super::fault::{Stop, Told, refuse, refuse_hint};
+use super::{Conversation, Core, Speaker};
+use super::{admin, end, extend, listing, mfa, request, requests, review, why};
+use crate::store::{HostRow, Voice};
+
+/// How long somebody may say nothing before the ask.
+const ASK_WITHIN: Span = Span(60);
+
+pub(super) async fn converse(core: &Core, conversation: Conversation) {
+    let Conversation { speaker, say, reply } = conversation;
+    let last = reply.clone();
+    let answer = match core.0.talks.take(whose(&speaker)) {
+        None => Err(Stop::Refuse(Refusal::new(Code::Busy, "too many conversations at once"))),
+        Some(_place) => match begin(core, speaker).await {
+            Ok((speaker, voice, here)) => {
+                let mut talk = Dialogue { speaker, voice, here, say, reply };
+                talk_through(core, &mut talk).await
+            }
+            Err(stop) => Err(stop),
+        },
+    };
+    let said = match answer {
+        Ok(outcome) => Reply::Done(outcome),
+        Err(Stop::Refuse(refusal)) => Reply::Refused(refusal),
+        Err(Stop::Left) => return,
+        Err(Stop::Fault(fault)) => {
+            crate::log::error(&crate::log::chain(&fault));
+            Reply::Refused(Refusal::new(Code::Internal, "the daemon could not do it; its own log says why"))
+        }
+    };
+    // Whoever left does not need the answer: what was done is done and recorded.
+    drop(last.send(said).await);
+}
+
+fn whose(speaker: &Speaker) -> String {
+    match speaker {
+        Speaker::Root { uid } => format!("root {uid}"),
+        Speaker::Person { name, .. } => format!("key {name}"),
+        Speaker::OnHost { host, name, .. } => format!("{host} {name}"),
+    }
+}
+
+async fn begin(core: &Core, speaker: Speaker) -> Told<(Speaker, Voice, Option<HostRow>)> {
+    match &speaker {
+        Speaker::Root { uid } => {
+            let voice = Voice { actor: Actor::Root(*uid), door: Some(Door::Local) };
+            Ok((speaker, voice, None))
+        }
+        Speaker::Person { name, key, address } => {
+            let door = Door::Key { fingerprint: key.clone(), address: *address };
+            let voice = Voice { actor: Actor::Person(name.clone()), door: Some(door) };
+            Ok((speaker, voice, None))
+        }
+        Speaker::OnHost { host, name, uid, .. } => {
+            let row = core.0.store.read().await?.host(*host).await?;
+            let Some(row) = row else { return refuse(Code::UnknownHost, "this host is not enrolled") };
+            let door = Door::Host { name: row.name.clone(), uid: *uid };
+            let voice = Voice { actor: Actor::Person(name.clone()), door: Some(door) };
+            Ok((speaker, voice, Some(row)))
+        }
+    }
+}
+
+async fn talk_through(core: &Core, talk: &mut Dialogue) -> Told<Outcome> {
+    let clock = core.0.clock.clone();
+    let until = clock.now().after(ASK_WITHIN);
+    let ask = tokio::select! {
+        ask = first_ask(talk) => ask?,
+        () = clock.sleep_until(until) => return refuse(Code::Usage, "nothing was asked"),
+    };
+    allowed(&talk.speaker, &ask)?;
+    answer(core, talk, &ask).await
+}
+
+async fn first_ask(talk: &mut Dialogue) -> Told<Ask> {
+    loop {
+        match talk.hear().await? {
+            Say::Ask(ask) => return Ok(ask),
+            Say::Hello { versions } => match Versions::OURS.common(versions) {
+                Some(version) => talk.tell(Reply::Hello { version }).await?,
+                None => {
+                    return refuse_hint(
+                        Code::Version,
+                        "this program and the daemon speak no common version",
+                        "update the older one of the two",
+                    );
+                }
+            },
+            Say::Answer { .. } | Say::Confirm { .. } | Say::Input { .. } | Say::Leave | Say::Use(_) => {
+                return refuse(Code::Usage, "an ask comes first");
+            }
+        }
+    }
+}
+
+/// What each door may ask. Through a host: the person's own requests; never a decision, a factor, an administration.
+fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
+    let on_host = matches!(speaker, Speaker::OnHost { .. });
+    let own_key = |command: String| {
+        refuse_hint(
+            Code::WrongDoor,
+            "this needs your own key; it is not taken from a managed host",
+            format!("from your own machine: {command}"),
+        )
+    };
+    match ask {
+        Ask::Admin(_) => match speaker {
+            Speaker::Root { .. } => Ok(()),
+            Speaker::Person { .. } | Speaker::OnHost { .. } => refuse_hint(
+                Code::WrongDoor,
+                "administration is for root on the daemon's machine",
+                "there: elevatectl",
+            ),
+        },
+        Ask::Approve { id, .. } if on_host => own_key(format!("elevate approve R-{}", id.letters())),
+        Ask::Deny { id, .. } if on_host => own_key(format!("elevate deny R-{} -m …", id.letters())),
+        Ask::FactorAdd { .. } if on_host => own_key("elevate mfa add".to_owned()),
+        Ask::Show { id, documents: true } if on_host => own_key(format!("elevate show G-{}", id.letters())),
+        Ask::Requests { to_review: true, .. } if on_host => {
+            own_key("elevate requests --to-review".to_owned())
+        }
+        Ask::Request(_)
+        | Ask::Resume { .. }
+        | Ask::Overview
+        | Ask::Eligible
+        | Ask::Activations { .. }
+        | Ask::Show { .. }
+        | Ask::Requests { .. }
+        | Ask::Approve { .. }
+        | Ask::Deny { .. }
+        | Ask::Cancel { .. }
+        | Ask::Drop { .. }
+        | Ask::Extend { .. }
+        | Ask::Why { .. }
+        | Ask::CanI { .. }
+        | Ask::FactorAdd { .. }
+        | Ask::FactorList
+        | Ask::FactorTest
+        | Ask::Whoami => Ok(()),
+    }
+}
+
+async fn answer(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
+    match ask {
+        Ask::Request(wanted) => request::request(core, talk, ask, wanted).await,
+        Ask::Resume { id } => request::resume(core, talk, ask, id).await,
+        Ask::Overview => listing::overview(core, talk).await,
+        Ask::Eligible => listing::eligible(core, talk).await,
+        Ask::Activations { all } => listing::activations(core, talk, *all).await,
+        Ask::Show { id, documents } => listing::show(core, talk, id, *documents).await,
+        Ask::Requests { to_review, mine, watch } => {
+            requests::requests(
+                core,
+                talk,
+                requests::Which { to_review: *to_review, mine: *mine, watch: *watch },
+            )
+            .await
+        }
+        Ask::Approve { id, reason } => review::approve(core, talk, ask, (id, reason.as_ref())).await,
+        Ask::Deny { id, reason } => review::deny(core, talk, ask, (id, reason)).await,
+        Ask::Cancel { id } => end::cancel(core, talk, id).await,
+        Ask::Drop { id, all } => end::give_back(core, talk, id.as_ref(), *all).await,
+        Ask::Extend { id, by, reason } => {
+            extend::extend(
+                core,
+                talk,
+                ask,
+                extend::Wish { id: id.as_ref(), by: *by, reason: reason.as_ref() },
+            )
+            .await
+        }
+        Ask::Why { host, argv } => why::why(core, talk, host.as_ref(), argv).await,
+        Ask::CanI { role, host } => why::can_i(core, talk, role, host.as_ref()).await,
+        Ask::FactorAdd { invitation } => mfa::add(core, talk, ask, invitation).await,
+        Ask::FactorList => mfa::list(core, talk).await,
+        Ask::FactorTest => mfa::test(core, talk, ask).await,
+        Ask::Whoami => mfa::whoami(core, talk).await,
+        Ask::Admin(what) => admin::administer(core, talk, what).await,
+    }
+}

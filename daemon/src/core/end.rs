@@ -1,0 +1,132 @@
+//! Giving back: a request before it is decided, a grant before its time; and taking away.
+//!
+//! In: [`Ask::Cancel`], [`Ask::Drop`], an administrator's revocation. Out: End documents, events. Needs no factor.
+//!
+//! [`Ask::Cancel`]: elevate_protocol::message::person::Ask::Cancel
+
+use elevate_audit::Kind;
+use elevate_protocol::document::EndCause;
+use elevate_protocol::id::IdPrefix;
+use elevate_protocol::message::admin::{AdminOutcome, RevokeWhat};
+use elevate_protocol::message::person::Outcome;
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::message::view::State;
+use elevate_protocol::text::UntrustedText;
+
+use super::dialogue::Dialogue;
+use super::fault::{Fault, Told, refuse, refuse_hint};
+use super::review::state_word;
+use super::view::{Documents, short, view, views};
+use super::{Core, choose, confirm};
+use crate::issue::about;
+use crate::store::{Activation, Tx};
+
+/// The person takes a request back.
+pub(super) async fn cancel(core: &Core, talk: &mut Dialogue, prefix: &IdPrefix) -> Told<Outcome> {
+    let inner = core.inner();
+    let mut tx = inner.store.write().await?;
+    let mut mine = choose::own(&mut tx, talk, prefix).await?;
+    if !mine.is_open() {
+        let name = short(&mut tx, mine.id).await?;
+        let (message, hint) =
+            (format!("R-{name} is {}", state_word(&mine.state)), format!("elevate drop G-{name}"));
+        return if mine.is_active() {
+            refuse_hint(Code::Gone, message, hint)
+        } else {
+            refuse(Code::Gone, message)
+        };
+    }
+    mine.state = State::Withdrawn;
+    tx.update_activation(&mine).await?;
+    tx.record(talk.voice.did(about(&mine), Kind::RequestWithdrawn {})).await?;
+    let shown = view(inner, &mut tx, &inner.policy(), &mine, Documents::Without).await?;
+    tx.commit().await?;
+    Ok(Outcome::Activation(Box::new(shown)))
+}
+
+/// The person gives grants back.
+pub(super) async fn give_back(
+    core: &Core,
+    talk: &mut Dialogue,
+    prefix: Option<&IdPrefix>,
+    all: bool,
+) -> Told<Outcome> {
+    let inner = core.inner();
+    let mut tx = inner.store.write().await?;
+    let mut grants = if all {
+        let mut live = tx.live_of(&talk.person()?.clone()).await?;
+        live.retain(|one| one.is_active() && choose::seen_here(talk, one));
+        live
+    } else {
+        vec![choose::own_active(&mut tx, talk, prefix).await?]
+    };
+    for grant in &mut grants {
+        inner.issuer.end(&mut tx, &talk.voice, (EndCause::Dropped, None), grant).await?;
+    }
+    tx.commit().await?;
+    let mut shown = Vec::new();
+    for grant in &grants {
+        shown.push(confirm::settled(inner, talk, grant.id).await?);
+    }
+    match (all, shown.pop()) {
+        (false, Some(only)) => Ok(Outcome::Activation(Box::new(only))),
+        (_, last) => {
+            shown.extend(last);
+            Ok(Outcome::Activations(shown))
+        }
+    }
+}
+
+/// An administrator ends grants, and refuses what waits, of a grant, person, host or role.
+pub(super) async fn revoke(
+    core: &Core,
+    talk: &mut Dialogue,
+    what: &RevokeWhat,
+    reason: &UntrustedText,
+) -> Told<Outcome> {
+    let inner = core.inner();
+    let mut tx = inner.store.write().await?;
+    let mut hit = matching(&mut tx, what).await?;
+    if hit.is_empty() {
+        return refuse(Code::Gone, "nothing active or waiting fits");
+    }
+    for one in &mut hit {
+        if one.is_active() {
+            inner.issuer.end(&mut tx, &talk.voice, (EndCause::Revoked, Some(reason)), one).await?;
+        } else {
+            one.state = State::Refused { reason: format!("revoked: {}", reason.escaped()) };
+            tx.update_activation(one).await?;
+            let why = UntrustedText::lossy(&format!("revoked: {}", reason.raw()));
+            tx.record(talk.voice.did(about(one), Kind::RequestRefused { why })).await?;
+        }
+    }
+    let shown = views(inner, &mut tx, &inner.policy(), &hit).await?;
+    tx.commit().await?;
+    Ok(Outcome::Admin(AdminOutcome::Revoked(shown)))
+}
+
+async fn matching(tx: &mut Tx, what: &RevokeWhat) -> Told<Vec<Activation>> {
+    let mut live = Vec::new();
+    match what {
+        RevokeWhat::Grant(prefix) => live.push(choose::named(tx, prefix).await?),
+        RevokeWhat::Person(_) | RevokeWhat::Host(_) | RevokeWhat::Role(_) => {
+            live.extend(everything(tx).await?)
+        }
+    }
+    live.retain(|one| match what {
+        RevokeWhat::Grant(_) => one.is_active() || one.is_open(),
+        RevokeWhat::Person(name) => one.person == *name,
+        RevokeWhat::Host(name) => one.hosts.iter().any(|host| host.name == *name),
+        RevokeWhat::Role(name) => one.role == *name,
+    });
+    Ok(live)
+}
+
+/// Every activation that is open or active.
+pub(super) async fn everything(tx: &mut Tx) -> Result<Vec<Activation>, Fault> {
+    let mut live = Vec::new();
+    for phase in ["pending", "approved", "active"] {
+        live.extend(tx.in_phase(phase).await?);
+    }
+    Ok(live)
+}

@@ -1,0 +1,100 @@
+//! One-time tokens: for a host to enrol, for a person to enrol a factor. Handed out once as a paste string, kept hashed.
+//!
+//! In: an administrator's word. Out: the line. Threat H02: bound to one name, short-lived, single use.
+
+use std::collections::BTreeMap;
+
+use elevate_audit::{Kind, Subject};
+use elevate_protocol::id::Nonce;
+use elevate_protocol::message::admin::AdminOutcome;
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::name::Name;
+use elevate_protocol::paste::{Paste, PasteKind};
+use elevate_protocol::secret::Secret;
+use elevate_protocol::time::Span;
+
+use super::dialogue::Dialogue;
+use super::fault::{Told, refuse};
+use super::mfa::token_hash;
+use super::{Inner, random};
+use crate::store::HostToken;
+
+/// Longest life of a host's token, and what it is when nobody says.
+const HOST_VALID_MAX: Span = Span::HOUR;
+/// Longest life of a person's invitation.
+const PERSON_VALID_MAX: Span = Span(72 * 3600);
+const LABELS_MAX: usize = 32;
+
+fn fresh_token() -> Result<Secret, getrandom::Error> {
+    Ok(Secret::new(Nonce::from_random(random()?).to_string()))
+}
+
+fn paste(core: &Inner, kind: PasteKind, token: Secret, valid: Span) -> AdminOutcome {
+    let paste = Paste {
+        kind,
+        address: core.advertised.clone(),
+        fingerprint: core.fingerprint.clone(),
+        token: Some(token),
+    };
+    AdminOutcome::Paste { line: paste.to_line(), valid }
+}
+
+fn within(valid: Option<Span>, default: Span, most: Span) -> Told<Span> {
+    match valid.unwrap_or(default) {
+        Span::ZERO => refuse(Code::Usage, "an invitation is valid longer than no time"),
+        span if span > most => refuse(Code::Usage, format!("an invitation is valid for at most {most}")),
+        span => Ok(span),
+    }
+}
+
+pub(super) async fn person(
+    core: &Inner,
+    talk: &Dialogue,
+    person: &Name,
+    valid: Option<Span>,
+) -> Told<AdminOutcome> {
+    let valid = within(valid, Span::DAY, PERSON_VALID_MAX)?;
+    let mut tx = core.store.write().await?;
+    let now = tx.now();
+    match core.policy().person(person) {
+        None => return refuse(Code::NotEligible, format!("{person} is not in the policy")),
+        Some(entry) if entry.is_over(now) => {
+            return refuse(Code::NotEligible, format!("the entry of {person} has ended"));
+        }
+        Some(_) => {}
+    }
+    let token = fresh_token()?;
+    let valid_until = now.after(valid);
+    tx.insert_invitation(token_hash(&token), person, valid_until).await?;
+    let subject = Subject { person: Some(person.clone()), ..Subject::default() };
+    tx.record(talk.voice.did(subject, Kind::PersonInvited { valid_until })).await?;
+    tx.commit().await?;
+    Ok(paste(core, PasteKind::Person, token, valid))
+}
+
+pub(super) async fn host(
+    core: &Inner,
+    talk: &Dialogue,
+    (name, labels): (&Name, &BTreeMap<Name, Name>),
+    valid: Option<Span>,
+) -> Told<AdminOutcome> {
+    let valid = within(valid, HOST_VALID_MAX, HOST_VALID_MAX)?;
+    if labels.len() > LABELS_MAX {
+        return refuse(Code::Usage, format!("a host has at most {LABELS_MAX} labels"));
+    }
+    let mut tx = core.store.write().await?;
+    let token = fresh_token()?;
+    let valid_until = tx.now().after(valid);
+    let row = HostToken {
+        hash: token_hash(&token),
+        name: name.clone(),
+        labels: labels.clone(),
+        valid_until,
+        used_at: None,
+    };
+    tx.insert_host_token(&row).await?;
+    let subject = Subject { host: Some(name.clone()), ..Subject::default() };
+    tx.record(talk.voice.did(subject, Kind::HostInvited { labels: labels.clone(), valid_until })).await?;
+    tx.commit().await?;
+    Ok(paste(core, PasteKind::Host, token, valid))
+}

@@ -1,0 +1,104 @@
+//! Looking: what I have, what I may, one activation.
+//!
+//! In: asks without effect. Out: views. Through a host's door only what is about that host.
+
+use elevate_policy::{eligible_roles, may_decide};
+use elevate_protocol::id::IdPrefix;
+use elevate_protocol::message::person::Outcome;
+use elevate_protocol::message::view::{EligibilityView, OverviewView};
+
+use super::dialogue::Dialogue;
+use super::facts::{host_facts, request_of};
+use super::fault::Told;
+use super::view::{self, Documents, view, views};
+use super::{Core, Inner, Speaker, choose};
+use crate::store::{Activation, Tx};
+
+pub(super) async fn overview(core: &Core, talk: &Dialogue) -> Told<Outcome> {
+    let inner = core.inner();
+    let person = talk.person()?.clone();
+    let mut tx = inner.store.read().await?;
+    let policy = inner.policy();
+    let mut live = tx.live_of(&person).await?;
+    live.retain(|one| choose::seen_here(talk, one));
+    let (active, waiting): (Vec<Activation>, Vec<Activation>) =
+        live.into_iter().partition(Activation::is_active);
+    let review = if talk.here.is_some() { Vec::new() } else { to_review(inner, &mut tx, talk).await? };
+    Ok(Outcome::Overview(OverviewView {
+        person,
+        active: views(inner, &mut tx, &policy, &active).await?,
+        waiting: views(inner, &mut tx, &policy, &waiting).await?,
+        to_review: views(inner, &mut tx, &policy, &review).await?,
+        eligible: eligibilities(inner, &mut tx, talk).await?,
+    }))
+}
+
+pub(super) async fn eligible(core: &Core, talk: &Dialogue) -> Told<Outcome> {
+    let mut tx = core.inner().store.read().await?;
+    Ok(Outcome::Eligible(eligibilities(core.inner(), &mut tx, talk).await?))
+}
+
+/// Roles of the speaker, with the enrolled hosts; through a host's door those that have this host.
+async fn eligibilities(core: &Inner, tx: &mut Tx, talk: &Dialogue) -> Told<Vec<EligibilityView>> {
+    let policy = core.policy();
+    let hosts = match &talk.here {
+        Some(here) => vec![here.clone()],
+        None => tx.hosts().await?,
+    };
+    let now = tx.now();
+    let mut mine = eligible_roles(&policy, talk.person()?, now);
+    if let Some(here) = &talk.here {
+        let facts = host_facts(here);
+        mine.retain(|eligible| eligible.role.hosts.covers(&facts).is_ok());
+    }
+    Ok(mine.iter().map(|eligible| view::eligibility(eligible, &hosts)).collect())
+}
+
+pub(super) async fn activations(core: &Core, talk: &Dialogue, all: bool) -> Told<Outcome> {
+    let inner = core.inner();
+    let person = talk.person()?;
+    let mut tx = inner.store.read().await?;
+    let mut mine = if all { tx.activations_of(person).await? } else { tx.live_of(person).await? };
+    mine.retain(|one| choose::seen_here(talk, one));
+    Ok(Outcome::Activations(views(inner, &mut tx, &inner.policy(), &mine).await?))
+}
+
+/// One's own, or one that one may decide about; root sees every one.
+pub(super) async fn show(core: &Core, talk: &Dialogue, prefix: &IdPrefix, documents: bool) -> Told<Outcome> {
+    let inner = core.inner();
+    let mut tx = inner.store.read().await?;
+    let policy = inner.policy();
+    let found = match &talk.speaker {
+        Speaker::Root { .. } => choose::named(&mut tx, prefix).await?,
+        Speaker::OnHost { .. } => choose::own(&mut tx, talk, prefix).await?,
+        Speaker::Person { name, .. } => {
+            let found = choose::named(&mut tx, prefix).await?;
+            if found.person == *name || reviews(inner, &mut tx, talk, &found).await? {
+                found
+            } else {
+                choose::own(&mut tx, talk, prefix).await?
+            }
+        }
+    };
+    let documents = if documents { Documents::With } else { Documents::Without };
+    Ok(Outcome::Activation(Box::new(view(inner, &mut tx, &policy, &found, documents).await?)))
+}
+
+async fn reviews(core: &Inner, tx: &mut Tx, talk: &Dialogue, activation: &Activation) -> Told<bool> {
+    if !(activation.is_open() || activation.is_active()) {
+        return Ok(false);
+    }
+    let request = request_of(tx, core.store.cluster(), activation).await?;
+    Ok(may_decide(&core.policy(), talk.person()?, &request, tx.now()).is_ok())
+}
+
+/// Pending requests that the speaker may decide.
+pub(super) async fn to_review(core: &Inner, tx: &mut Tx, talk: &Dialogue) -> Told<Vec<Activation>> {
+    let mut found = Vec::new();
+    for one in tx.in_phase("pending").await? {
+        if reviews(core, tx, talk, &one).await? {
+            found.push(one);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,179 @@
+//! A person's second factor: enrolling it with key and invitation together, looking at it, trying it.
+//!
+//! In: [`Ask::FactorAdd`] and its like. Out: the seed once, as a URI, to that person's own key; never to a host (threat D12).
+
+use elevate_audit::{Kind, Subject};
+use elevate_protocol::digest::Digest;
+use elevate_protocol::id::Nonce;
+use elevate_protocol::message::person::{Ask, Challenge, Outcome, Reply, Say};
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::message::view::{AccountView, FactorView};
+use elevate_protocol::name::Name;
+use elevate_protocol::secret::Secret;
+use elevate_protocol::text::UntrustedText;
+
+use super::dialogue::{Demand, Dialogue};
+use super::fault::{Told, refuse, refuse_hint};
+use super::{Core, Inner, Speaker, random};
+use crate::factor::{self, CHALLENGE_LIFE, INVITATION_TRIES, NewFactor};
+use crate::store::Tx;
+
+pub(super) async fn add(core: &Core, talk: &mut Dialogue, ask: &Ask, invitation: &Secret) -> Told<Outcome> {
+    let inner = core.inner();
+    let person = talk.person()?.clone();
+    let hash = token_hash(invitation);
+    invited(inner, &person, hash).await?;
+    let fresh = NewFactor::fresh(person.clone())?;
+    talk.tell(Reply::Seed { uri: fresh.uri()? }).await?;
+    let id = Nonce::from_random(random()?);
+    let prompt = UntrustedText::lossy("Code from the new entry");
+    talk.tell(Reply::Challenge(Challenge { id, ask: ask.digest()?, prompt })).await?;
+    let clock = inner.clock.clone();
+    let until = clock.now().after(CHALLENGE_LIFE);
+    tokio::select! {
+        done = first_code(inner, talk, (id, hash), &fresh) => done?,
+        () = clock.sleep_until(until) => return refuse(Code::Factor, "no code came in time; nothing was changed"),
+    }
+    Ok(Outcome::Ok)
+}
+
+/// Whether the invitation is this person's, in time, unused and not tried too often. One answer for all that is wrong.
+async fn invited(core: &Inner, person: &Name, hash: Digest) -> Told<()> {
+    let mut tx = core.store.read().await?;
+    let now = tx.now();
+    let fits = tx.invitation(hash).await?.is_some_and(|row| {
+        row.person == *person
+            && row.used_at.is_none()
+            && now < row.valid_until
+            && row.tries < INVITATION_TRIES
+    });
+    if fits {
+        return Ok(());
+    }
+    refuse_hint(
+        Code::Factor,
+        "this invitation is not valid: not yours, used, expired or tried too often",
+        format!("ask an administrator for a new one: elevatectl person invite {person}"),
+    )
+}
+
+async fn first_code(
+    core: &Inner,
+    talk: &mut Dialogue,
+    (id, hash): (Nonce, Digest),
+    fresh: &NewFactor,
+) -> Told<()> {
+    loop {
+        let code = match talk.hear().await? {
+            Say::Answer { challenge, code } if challenge == id => code,
+            Say::Answer { .. }
+            | Say::Confirm { .. }
+            | Say::Hello { .. }
+            | Say::Ask(_)
+            | Say::Input { .. }
+            | Say::Leave
+            | Say::Use(_) => return refuse(Code::Factor, "a code for this challenge was asked for"),
+        };
+        let left = try_code(core, talk, (hash, &code), fresh).await?;
+        let Some(left) = left else {
+            return talk.tell(Reply::Verdict { accepted: true, tries: 0, message: None }).await;
+        };
+        let tries = u8::try_from(left).unwrap_or(0);
+        let message = Some("that is not the code of the new entry; is the phone's clock right?".to_owned());
+        talk.tell(Reply::Verdict { accepted: false, tries, message }).await?;
+        if left == 0 {
+            return refuse(Code::Factor, "the invitation was tried too often; ask for a new one");
+        }
+    }
+}
+
+/// One try; none left over means that the factor is enrolled.
+async fn try_code(
+    core: &Inner,
+    talk: &Dialogue,
+    (hash, code): (Digest, &Secret),
+    fresh: &NewFactor,
+) -> Told<Option<u32>> {
+    let person = talk.person()?.clone();
+    let mut tx = core.store.write().await?;
+    tx.count_try(hash).await?;
+    let Some(row) = tx.invitation(hash).await? else { return refuse(Code::Factor, "the invitation is gone") };
+    if row.used_at.is_some() || tx.now() >= row.valid_until || row.tries > INVITATION_TRIES {
+        return refuse(Code::Factor, "the invitation is no longer valid; ask for a new one");
+    }
+    let Some(step) = fresh.step_of(&factor::Code::typed(code), tx.now())? else {
+        let failures = row.tries;
+        let purpose = UntrustedText::lossy("enrol");
+        let kind = Kind::FactorRejected { purpose, failures, next_at: None };
+        tx.record(talk.voice.did(subject(&person), kind)).await?;
+        tx.commit().await?;
+        return Ok(Some(INVITATION_TRIES.saturating_sub(failures)));
+    };
+    if !tx.burn_invitation(hash).await? {
+        return refuse(Code::Factor, "the invitation was used meanwhile");
+    }
+    tx.set_factor(&person, &fresh.seal(&core.seal)?, step).await?;
+    tx.record(talk.voice.did(subject(&person), Kind::FactorEnrolled {})).await?;
+    tx.commit().await?;
+    Ok(None)
+}
+
+pub(super) async fn list(core: &Core, talk: &Dialogue) -> Told<Outcome> {
+    let mut tx = core.inner().store.read().await?;
+    Ok(Outcome::Factors(factors(&mut tx, talk).await?))
+}
+
+async fn factors(tx: &mut Tx, talk: &Dialogue) -> Told<Vec<FactorView>> {
+    let person = talk.person()?;
+    let Some(row) = tx.factor(person).await? else { return Ok(Vec::new()) };
+    let failures = tx.failures(person).await?;
+    Ok(vec![FactorView {
+        kind: "totp".to_owned(),
+        since: row.since,
+        used_at: row.used_at,
+        locked_until: factor::locked_until(&failures, &talk.door(), tx.now()),
+    }])
+}
+
+/// One code, without any other effect than that it is used.
+pub(super) async fn test(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
+    let inner = core.inner();
+    let person = talk.person()?.clone();
+    let demand = Demand {
+        ask,
+        bound_to: ask.digest()?,
+        purpose: "test",
+        what: "try the code, without any effect".to_owned(),
+        subject: subject(&person),
+    };
+    talk.challenge(inner, demand).await?;
+    let mut tx = inner.store.write().await?;
+    tx.record(talk.voice.did(subject(&person), Kind::FactorTested {})).await?;
+    tx.commit().await?;
+    Ok(Outcome::Ok)
+}
+
+pub(super) async fn whoami(core: &Core, talk: &Dialogue) -> Told<Outcome> {
+    let person = talk.person()?.clone();
+    let through = match (&talk.speaker, &talk.here) {
+        (_, Some(here)) => here.name.to_string(),
+        (Speaker::Person { key, .. }, None) => key.clone(),
+        (Speaker::Root { .. } | Speaker::OnHost { .. }, None) => String::new(),
+    };
+    let mut tx = core.inner().store.read().await?;
+    Ok(Outcome::Account(AccountView {
+        groups: core.inner().policy().groups_of(&person),
+        person,
+        through: UntrustedText::lossy(&through),
+        factors: factors(&mut tx, talk).await?,
+    }))
+}
+
+/// What is stored of a token: 128 random bits need no salt and no slow hash.
+pub(super) fn token_hash(token: &Secret) -> Digest {
+    Digest::of(token.expose().as_bytes())
+}
+
+fn subject(person: &Name) -> Subject {
+    Subject { person: Some(person.clone()), ..Subject::default() }
+}

@@ -1,0 +1,215 @@
+//! A person asks for a role: refused, challenged, recorded, followed until it is active or over.
+//!
+//! In: [`RequestAsk`]. Out: [`Outcome::Activation`]. Spec: docs/wire.md. The same ask again finds what is there (threat C13).
+
+use elevate_audit::{Kind, Subject};
+use elevate_policy::{Decision, Policy, decide};
+use elevate_protocol::id::{ActivationId, IdPrefix};
+use elevate_protocol::message::person::{Ask, Outcome, RequestAsk};
+use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::message::view::{ExplanationView, State};
+use elevate_protocol::text::UntrustedText;
+
+use super::dialogue::{Demand, Dialogue, Proven};
+use super::fault::{Fault, Stop, Told, refuse};
+use super::settle::{Start, settle};
+use super::view::host_list;
+use super::why::reasons;
+use super::{Core, Inner, choose, confirm, draft};
+use crate::issue::about;
+use crate::store::{Activation, HostRow, Tx};
+
+pub(super) async fn request(
+    core: &Core,
+    talk: &mut Dialogue,
+    ask: &Ask,
+    wanted: &RequestAsk,
+) -> Told<Outcome> {
+    let inner = core.inner();
+    let mut tx = inner.store.read().await?;
+    let policy = inner.policy();
+    let hosts = choose::hosts(&mut tx, &policy, talk, wanted).await?;
+    if !wanted.dry_run
+        && let Some(there) = covering(&mut tx, talk, wanted, &hosts).await?
+    {
+        drop(tx);
+        return again(core, talk, ask, (there, wanted.wait)).await;
+    }
+    let mut activation = draft::draft(inner, &mut tx, &policy, talk, (wanted, &hosts)).await?;
+    let decision = judge_draft(inner, &mut tx, &policy, &activation).await?;
+    if wanted.dry_run {
+        return Ok(Outcome::Explanation(explained(&decision)));
+    }
+    let asks_factor = match decision {
+        Decision::Refuse(refusal) => {
+            drop(tx);
+            return refused(inner, talk, &activation, &refusal).await;
+        }
+        Decision::Pending(pending) => pending.factor,
+        Decision::Permit(_) => false,
+    };
+    drop(tx);
+    draft::accounts_told(inner, &hosts).await?;
+    let mut tx = inner.store.read().await?;
+    draft::accounts(inner, &mut tx, talk, &mut activation).await?;
+    drop(tx);
+    if asks_factor {
+        let proven = talk.challenge(inner, demand(ask, &activation)).await?;
+        take_factor(&mut activation, proven);
+    }
+    let id = record(inner, talk, (wanted, &hosts), activation).await?;
+    confirm::follow(core, talk, ask, (id, wanted.wait)).await
+}
+
+fn demand<'a>(ask: &'a Ask, activation: &Activation) -> Demand<'a> {
+    Demand {
+        ask,
+        bound_to: activation.digest,
+        purpose: "request",
+        what: format!("start {} on {}", activation.role, host_list(activation)),
+        subject: about(activation),
+    }
+}
+
+fn take_factor(activation: &mut Activation, proven: Proven) {
+    let proof = proven.proof();
+    activation.factor_at = Some(proof.checked_at);
+    activation.factor_for = Some(proof.bound_to);
+}
+
+/// The decision about an activation that is in no store yet: no approvals can be there.
+async fn judge_draft(
+    core: &Inner,
+    tx: &mut Tx,
+    policy: &Policy,
+    activation: &Activation,
+) -> Result<Decision, Fault> {
+    let facts = super::facts::facts_of(tx, core.store.cluster(), activation).await?;
+    Ok(decide(policy, &facts, tx.now()))
+}
+
+/// The live activation of the same person and role that covers the hosts.
+async fn covering(
+    tx: &mut Tx,
+    talk: &Dialogue,
+    wanted: &RequestAsk,
+    hosts: &[HostRow],
+) -> Told<Option<ActivationId>> {
+    let live = tx.live_of(talk.person()?).await?;
+    let covers = |one: &&Activation| {
+        one.role == wanted.role && hosts.iter().all(|host| one.hosts.iter().any(|part| part.id == host.id))
+    };
+    // An active one before an open one.
+    let best = live.iter().filter(covers).max_by_key(|one| one.is_active());
+    Ok(best.map(|one| one.id))
+}
+
+/// The same was asked before: no second effect, an event, and the same answer.
+async fn again(
+    core: &Core,
+    talk: &mut Dialogue,
+    ask: &Ask,
+    (id, wait): (ActivationId, bool),
+) -> Told<Outcome> {
+    let mut tx = core.inner().store.write().await?;
+    let there = tx.activation(id).await?.ok_or(Fault::Broken { what: "an activation just found" })?;
+    let kind = Kind::Duplicate { what: UntrustedText::lossy("request") };
+    tx.record(talk.voice.did(about(&there), kind)).await?;
+    tx.commit().await?;
+    confirm::follow(core, talk, ask, (id, wait)).await
+}
+
+async fn refused<T>(
+    core: &Inner,
+    talk: &Dialogue,
+    activation: &Activation,
+    refusal: &elevate_policy::Refusal,
+) -> Told<T> {
+    let mut tx = core.store.write().await?;
+    let why = UntrustedText::lossy(&refusal.to_string());
+    // The draft never was a request: the event names no id.
+    let subject = Subject { activation: None, ..about(activation) };
+    tx.record(talk.voice.did(subject, Kind::RequestRefused { why })).await?;
+    tx.commit().await?;
+    Err(Stop::Refuse(Refusal::from(refusal)))
+}
+
+/// Decides once more, with the factor, and records request and outcome together.
+async fn record(
+    core: &Inner,
+    talk: &Dialogue,
+    (wanted, hosts): (&RequestAsk, &[HostRow]),
+    mut activation: Activation,
+) -> Told<ActivationId> {
+    let mut tx = core.store.write().await?;
+    let policy = core.policy();
+    if let Some(there) = covering(&mut tx, talk, wanted, hosts).await? {
+        return Ok(there);
+    }
+    let lapses_at = match judge_draft(core, &mut tx, &policy, &activation).await? {
+        Decision::Refuse(refusal) => {
+            drop(tx);
+            return refused(core, talk, &activation, &refusal).await;
+        }
+        Decision::Pending(pending) if pending.factor => {
+            return refuse(Code::Factor, "the role asks for a second factor since a moment; ask again");
+        }
+        Decision::Pending(pending) => pending.lapses_at,
+        Decision::Permit(_) => activation.asked_at.after(
+            policy.role(&activation.role).map_or(elevate_protocol::time::Span::ZERO, |role| role.pending),
+        ),
+    };
+    activation.lapses_at = lapses_at;
+    tx.insert_activation(&activation).await?;
+    let kind = Kind::RequestCreated {
+        hosts: activation.hosts.iter().map(|host| host.name.clone()).collect(),
+        duration: activation.duration,
+        reason: activation.reason.clone(),
+        ticket: activation.ticket.clone(),
+        digest: activation.digest,
+        role_digest: activation.role_digest.digest(),
+        lapses_at,
+    };
+    tx.record(talk.voice.did(about(&activation), kind)).await?;
+    settle(core, &mut tx, (&talk.voice, &policy), &mut activation, Start::Now).await?;
+    tx.commit().await?;
+    Ok(activation.id)
+}
+
+/// Takes up waiting for a request, or starts it.
+pub(super) async fn resume(core: &Core, talk: &mut Dialogue, ask: &Ask, prefix: &IdPrefix) -> Told<Outcome> {
+    let mut tx = core.inner().store.read().await?;
+    let mine = choose::own(&mut tx, talk, prefix).await?;
+    drop(tx);
+    confirm::follow(core, talk, ask, (mine.id, true)).await
+}
+
+/// Starts an approved request with a fresh factor.
+pub(super) async fn start(core: &Inner, talk: &mut Dialogue, ask: &Ask, approved: &Activation) -> Told<()> {
+    choose::about_here_only(talk, approved)?;
+    let demand = Demand { purpose: "start", ..demand(ask, approved) };
+    let proven = talk.challenge(core, demand).await?;
+    let mut tx = core.store.write().await?;
+    let policy = core.policy();
+    let mut activation =
+        tx.activation(approved.id).await?.ok_or(Fault::Broken { what: "an activation just shown" })?;
+    if activation.state != State::Approved {
+        return Ok(());
+    }
+    take_factor(&mut activation, proven);
+    settle(core, &mut tx, (&talk.voice, &policy), &mut activation, Start::Now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+fn explained(decision: &Decision) -> ExplanationView {
+    let (yes, hint) = match decision {
+        Decision::Permit(_) | Decision::Pending(_) => (true, None),
+        Decision::Refuse(refusal) => (false, refusal.because().hint()),
+    };
+    ExplanationView {
+        yes,
+        hint,
+        reasons: decision.reasons().iter().map(|reason| reasons(None, reason)).collect(),
+    }
+}

@@ -1,0 +1,189 @@
+//! An activation and its surroundings as they are shown.
+//!
+//! In: rows, the policy, who is connected. Out: views. Nothing is decided here.
+
+use elevate_policy::{Decision, Need, Policy, needs};
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::message::view::{
+    ActivationHostView, ActivationView, ApprovedView, EligibilityView, HostState, NeedView, PersonView,
+};
+use elevate_protocol::text::UntrustedText;
+
+use super::Inner;
+use super::facts::{host_facts, judge};
+use super::fault::Fault;
+use crate::store::{Activation, HostRow, StoreError, StoredDocument, Tx};
+
+/// Whether a view carries the signed documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Documents {
+    /// It does.
+    With,
+    /// It does not.
+    Without,
+}
+
+/// Fewest letters of a short id.
+const SHORT_MIN: usize = 4;
+
+/// The fewest letters, at least four, that name an activation among all.
+pub(super) async fn short(tx: &mut Tx, id: ActivationId) -> Result<String, StoreError> {
+    let full = id.to_string();
+    let shared = |other: &ActivationId| {
+        full.chars().zip(other.to_string().chars()).take_while(|(own, their)| own == their).count()
+    };
+    let neighbours = tx.neighbours(id).await?;
+    let most = neighbours.iter().map(shared).max().map_or(0, |same| same.saturating_add(1));
+    Ok(full.chars().take(most.max(SHORT_MIN)).collect())
+}
+
+/// One activation.
+pub(super) async fn view(
+    core: &Inner,
+    tx: &mut Tx,
+    policy: &Policy,
+    activation: &Activation,
+    documents: Documents,
+) -> Result<ActivationView, Fault> {
+    let role = policy.role(&activation.role);
+    Ok(ActivationView {
+        id: activation.id,
+        short: short(tx, activation.id).await?,
+        person: activation.person.clone(),
+        role: activation.role.clone(),
+        title: role.and_then(|role| role.title.clone()),
+        allows: role.map_or_else(|| "the role is gone".to_owned(), elevate_policy::Role::allows_summary),
+        run_as: role.map(|role| role.sudo.run_as().clone()),
+        state: activation.state.clone(),
+        hosts: hosts(core, tx, activation, documents).await?,
+        duration: activation.duration,
+        reason: activation.reason.clone(),
+        ticket: activation.ticket.clone(),
+        asked_at: activation.asked_at,
+        lapses_at: activation.lapses_at,
+        factor_at: activation.factor_at,
+        from: activation.from.clone(),
+        needs: activation_needs(core, tx, policy, activation).await?,
+        digest: activation.digest,
+        starts_at: activation.starts_at,
+        ends_at: activation.ends_at,
+        ends_at_most: activation.ends_at_most,
+        extensions: activation.extensions,
+    })
+}
+
+/// Several.
+pub(super) async fn views<'a>(
+    core: &Inner,
+    tx: &mut Tx,
+    policy: &Policy,
+    list: impl IntoIterator<Item = &'a Activation>,
+) -> Result<Vec<ActivationView>, Fault> {
+    let mut found = Vec::new();
+    for one in list {
+        found.push(view(core, tx, policy, one, Documents::Without).await?);
+    }
+    Ok(found)
+}
+
+async fn hosts(
+    core: &Inner,
+    tx: &mut Tx,
+    activation: &Activation,
+    documents: Documents,
+) -> Result<Vec<ActivationHostView>, Fault> {
+    let issued = tx.documents_of(activation.id).await?;
+    let mut found = Vec::new();
+    for part in &activation.hosts {
+        let own: Vec<&StoredDocument> = issued.iter().filter(|document| document.host == part.id).collect();
+        let state = match own.last() {
+            None => HostState::None,
+            Some(StoredDocument { refused: Some(why), .. }) => HostState::Refused { why: why.clone() },
+            Some(StoredDocument { acked_at: Some(_), .. }) => HostState::Confirmed,
+            Some(_) if core.agents.is_connected(part.id) => HostState::Sent,
+            Some(_) => {
+                let since = tx.host(part.id).await?.and_then(|host| host.seen_at);
+                HostState::Offline { since }
+            }
+        };
+        let documents = match documents {
+            Documents::With => own.into_iter().map(|document| document.signed.clone()).collect(),
+            Documents::Without => Vec::new(),
+        };
+        found.push(ActivationHostView { name: part.name.clone(), state, documents });
+    }
+    Ok(found)
+}
+
+/// While it is open the decision says what counts; afterwards the rules of today are shown beside what was given.
+async fn activation_needs(
+    core: &Inner,
+    tx: &mut Tx,
+    policy: &Policy,
+    activation: &Activation,
+) -> Result<Vec<NeedView>, Fault> {
+    let recorded = tx.approvals(activation.id).await?;
+    let said = |need: &Need, counted: bool| NeedView {
+        need: need.need,
+        of: need.of.clone(),
+        approved: recorded
+            .iter()
+            .filter(|(approval, _)| {
+                let inside = need.approved.iter().any(|seat| seat.person == approval.approver);
+                inside || (!counted && need.of.contains(&approval.approver))
+            })
+            .map(|(approval, reason)| ApprovedView {
+                person: approval.approver.clone(),
+                at: approval.at,
+                reason: reason.clone(),
+            })
+            .collect(),
+    };
+    if activation.is_open()
+        && let Decision::Pending(pending) = judge(tx, policy, core.store.cluster(), activation).await?
+    {
+        return Ok(pending.needs.iter().map(|need| said(need, true)).collect());
+    }
+    let rules = needs(policy, &activation.role, &activation.person, tx.now());
+    Ok(rules.iter().map(|need| said(need, false)).collect())
+}
+
+/// A role that may be activated, with its hosts among those given.
+pub(super) fn eligibility(eligible: &elevate_policy::EligibleRole<'_>, hosts: &[HostRow]) -> EligibilityView {
+    let role = eligible.role;
+    let within = hosts.iter().filter(|host| role.hosts.covers(&host_facts(host)).is_ok());
+    EligibilityView {
+        role: role.name.clone(),
+        title: role.title.clone(),
+        allows: role.allows_summary(),
+        hosts: within.map(|host| host.name.clone()).collect(),
+        duration: role.duration,
+        max: role.max,
+        reason: role.reason == elevate_policy::ReasonRule::Required,
+        ticket: role.ticket.as_ref().map(|rule| rule.pattern.as_str().to_owned()),
+        factor: role.factor == elevate_policy::Factor::Activation,
+        needs: eligible
+            .needs
+            .iter()
+            .map(|need| NeedView { need: need.need, of: need.of.clone(), approved: Vec::new() })
+            .collect(),
+        until: eligible.until,
+    }
+}
+
+/// A person as administrators see them.
+pub(super) async fn person(tx: &mut Tx, person: &elevate_policy::Person) -> Result<PersonView, StoreError> {
+    Ok(PersonView {
+        person: person.name.clone(),
+        login: UntrustedText::lossy(person.login.as_str()).escaped(),
+        keys: person.keys.iter().map(|key| key.fingerprint.to_string()).collect(),
+        factor: tx.factor(&person.name).await?.is_some(),
+        invited: tx.is_invited(&person.name).await?,
+        until: person.until,
+    })
+}
+
+/// The names of hosts as people read them.
+pub(super) fn host_list(activation: &Activation) -> String {
+    activation.hosts.iter().map(|host| host.name.to_string()).collect::<Vec<_>>().join(",")
+}

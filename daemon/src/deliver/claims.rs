@@ -1,0 +1,137 @@
+//! What an agent claims, one after the other, each recorded before it is answered.
+//!
+//! In: signed claims. Out: acknowledgements in the store, replies, conversations.
+
+use std::collections::BTreeMap;
+
+use elevate_audit::{Kind, Subject};
+use elevate_protocol::document::EndCause;
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
+use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::name::Login;
+use elevate_protocol::signed::SignedBody;
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Timestamp;
+
+use super::{Cut, Serving, hello, reports, subject, voice};
+use crate::issue::close;
+use crate::store::Tx;
+
+impl Serving {
+    /// Takes one claim.
+    pub(super) async fn take(&mut self, signed: &SignedBody) -> Result<(), Cut> {
+        match hello::open(&mut self.reader, signed)? {
+            Claim::Hello(_) => Err(Cut::Refused(Refusal::new(Code::Usage, "a hello comes once"))),
+            Claim::Heartbeat => Ok(()),
+            Claim::Applied { seq, result } => self.applied(seq, result).await,
+            Claim::Missing { from } => self.missing(from).await,
+            Claim::Accounts { uids } => self.accounts(uids).await,
+            Claim::Report { number, at, report } => self.report(number, at, report).await,
+            Claim::Conversation { conversation, caller, say } => self.speak(conversation, caller, say).await,
+        }
+    }
+
+    async fn applied(&self, seq: u64, result: Applied) -> Result<(), Cut> {
+        let mut tx = self.core.inner().store.write().await?;
+        let refused = match &result {
+            Applied::Enforced => None,
+            Applied::Refused { why } => Some(why),
+        };
+        let Some(id) = tx.acknowledge(self.host.id, (self.host.epoch, seq), refused).await? else {
+            // Said before, or of a document that never was: nothing to record.
+            return Ok(());
+        };
+        let about = self.about(&mut tx, Some(id)).await?;
+        let kind = match refused {
+            None => Kind::GrantConfirmed { place: seq },
+            Some(why) => Kind::GrantRefusedByHost { place: seq, why: why.clone() },
+        };
+        tx.record(voice(&self.host).did(about, kind)).await?;
+        if refused.is_some() {
+            self.nowhere_in_force(&mut tx, id).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// A grant that every host refused from the beginning is none.
+    async fn nowhere_in_force(&self, tx: &mut Tx, id: ActivationId) -> Result<(), Cut> {
+        let Some(mut activation) = tx.activation(id).await? else { return Ok(()) };
+        let documents = tx.documents_of(id).await?;
+        let all_refused = documents.iter().all(|document| document.refused.is_some());
+        if activation.is_active() && all_refused {
+            let why = UntrustedText::lossy("no host enforces it");
+            let cause = (EndCause::NotEnforced, Some(&why));
+            self.core.inner().issuer().end(tx, &voice(&self.host), cause, &mut activation).await?;
+        }
+        Ok(())
+    }
+
+    async fn missing(&mut self, from: u64) -> Result<(), Cut> {
+        // Nothing before what was sent can be missing that was never issued.
+        if from == 0 || from > self.next {
+            return Err(Cut::Refused(Refusal::new(Code::Integrity, "the host misses what was never issued")));
+        }
+        self.next = from;
+        self.pump().await
+    }
+
+    async fn accounts(&self, uids: BTreeMap<Login, u32>) -> Result<(), Cut> {
+        let offered = self.offered.clone().unwrap_or_default();
+        let known = uids.into_iter().filter(|(login, _)| offered.contains_key(login)).collect();
+        let mut tx = self.core.inner().store.write().await?;
+        tx.set_accounts(self.host.id, &known).await?;
+        tx.touch_accounts(self.host.id);
+        // Before the commit tells whoever waits for it.
+        self.seat.accounts_told(true);
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn report(&self, number: u64, at: Timestamp, report: Report) -> Result<(), Cut> {
+        let mut tx = self.core.inner().store.write().await?;
+        if tx.take_report(self.host.id, number).await? {
+            let (grant, ended) = match &report {
+                Report::Used { grants, .. } => (grants.first().copied(), None),
+                Report::Warned { grant, .. } => (Some(*grant), None),
+                Report::Ended { grant, cause } => (Some(*grant), Some(*cause)),
+                Report::GateClosed { .. } | Report::Tampered { .. } | Report::Started { .. } => (None, None),
+            };
+            let about = self.about(&mut tx, grant).await?;
+            tx.record(voice(&self.host).did(about, reports::kind(number, at, report))).await?;
+            if let (Some(id), Some(cause)) = (grant, ended) {
+                self.ended_there(&mut tx, id, cause).await?;
+            }
+        }
+        tx.commit().await?;
+        self.say(ToAgent::Recorded { number }).await
+    }
+
+    /// A grant for this host alone that the host could not keep is over; the host's word is enough to lose a right.
+    async fn ended_there(&self, tx: &mut Tx, id: ActivationId, cause: EndCause) -> Result<(), Cut> {
+        let lost = matches!(cause, EndCause::NotEnforced | EndCause::AccountChanged);
+        let Some(mut activation) = tx.activation(id).await? else { return Ok(()) };
+        let only_here = activation.hosts.iter().all(|host| host.id == self.host.id);
+        if lost && only_here && activation.is_active() {
+            close(tx, &voice(&self.host), (cause, None), &mut activation).await?;
+        }
+        Ok(())
+    }
+
+    /// The subject of what this host says, with the activation that it names when that is one of this host.
+    async fn about(&self, tx: &mut Tx, id: Option<ActivationId>) -> Result<Subject, Cut> {
+        let Some(id) = id else { return Ok(subject(&self.host)) };
+        let found = tx.activation(id).await?;
+        let Some(activation) = found.filter(|one| one.hosts.iter().any(|part| part.id == self.host.id))
+        else {
+            return Ok(subject(&self.host));
+        };
+        Ok(Subject {
+            person: Some(activation.person),
+            role: Some(activation.role),
+            activation: Some(id),
+            ..subject(&self.host)
+        })
+    }
+}

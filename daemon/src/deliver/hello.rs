@@ -1,0 +1,131 @@
+//! The first frames of a connection: who is there, and may it go on.
+//!
+//! In: the agent's hello, vouched. Out: a [`Serving`] that holds the host's place, or the refusal.
+
+use elevate_audit::Kind;
+use elevate_protocol::id::{HostId, Nonce};
+use elevate_protocol::message::Versions;
+use elevate_protocol::message::agent::{AgentHello, Claim, ToAgent};
+use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::signed::{SignedBody, TrustedKeys};
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Span;
+use elevate_protocol::vouch::VouchReader;
+use ssh_key::PublicKey;
+use tokio::sync::mpsc;
+
+use super::{Cut, Serving, subject, talks, voice};
+use crate::core::{Core, Fault, random};
+use crate::store::HostRow;
+
+/// How long the agent's hello may take.
+const HELLO_WITHIN: Span = Span(10);
+/// Clocks that differ by more get no new grants.
+const SKEW_MAX: u64 = 60;
+
+pub(super) async fn hello(
+    core: &Core,
+    id: HostId,
+    claims: &mut mpsc::Receiver<SignedBody>,
+    out: mpsc::Sender<ToAgent>,
+) -> Result<Serving, Cut> {
+    let inner = core.inner();
+    let Some(host) = inner.store.read().await?.host(id).await? else {
+        return refused(Code::UnknownHost, "this host is not enrolled", "enrol it: elevate-agent enroll");
+    };
+    let nonce = Nonce::from_random(random()?);
+    let time = inner.clock.now();
+    let greeting = ToAgent::Hello { versions: Versions::OURS, cluster: core.cluster(), nonce, time };
+    out.send(greeting).await.map_err(|_| Cut::Lost("the connection ended"))?;
+    let damaged = || Fault::Broken { what: "the vouch key of a host" };
+    let key = PublicKey::from_openssh(&host.vouch_key).map_err(|_| damaged())?;
+    let mut reader = VouchReader::new(TrustedKeys::one(key).map_err(|_| damaged())?, id, nonce);
+    let signed = tokio::select! {
+        signed = claims.recv() => signed.ok_or(Cut::Lost("the connection ended"))?,
+        () = inner.clock.sleep_until(time.after(HELLO_WITHIN)) => return Err(Cut::Lost("no hello in time")),
+    };
+    let claim = open(&mut reader, &signed)?;
+    let Claim::Hello(agent) = claim else {
+        return refused(Code::Usage, "a hello comes first", "update elevate-agent");
+    };
+    let version = fitting(&host, &agent)?;
+    let skewed = agent.time.0.abs_diff(inner.clock.now().0) > SKEW_MAX;
+    let next = record(core, &host, &agent, skewed).await?;
+    let seat = inner.agents.enter(id, skewed);
+    let serving = Serving {
+        core: core.clone(),
+        host,
+        out,
+        reader,
+        seat,
+        next,
+        offered: None,
+        talks: talks::Talks::new(),
+    };
+    serving.say(ToAgent::Welcome { version, name: serving.host.name.clone() }).await?;
+    Ok(serving)
+}
+
+/// The claim of the next vouch, or the end of the connection.
+pub(super) fn open(reader: &mut VouchReader, signed: &SignedBody) -> Result<Claim, Cut> {
+    reader.open(signed).map_err(|error| {
+        Cut::Refused(Refusal::new(Code::Integrity, UntrustedText::lossy(&error.to_string()).escaped()))
+    })
+}
+
+fn refused<T>(code: Code, message: &str, hint: &str) -> Result<T, Cut> {
+    Err(Cut::Refused(Refusal::new(code, message).hint(hint)))
+}
+
+/// Versions, id, epoch and place. A host that knows more than we do means that we were restored from a backup.
+fn fitting(host: &HostRow, agent: &AgentHello) -> Result<u16, Cut> {
+    let Some(version) = Versions::OURS.common(agent.versions) else {
+        return refused(
+            Code::Version,
+            "this agent and the daemon speak no common version",
+            "update the older one of the two",
+        );
+    };
+    if agent.host != host.id {
+        return refused(
+            Code::Integrity,
+            "the agent is of another host than the key of this connection",
+            "enrol the host again",
+        );
+    }
+    if agent.epoch != host.epoch {
+        return refused(
+            Code::Integrity,
+            "the epoch of the host's log is not the daemon's: one of them was restored from a backup",
+            "root on the host has to say that the new epoch is right",
+        );
+    }
+    if agent.seq > host.issued {
+        return refused(
+            Code::Integrity,
+            "the host has applied documents that this daemon never issued: the daemon was restored from a backup",
+            "raise the daemon's epoch; root on the host has to say that it is right",
+        );
+    }
+    Ok(version)
+}
+
+/// Records the connection; says from which place on documents are sent: what was not acknowledged is sent again.
+async fn record(core: &Core, host: &HostRow, agent: &AgentHello, skewed: bool) -> Result<u64, Cut> {
+    let mut tx = core.inner().store.write().await?;
+    tx.host_seen(host.id, agent.sudo.as_ref()).await?;
+    let kind = Kind::HostConnected {
+        agent: UntrustedText::lossy(&agent.agent),
+        sudo: agent.sudo.clone(),
+        place: agent.seq,
+    };
+    tx.record(voice(host).did(subject(host), kind)).await?;
+    if skewed {
+        let kind = Kind::HostClockSkew { host_time: agent.time };
+        tx.record(voice(host).did(subject(host), kind)).await?;
+    }
+    let waiting = tx.first_unacknowledged(host.id, host.epoch).await?;
+    tx.commit().await?;
+    let after = agent.seq.saturating_add(1);
+    Ok(waiting.map_or(after, |place| place.min(after)))
+}

@@ -1,0 +1,217 @@
+//! Brings each host its documents, in order and at least once, and takes what the host says.
+//!
+//! In: one connection of a host's agent. Out: [`ToAgent`] frames; acknowledgements, reports and conversations taken up.
+//! Runs as: `elevated`. Spec: docs/wire.md "Vouches". What a host says is a claim, and is recorded as one.
+
+mod claims;
+mod hello;
+mod offers;
+mod registry;
+mod reports;
+mod talks;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use elevate_audit::{Actor, Kind, Subject};
+use elevate_protocol::id::HostId;
+use elevate_protocol::message::agent::{HEARTBEAT, SILENCE_MAX, ToAgent};
+use elevate_protocol::message::refusal::Refusal;
+use elevate_protocol::signed::SignedBody;
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::{Span, Timestamp};
+use elevate_protocol::vouch::VouchReader;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+
+use crate::core::{Core, Fault};
+use crate::store::{Change, HostRow, Voice};
+
+pub(crate) use registry::Registry;
+use registry::Seat;
+
+/// How long a frame may wait for a slow connection before the connection is given up.
+const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// Documents read at a time.
+const BATCH: u32 = 16;
+/// How often offers are looked at again, for eligibilities that begin or end by the calendar.
+const OFFERS_EVERY: Span = Span(300);
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// The stream ended or is too slow.
+    Lost(&'static str),
+    /// Another connection of the same host has the place.
+    Replaced,
+    /// The agent said something that cannot be.
+    Refused(Refusal),
+    /// The daemon failed.
+    Fault(Fault),
+}
+
+impl<E: Into<Fault>> From<E> for Cut {
+    fn from(error: E) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// One connection that said hello.
+pub(super) struct Serving {
+    core: Core,
+    host: HostRow,
+    out: mpsc::Sender<ToAgent>,
+    reader: VouchReader,
+    seat: Seat,
+    /// Place of the next document to send.
+    next: u64,
+    offered: Option<offers::Offers>,
+    talks: talks::Talks,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(
+    core: &Core,
+    (host, from): (HostId, IpAddr),
+    mut claims: mpsc::Receiver<SignedBody>,
+    out: mpsc::Sender<ToAgent>,
+) {
+    let last = out.clone();
+    let cut = match hello::hello(core, host, &mut claims, out).await {
+        Ok(mut serving) => {
+            let cut = match serving.run(&mut claims).await {
+                Ok(never) => match never {},
+                Err(cut) => cut,
+            };
+            if serving.seat.is_held() { cut } else { Cut::Replaced }
+        }
+        Err(cut) => cut,
+    };
+    if let Cut::Refused(refusal) = &cut {
+        // Best effort: who is refused may not listen.
+        drop(tokio::time::timeout(SEND_WITHIN, last.send(ToAgent::Refused(refusal.clone()))).await);
+    }
+    if let Err(fault) = record_end(core, (host, from), &cut).await {
+        crate::log::error(&fault.to_string());
+    }
+}
+
+async fn record_end(core: &Core, (id, from): (HostId, IpAddr), cut: &Cut) -> Result<(), Fault> {
+    let kind = match cut {
+        Cut::Replaced => return Ok(()),
+        Cut::Lost(why) => Kind::HostLost { why: UntrustedText::lossy(why) },
+        Cut::Refused(refusal) => {
+            let why = format!("from {from}: {}", refusal.message);
+            Kind::HostRefused { why: UntrustedText::lossy(&why) }
+        }
+        Cut::Fault(fault) => {
+            crate::log::error(&crate::log::chain(fault));
+            Kind::HostLost { why: UntrustedText::lossy("the daemon failed; its own log says why") }
+        }
+    };
+    if core.inner().store.is_closed() {
+        return Ok(());
+    }
+    let mut tx = core.inner().store.write().await?;
+    let Some(host) = tx.host(id).await? else { return Ok(()) };
+    tx.host_seen(id, None).await?;
+    tx.record(voice(&host).did(subject(&host), kind)).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A host speaks.
+fn voice(host: &HostRow) -> Voice {
+    Voice { actor: Actor::Host(host.name.clone()), door: None }
+}
+
+fn subject(host: &HostRow) -> Subject {
+    Subject { host: Some(host.name.clone()), host_id: Some(host.id), ..Subject::default() }
+}
+
+impl Serving {
+    /// Runs until something ends it.
+    async fn run(
+        &mut self,
+        claims: &mut mpsc::Receiver<SignedBody>,
+    ) -> Result<std::convert::Infallible, Cut> {
+        let clock = self.core.inner().clock.clone();
+        let mut changes = self.core.inner().store.changes();
+        self.offer().await?;
+        self.pump().await?;
+        let mut heard = clock.now();
+        let mut spoke = heard;
+        let mut offered = heard;
+        loop {
+            tokio::select! {
+                claim = claims.recv() => {
+                    let Some(signed) = claim else { return Err(Cut::Lost("the connection ended")) };
+                    heard = clock.now();
+                    self.take(&signed).await?;
+                }
+                change = next_change(&mut changes) => self.changed(change?).await?,
+                ended = self.talks.ended() => self.talks.forget(ended),
+                () = clock.sleep_until(spoke.after(HEARTBEAT)) => {
+                    spoke = clock.now();
+                    self.say(ToAgent::Heartbeat { time: spoke }).await?;
+                    if spoke >= offered.after(OFFERS_EVERY) {
+                        offered = spoke;
+                        self.offer().await?;
+                    }
+                }
+                () = clock.sleep_until(silent(heard)) => return Err(Cut::Lost("silent for 45 s")),
+                _ = &mut self.seat.gone => return Err(Cut::Replaced),
+            }
+        }
+    }
+
+    async fn changed(&mut self, change: Option<Change>) -> Result<(), Cut> {
+        match change {
+            Some(Change::Documents(host)) if host == self.host.id => self.pump().await,
+            Some(Change::Policy) => self.offer().await,
+            Some(Change::Documents(_) | Change::Activation(_) | Change::Accounts(_)) => Ok(()),
+            // Fell behind: look at everything again.
+            None => {
+                self.offer().await?;
+                self.pump().await
+            }
+        }
+    }
+
+    /// Sends every document from the next place on.
+    async fn pump(&mut self) -> Result<(), Cut> {
+        loop {
+            let mut tx = self.core.inner().store.read().await?;
+            let documents = tx.documents_from(self.host.id, self.host.epoch, self.next, BATCH).await?;
+            drop(tx);
+            if documents.is_empty() {
+                return Ok(());
+            }
+            for document in documents {
+                self.next = document.seq.saturating_add(1);
+                self.say(ToAgent::Document(document.signed)).await?;
+            }
+        }
+    }
+
+    async fn say(&self, message: ToAgent) -> Result<(), Cut> {
+        match tokio::time::timeout(SEND_WITHIN, self.out.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Cut::Lost("the connection ended")),
+            Err(_) => Err(Cut::Lost("too slow to take what it is sent")),
+        }
+    }
+}
+
+fn silent(heard: Timestamp) -> Timestamp {
+    heard.after(SILENCE_MAX)
+}
+
+async fn next_change(changes: &mut Receiver<Change>) -> Result<Option<Change>, Cut> {
+    match changes.recv().await {
+        Ok(change) => Ok(Some(change)),
+        Err(RecvError::Lagged(_)) => Ok(None),
+        Err(RecvError::Closed) => Err(Cut::Lost("the daemon is stopping")),
+    }
+}

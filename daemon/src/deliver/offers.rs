@@ -1,0 +1,38 @@
+//! What people may activate on a host, told to the host so that it can say so at the right moment.
+//!
+//! In: the policy. Out: [`ToAgent::Offers`], only when it differs from what was sent last. The agent answers with accounts.
+
+use std::collections::BTreeMap;
+
+use elevate_policy::roles_for_login;
+use elevate_protocol::message::agent::ToAgent;
+use elevate_protocol::name::{Login, Name};
+
+use super::{Cut, Serving};
+use crate::core::host_facts;
+
+/// Roles by login.
+pub(super) type Offers = BTreeMap<Login, Vec<Name>>;
+
+impl Serving {
+    /// Sends the offers when they differ from the last ones.
+    pub(super) async fn offer(&mut self) -> Result<(), Cut> {
+        let inner = self.core.inner();
+        let (policy, now) = (inner.policy(), inner.clock.now());
+        let host = host_facts(&self.host);
+        let mut roles = Offers::new();
+        for person in policy.people() {
+            let mine = roles_for_login(&policy, &person.login, &host, now);
+            if !mine.is_empty() {
+                let names = mine.into_iter().map(|eligible| eligible.role.name.clone()).collect();
+                roles.insert(person.login.clone(), names);
+            }
+        }
+        if self.offered.as_ref() == Some(&roles) {
+            return Ok(());
+        }
+        self.seat.accounts_told(false);
+        self.offered = Some(roles.clone());
+        self.say(ToAgent::Offers { roles }).await
+    }
+}

@@ -1,0 +1,254 @@
+//! Turns a permit into signed documents, one log per host.
+//!
+//! In: a [`Permit`] or an [`Extension`], which only `policy` makes; or the end of an activation. Out: documents in the store,
+//! with their events, in the caller's transaction. Runs as: `elevated`. Spec: docs/grant-format.md.
+
+use elevate_audit::{Kind, Subject};
+use elevate_policy::{Extension, Permit};
+use elevate_protocol::digest::Digest;
+use elevate_protocol::document::{
+    Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FORMAT, Grant,
+};
+use elevate_protocol::id::{ClusterId, HostId};
+use elevate_protocol::message::view::State;
+use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
+use elevate_protocol::text::UntrustedText;
+use ssh_key::PrivateKey;
+
+use crate::store::{Activation, HostPart, StoreError, StoredDocument, Tx, Voice};
+
+/// Why a document was not issued. Then nothing is to be committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IssueError {
+    /// The store.
+    #[error("the store did not do it")]
+    Store {
+        /// Why.
+        #[from]
+        source: StoreError,
+    },
+    /// The key did not sign.
+    #[error("the grant key did not sign")]
+    Sign {
+        /// Why.
+        #[from]
+        source: ssh_key::Error,
+    },
+    /// A document cannot be written.
+    #[error("a document cannot be written")]
+    Form {
+        /// Why.
+        #[from]
+        source: serde_json::Error,
+    },
+    /// A document is longer than hosts take.
+    #[error("the grant would have {found} bytes, at most {DOCUMENT_MAX}")]
+    TooLong {
+        /// Bytes.
+        found: usize,
+    },
+    /// Permit and activation are not of each other.
+    #[error("the permit is not for this activation")]
+    Elsewhere,
+}
+
+/// Signs for one cluster.
+pub(crate) struct Issuer {
+    key: PrivateKey,
+    cluster: ClusterId,
+}
+
+impl Issuer {
+    /// With this key, for this cluster.
+    #[must_use]
+    pub(crate) fn new(key: PrivateKey, cluster: ClusterId) -> Self {
+        Self { key, cluster }
+    }
+
+    /// The key that hosts have to trust.
+    #[must_use]
+    pub(crate) fn public_key(&self) -> &ssh_key::PublicKey {
+        self.key.public_key()
+    }
+
+    /// Issues the grant of a permitted activation to each of its hosts and makes the activation active.
+    ///
+    /// # Errors
+    /// An [`IssueError`].
+    pub(crate) async fn grant(
+        &self,
+        tx: &mut Tx,
+        voice: &Voice,
+        permit: &Permit,
+        activation: &mut Activation,
+    ) -> Result<(), IssueError> {
+        let permitted: Vec<HostId> = permit.hosts().iter().map(|host| host.id).collect();
+        let covers = activation.hosts.iter().all(|host| permitted.contains(&host.id));
+        if permit.activation() != activation.id || permitted.len() != activation.hosts.len() || !covers {
+            return Err(IssueError::Elsewhere);
+        }
+        activation.revision = 1;
+        activation.state = State::Active;
+        activation.duration = permit.duration();
+        activation.starts_at = Some(permit.starts_at());
+        activation.ends_at = Some(permit.not_after());
+        activation.ends_at_most = Some(permit.not_after_most());
+        activation.granted_digest = Some(permit.role_digest());
+        for host in &activation.hosts {
+            let act = Act::Grant(Box::new(grant_of(permit, activation, host)));
+            let (place, document) = self.append(tx, activation, host, act).await?;
+            let kind = Kind::GrantIssued {
+                place,
+                uid: host.uid,
+                not_before: permit.starts_at().before(BACKDATE),
+                not_after: permit.not_after(),
+                document,
+                approvers: permit.approvals().iter().map(|approval| approval.person.clone()).collect(),
+            };
+            tx.record(voice.did(on_host(activation, host), kind)).await?;
+        }
+        tx.update_activation(activation).await?;
+        Ok(())
+    }
+
+    /// Issues an extension to each host of an active grant.
+    ///
+    /// # Errors
+    /// An [`IssueError`].
+    pub(crate) async fn extend(
+        &self,
+        tx: &mut Tx,
+        voice: &Voice,
+        (extension, reason): (&Extension, Option<&UntrustedText>),
+        activation: &mut Activation,
+    ) -> Result<(), IssueError> {
+        if extension.activation() != activation.id || !activation.is_active() {
+            return Err(IssueError::Elsewhere);
+        }
+        activation.revision = activation.revision.saturating_add(1);
+        activation.extensions = activation.extensions.saturating_add(1);
+        activation.ends_at = Some(extension.not_after());
+        activation.ends_at_most = Some(extension.not_after_most());
+        for host in &activation.hosts {
+            let not_after = extension.not_after();
+            let act = Act::Extend(Extend { id: activation.id, revision: activation.revision, not_after });
+            let (place, document) = self.append(tx, activation, host, act).await?;
+            let kind = Kind::GrantExtended { place, not_after, document, reason: reason.cloned() };
+            tx.record(voice.did(on_host(activation, host), kind)).await?;
+        }
+        tx.update_activation(activation).await?;
+        Ok(())
+    }
+
+    /// Ends an active grant before its time, on each host.
+    ///
+    /// # Errors
+    /// An [`IssueError`].
+    pub(crate) async fn end(
+        &self,
+        tx: &mut Tx,
+        voice: &Voice,
+        (cause, reason): (EndCause, Option<&UntrustedText>),
+        activation: &mut Activation,
+    ) -> Result<(), IssueError> {
+        if !activation.is_active() {
+            return Err(IssueError::Elsewhere);
+        }
+        activation.revision = activation.revision.saturating_add(1);
+        for host in &activation.hosts {
+            let act = Act::End(End { id: activation.id, revision: activation.revision, cause });
+            self.append(tx, activation, host, act).await?;
+        }
+        close(tx, voice, (cause, reason), activation).await?;
+        Ok(())
+    }
+
+    async fn append(
+        &self,
+        tx: &mut Tx,
+        activation: &Activation,
+        host: &HostPart,
+        act: Act,
+    ) -> Result<(u64, Digest), IssueError> {
+        let (epoch, seq) = tx.next_place(host.id).await?;
+        let document = Document { format: FORMAT, cluster: self.cluster, host: host.id, epoch, seq, act };
+        let line = document.to_line()?;
+        if line.len() > DOCUMENT_MAX {
+            return Err(IssueError::TooLong { found: line.len() });
+        }
+        let digest = Digest::of(line.as_bytes());
+        let signed = SignedBody::sign(line, &self.key, GRANT_NAMESPACE)?;
+        let stored = StoredDocument {
+            host: host.id,
+            epoch,
+            seq,
+            activation: activation.id,
+            signed,
+            acked_at: None,
+            refused: None,
+        };
+        tx.insert_document(&stored).await?;
+        Ok((seq, digest))
+    }
+}
+
+/// Marks an activation as ended and records it; documents are the caller's matter.
+///
+/// # Errors
+/// A [`StoreError`].
+pub(crate) async fn close(
+    tx: &mut Tx,
+    voice: &Voice,
+    (cause, reason): (EndCause, Option<&UntrustedText>),
+    activation: &mut Activation,
+) -> Result<(), StoreError> {
+    let at = match (cause, activation.ends_at) {
+        (EndCause::Expired, Some(at)) => at,
+        (_, _) => tx.now(),
+    };
+    activation.state = State::Ended { cause, at };
+    tx.update_activation(activation).await?;
+    let hosts = activation.hosts.iter().map(|host| host.name.clone()).collect();
+    tx.record(voice.did(about(activation), Kind::GrantEnded { cause, hosts, reason: reason.cloned() })).await
+}
+
+/// The subject of an event about an activation.
+#[must_use]
+pub(crate) fn about(activation: &Activation) -> Subject {
+    let one = match activation.hosts.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    };
+    Subject {
+        person: Some(activation.person.clone()),
+        host: one.map(|host| host.name.clone()),
+        host_id: one.map(|host| host.id),
+        role: Some(activation.role.clone()),
+        activation: Some(activation.id),
+    }
+}
+
+fn on_host(activation: &Activation, host: &HostPart) -> Subject {
+    Subject { host: Some(host.name.clone()), host_id: Some(host.id), ..about(activation) }
+}
+
+fn grant_of(permit: &Permit, activation: &Activation, host: &HostPart) -> Grant {
+    Grant {
+        id: permit.activation(),
+        revision: activation.revision,
+        person: permit.person().clone(),
+        login: permit.login().clone(),
+        uid: host.uid,
+        request_digest: permit.request_digest(),
+        role: permit.role().clone(),
+        role_digest: permit.role_digest().digest(),
+        not_before: permit.starts_at().before(BACKDATE),
+        not_after: permit.not_after(),
+        duration: permit.duration(),
+        warn: permit.warn().to_vec(),
+        sudo: permit.sudo().clone(),
+        approvals: permit.approvals().to_vec(),
+        lease: None,
+        critical: vec!["sudo".to_owned()],
+    }
+}

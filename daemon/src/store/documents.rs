@@ -1,0 +1,160 @@
+//! Each host's log of signed documents, and what the host said of each.
+//!
+//! In: signed bytes, acknowledgements. Out: [`StoredDocument`]s in order. Nothing is ever changed but the acknowledgement.
+
+use elevate_protocol::id::{ActivationId, HostId};
+use elevate_protocol::signed::SignedBody;
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Timestamp;
+use sqlx::any::AnyRow;
+
+use super::row::{Row, big};
+use super::{StoreError, Tx};
+
+/// A document as it was signed and what became of it.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredDocument {
+    /// The host.
+    pub(crate) host: HostId,
+    /// The epoch.
+    pub(crate) epoch: u32,
+    /// Its place.
+    pub(crate) seq: u64,
+    /// What it is about.
+    pub(crate) activation: ActivationId,
+    /// The bytes and the signature.
+    pub(crate) signed: SignedBody,
+    /// When the host said what became of it.
+    pub(crate) acked_at: Option<Timestamp>,
+    /// Why the host refuses it, when it does.
+    pub(crate) refused: Option<UntrustedText>,
+}
+
+fn document_of(row: &AnyRow) -> Result<StoredDocument, StoreError> {
+    let row = Row("documents", row);
+    Ok(StoredDocument {
+        host: row.parsed("host")?,
+        epoch: row.number("epoch")?,
+        seq: row.number("seq")?,
+        activation: row.parsed("activation")?,
+        signed: SignedBody { body: row.text("body")?, signature: row.text("signature")? },
+        acked_at: row.maybe_time("acked_at")?,
+        refused: row.maybe_text("refused")?.map(|text| UntrustedText::lossy(&text)),
+    })
+}
+
+impl Tx {
+    /// Appends a document to its host's log. Its place was taken with [`Tx::next_place`] in this transaction.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn insert_document(&mut self, document: &StoredDocument) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO documents (host, epoch, seq, activation, body, signature, issued_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(document.host.to_string())
+        .bind(i64::from(document.epoch))
+        .bind(big(document.seq))
+        .bind(document.activation.to_string())
+        .bind(document.signed.body.as_str())
+        .bind(document.signed.signature.as_str())
+        .bind(self.now().0)
+        .execute(&mut *self.inner)
+        .await?;
+        self.touch_host(document.host);
+        Ok(())
+    }
+
+    /// A host's documents from a place on, in order, at most `most`.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn documents_from(
+        &mut self,
+        host: HostId,
+        epoch: u32,
+        from: u64,
+        most: u32,
+    ) -> Result<Vec<StoredDocument>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM documents WHERE host = $1 AND epoch = $2 AND seq >= $3 ORDER BY seq LIMIT $4",
+        )
+        .bind(host.to_string())
+        .bind(i64::from(epoch))
+        .bind(big(from))
+        .bind(i64::from(most))
+        .fetch_all(&mut *self.inner)
+        .await?;
+        rows.iter().map(document_of).collect()
+    }
+
+    /// Every document of an activation, in the order of hosts and places.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn documents_of(&mut self, id: ActivationId) -> Result<Vec<StoredDocument>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM documents WHERE activation = $1 ORDER BY host, epoch, seq")
+            .bind(id.to_string())
+            .fetch_all(&mut *self.inner)
+            .await?;
+        rows.iter().map(document_of).collect()
+    }
+
+    /// Records what a host said of a document; none when it had said so before, or there is no such document.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn acknowledge(
+        &mut self,
+        host: HostId,
+        (epoch, seq): (u32, u64),
+        refused: Option<&UntrustedText>,
+    ) -> Result<Option<ActivationId>, StoreError> {
+        let row = sqlx::query(
+            "UPDATE documents SET acked_at = $4, refused = $5
+             WHERE host = $1 AND epoch = $2 AND seq = $3 AND acked_at IS NULL RETURNING activation",
+        )
+        .bind(host.to_string())
+        .bind(i64::from(epoch))
+        .bind(big(seq))
+        .bind(self.now().0)
+        .bind(refused.map(|text| text.raw().to_owned()))
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let id = Row("documents", &row).parsed("activation")?;
+        self.touch(id);
+        Ok(Some(id))
+    }
+
+    /// How many documents a host has not acknowledged.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn behind(&mut self, host: HostId) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM documents WHERE host = $1 AND acked_at IS NULL")
+            .bind(host.to_string())
+            .fetch_one(&mut *self.inner)
+            .await?;
+        Row("documents", &row).number("n")
+    }
+
+    /// The first place of a host's log that is not acknowledged; none: all are.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn first_unacknowledged(
+        &mut self,
+        host: HostId,
+        epoch: u32,
+    ) -> Result<Option<u64>, StoreError> {
+        let row = sqlx::query(
+            "SELECT seq FROM documents WHERE host = $1 AND epoch = $2 AND acked_at IS NULL ORDER BY seq LIMIT 1",
+        )
+        .bind(host.to_string())
+        .bind(i64::from(epoch))
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        row.map(|row| Row("documents", &row).number("seq")).transpose()
+    }
+}

@@ -1,0 +1,298 @@
+//! Hosts, their enrolment tokens, and the accounts that people have there.
+//!
+//! In: what enrolment and agents said. Out: [`HostRow`]. A host is its id; name and labels came with its token.
+
+use std::collections::BTreeMap;
+
+use elevate_protocol::digest::Digest;
+use elevate_protocol::id::HostId;
+use elevate_protocol::name::{Login, Name};
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Timestamp;
+use sqlx::any::AnyRow;
+
+use super::row::{Row, big, to_json};
+use super::{StoreError, Tx};
+
+/// An enrolled host.
+#[derive(Debug, Clone)]
+pub(crate) struct HostRow {
+    /// What it is.
+    pub(crate) id: HostId,
+    /// What it is called.
+    pub(crate) name: Name,
+    /// Its labels.
+    pub(crate) labels: BTreeMap<Name, Name>,
+    /// `SHA256:` fingerprint of its link key.
+    pub(crate) link_fingerprint: String,
+    /// The link key, one OpenSSH line.
+    pub(crate) link_key: String,
+    /// The vouch key, one OpenSSH line.
+    pub(crate) vouch_key: String,
+    /// When it enrolled.
+    pub(crate) enrolled_at: Timestamp,
+    /// The epoch of its log.
+    pub(crate) epoch: u32,
+    /// Place of the last document of its log.
+    pub(crate) issued: u64,
+    /// Number of the last report that is recorded.
+    pub(crate) reported: u64,
+    /// When it was last heard of.
+    pub(crate) seen_at: Option<Timestamp>,
+    /// Which sudo enforces there.
+    pub(crate) sudo: Option<UntrustedText>,
+}
+
+/// An invitation for a host.
+#[derive(Debug, Clone)]
+pub(crate) struct HostToken {
+    /// Digest of the token; the token itself is not kept.
+    pub(crate) hash: Digest,
+    /// The name it gives.
+    pub(crate) name: Name,
+    /// The labels it gives.
+    pub(crate) labels: BTreeMap<Name, Name>,
+    /// First second in which it is worth nothing.
+    pub(crate) valid_until: Timestamp,
+    /// When it was used.
+    pub(crate) used_at: Option<Timestamp>,
+}
+
+fn host_of(row: &AnyRow) -> Result<HostRow, StoreError> {
+    let row = Row("hosts", row);
+    let sudo = row.maybe_text("sudo")?;
+    Ok(HostRow {
+        id: row.parsed("id")?,
+        name: row.parsed("name")?,
+        labels: row.json("labels")?,
+        link_fingerprint: row.text("link_fingerprint")?,
+        link_key: row.text("link_key")?,
+        vouch_key: row.text("vouch_key")?,
+        enrolled_at: row.time("enrolled_at")?,
+        epoch: row.number("epoch")?,
+        issued: row.number("issued")?,
+        reported: row.number("reported")?,
+        seen_at: row.maybe_time("seen_at")?,
+        sudo: sudo.map(|text| UntrustedText::lossy(&text)),
+    })
+}
+
+impl Tx {
+    /// Every host, by name.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn hosts(&mut self) -> Result<Vec<HostRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM hosts WHERE retired_at IS NULL ORDER BY name")
+            .fetch_all(&mut *self.inner)
+            .await?;
+        rows.iter().map(host_of).collect()
+    }
+
+    /// A host by id.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn host(&mut self, id: HostId) -> Result<Option<HostRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM hosts WHERE id = $1 AND retired_at IS NULL")
+            .bind(id.to_string())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        row.as_ref().map(host_of).transpose()
+    }
+
+    /// A host by name.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn host_named(&mut self, name: &Name) -> Result<Option<HostRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM hosts WHERE name = $1 AND retired_at IS NULL")
+            .bind(name.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        row.as_ref().map(host_of).transpose()
+    }
+
+    /// A new host.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; name and link key are unique.
+    pub(crate) async fn insert_host(&mut self, host: &HostRow) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO hosts (id, name, labels, link_fingerprint, link_key, vouch_key, enrolled_at, epoch, issued, reported)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(host.id.to_string())
+        .bind(host.name.as_str())
+        .bind(to_json("labels", &host.labels)?)
+        .bind(host.link_fingerprint.as_str())
+        .bind(host.link_key.as_str())
+        .bind(host.vouch_key.as_str())
+        .bind(host.enrolled_at.0)
+        .bind(i64::from(host.epoch))
+        .bind(big(host.issued))
+        .bind(big(host.reported))
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// A host that enrolled anew gives its name and link key to its successor.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn retire_host(&mut self, id: HostId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE hosts SET retired_at = $2 WHERE id = $1 AND retired_at IS NULL")
+            .bind(id.to_string())
+            .bind(self.now().0)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that a host was heard of, and which sudo it has where it said so.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn host_seen(
+        &mut self,
+        id: HostId,
+        sudo: Option<&UntrustedText>,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE hosts SET seen_at = $2, sudo = COALESCE($3, sudo) WHERE id = $1")
+            .bind(id.to_string())
+            .bind(self.now().0)
+            .bind(sudo.map(|text| text.raw().to_owned()))
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes the next place in a host's log.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn next_place(&mut self, id: HostId) -> Result<(u32, u64), StoreError> {
+        let row = sqlx::query("UPDATE hosts SET issued = issued + 1 WHERE id = $1 RETURNING epoch, issued")
+            .bind(id.to_string())
+            .fetch_one(&mut *self.inner)
+            .await?;
+        let row = Row("hosts", &row);
+        Ok((row.number("epoch")?, row.number("issued")?))
+    }
+
+    /// Moves a host's report number up; false when that report is recorded already.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn take_report(&mut self, id: HostId, number: u64) -> Result<bool, StoreError> {
+        let done = sqlx::query("UPDATE hosts SET reported = $2 WHERE id = $1 AND reported < $2")
+            .bind(id.to_string())
+            .bind(big(number))
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// A new token.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn insert_host_token(&mut self, token: &HostToken) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO host_tokens (hash, name, labels, valid_until) VALUES ($1, $2, $3, $4)")
+            .bind(token.hash.to_string())
+            .bind(token.name.as_str())
+            .bind(to_json("labels", &token.labels)?)
+            .bind(token.valid_until.0)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// The token with this digest.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn host_token(&mut self, hash: Digest) -> Result<Option<HostToken>, StoreError> {
+        let row = sqlx::query("SELECT * FROM host_tokens WHERE hash = $1")
+            .bind(hash.to_string())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let row = Row("host_tokens", &row);
+        Ok(Some(HostToken {
+            hash,
+            name: row.parsed("name")?,
+            labels: row.json("labels")?,
+            valid_until: row.time("valid_until")?,
+            used_at: row.maybe_time("used_at")?,
+        }))
+    }
+
+    /// Burns a token; false when it was burnt before.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn burn_host_token(&mut self, hash: Digest) -> Result<bool, StoreError> {
+        let done = sqlx::query("UPDATE host_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL")
+            .bind(hash.to_string())
+            .bind(self.now().0)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Replaces what is known of a host's accounts.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn set_accounts(
+        &mut self,
+        id: HostId,
+        uids: &BTreeMap<Login, u32>,
+    ) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM accounts WHERE host = $1")
+            .bind(id.to_string())
+            .execute(&mut *self.inner)
+            .await?;
+        for (login, uid) in uids {
+            self.set_account(id, login, *uid).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes one account.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn set_account(
+        &mut self,
+        id: HostId,
+        login: &Login,
+        uid: u32,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO accounts (host, login, uid) VALUES ($1, $2, $3)
+             ON CONFLICT (host, login) DO UPDATE SET uid = excluded.uid",
+        )
+        .bind(id.to_string())
+        .bind(login.as_str())
+        .bind(i64::from(uid))
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// The uid of a login on a host; none: the host said that there is no such account, or has not said yet.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn account(&mut self, id: HostId, login: &Login) -> Result<Option<u32>, StoreError> {
+        let row = sqlx::query("SELECT uid FROM accounts WHERE host = $1 AND login = $2")
+            .bind(id.to_string())
+            .bind(login.as_str())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        row.map(|row| Row("accounts", &row).number("uid")).transpose()
+    }
+}

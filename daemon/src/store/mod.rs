@@ -1,0 +1,264 @@
+//! What the daemon remembers: SQLite through `sqlx`'s Any, one writer, everything in transactions.
+//!
+//! In: typed rows. Out: typed rows, and [`Change`]s after a commit. Runs as: `elevated`. Spec: docs/architecture.md "The store".
+//! A state change and its event are one transaction; nothing is answered or sent before its commit.
+
+mod activations;
+mod documents;
+mod events;
+mod hosts;
+mod lock;
+mod people;
+mod row;
+mod tx;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use elevate_protocol::id::{ActivationId, ClusterId, HostId};
+use sqlx::AnyPool;
+use sqlx::SqlSafeStr as _;
+use sqlx::any::AnyPoolOptions;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use tokio::sync::{broadcast, watch};
+
+use crate::clock::Clock;
+
+pub(crate) use activations::{Activation, Denied, HostPart};
+pub(crate) use documents::StoredDocument;
+pub(crate) use events::{EventReader, Recorded};
+pub(crate) use hosts::{HostRow, HostToken};
+pub(crate) use lock::StoreLock;
+pub(crate) use people::FailureRow;
+pub(crate) use tx::{Tx, Voice};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// Another daemon has this folder.
+    #[error("another elevated works on {path}; one folder has one daemon")]
+    InUse {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// A file cannot be made or opened.
+    #[error("cannot open {path}")]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The path cannot be written as an address of a database.
+    #[error("{path} cannot hold a database: its name has characters that are not plain")]
+    Path {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The database refused.
+    #[error("the database refused")]
+    Database {
+        /// What it says.
+        #[from]
+        source: sqlx::Error,
+    },
+    /// The database's shape is not what this version knows.
+    #[error("the database cannot be brought to this version's shape")]
+    Migrate {
+        /// What sqlx says.
+        #[from]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A row that does not read back as what was written.
+    #[error("a row of {table} is damaged: {reason}")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something cannot be written as a row.
+    #[error("cannot write {what}")]
+    Form {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What others may want to know of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// An activation is not what it was.
+    Activation(ActivationId),
+    /// There are new documents for a host.
+    Documents(HostId),
+    /// A host said which accounts it has.
+    Accounts(HostId),
+    /// Another policy is in force, or hosts came or went: offers may differ.
+    Policy,
+}
+
+/// The store. One per daemon.
+pub(crate) struct Store {
+    writer: AnyPool,
+    readers: AnyPool,
+    clock: Clock,
+    changes: broadcast::Sender<Change>,
+    head: watch::Sender<u64>,
+    cluster: ClusterId,
+    epoch: u32,
+    lock: Mutex<Option<StoreLock>>,
+}
+
+/// Changes that a slow listener may fall behind; then it looks at everything again.
+const CHANGES_KEPT: usize = 1024;
+const READERS: u32 = 4;
+
+impl Store {
+    /// Opens the store in `folder`, makes it at the first time. `fresh` becomes the cluster's id then.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; [`StoreError::InUse`] when another process has it open.
+    pub(crate) async fn open(folder: &Path, clock: Clock, fresh: ClusterId) -> Result<Self, StoreError> {
+        let lock = StoreLock::take(folder)?;
+        sqlx::any::install_default_drivers();
+        let path = folder.join("elevated.db");
+        let address = address_of(&path)?;
+        let writer = pool(&address, 1).await?;
+        migrator().run(&writer).await?;
+        let readers = pool(&address, READERS).await?;
+        let (changes, _) = broadcast::channel(CHANGES_KEPT);
+        let (head, _) = watch::channel(0);
+        let mut store = Self {
+            writer,
+            readers,
+            clock,
+            changes,
+            head,
+            cluster: fresh,
+            epoch: 1,
+            lock: Mutex::new(Some(lock)),
+        };
+        store.take_up(fresh).await?;
+        Ok(store)
+    }
+
+    async fn take_up(&mut self, fresh: ClusterId) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let damaged = |reason: String| StoreError::Damaged { table: "meta", reason };
+        let cluster = tx.meta_or("cluster", &fresh.to_string()).await?;
+        let epoch = tx.meta_or("epoch", "1").await?;
+        let head = tx.next_seq().await?;
+        tx.commit().await?;
+        self.cluster = cluster.parse().map_err(|_| damaged(format!("cluster {cluster:?}")))?;
+        self.epoch = epoch.parse().map_err(|_| damaged(format!("epoch {epoch:?}")))?;
+        self.head.send_replace(head);
+        Ok(())
+    }
+
+    /// Begins to change something. There is one writer: whoever comes second waits.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(crate) async fn write(&self) -> Result<Tx, StoreError> {
+        let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Tx::new(inner, self.clock.now(), self.changes.clone(), self.head.clone()))
+    }
+
+    /// Begins to look at something, as of one moment. It is never committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
+        let inner = self.readers.begin().await?;
+        Ok(Tx::new(inner, self.clock.now(), self.changes.clone(), self.head.clone()))
+    }
+
+    /// Tells of commits from this call on.
+    #[must_use]
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// The number of the next event, as it grows.
+    #[must_use]
+    pub(crate) fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub(crate) fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// Counts restores of this store.
+    #[must_use]
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether [`Store::close`] was called.
+    #[must_use]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.writer.is_closed()
+    }
+
+    /// Closes the database and gives the folder up. Everything asked of the store afterwards is an error.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Every migration there is, in order. An old one is never changed: its checksum is in the database.
+fn migrator() -> Migrator {
+    let begin = include_str!("../../migrations/0001_begin.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(1, "begin".into(), MigrationType::Simple, begin, false)])
+}
+
+/// `sqlite:///var/lib/elevated/elevated.db?mode=rwc`. Characters with a meaning in an address are refused.
+fn address_of(path: &Path) -> Result<String, StoreError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
+    match path.to_str() {
+        Some(text) if path.is_absolute() && text.chars().all(plain) => {
+            Ok(format!("sqlite://{text}?mode=rwc"))
+        }
+        _ => Err(StoreError::Path { path: path.to_owned() }),
+    }
+}
+
+async fn pool(address: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(Duration::from_secs(30))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // https://sqlite.org/pragma.html: FULL makes a commit durable before it returns, in WAL mode too.
+                for pragma in [
+                    "PRAGMA journal_mode = WAL",
+                    "PRAGMA synchronous = FULL",
+                    "PRAGMA foreign_keys = ON",
+                    "PRAGMA busy_timeout = 10000",
+                    "PRAGMA trusted_schema = OFF",
+                ] {
+                    sqlx::query(pragma).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect(address)
+        .await
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,192 @@
+//! One transaction: what is read and written together, and the events that tell of it.
+//!
+//! In: statements of the other files here, [`What`] happened. Out: one durable commit, then the [`Change`]s.
+//! Dropped without commit, nothing of it happened.
+
+use elevate_audit::{Actor, Door, Event, Kind, Subject};
+use elevate_protocol::id::{ActivationId, HostId};
+use elevate_protocol::time::Timestamp;
+use sqlx::{Any, Transaction};
+use tokio::sync::{broadcast, watch};
+
+use super::row::{Row, big};
+use super::{Change, StoreError};
+
+/// Something that happened, before it has its place in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct What {
+    /// Who.
+    pub(crate) actor: Actor,
+    /// About whom and what.
+    pub(crate) subject: Subject,
+    /// Through which door.
+    pub(crate) door: Option<Door>,
+    /// What.
+    pub(crate) kind: Kind,
+}
+
+/// Who speaks and through which door, as events tell it.
+#[derive(Debug, Clone)]
+pub(crate) struct Voice {
+    /// Who.
+    pub(crate) actor: Actor,
+    /// Through which door.
+    pub(crate) door: Option<Door>,
+}
+
+impl Voice {
+    /// The daemon itself.
+    pub(crate) const DAEMON: Self = Self { actor: Actor::Daemon, door: None };
+
+    /// Something that this voice did.
+    #[must_use]
+    pub(crate) fn did(&self, subject: Subject, kind: Kind) -> What {
+        What { actor: self.actor.clone(), subject, door: self.door.clone(), kind }
+    }
+}
+
+/// A transaction.
+pub(crate) struct Tx {
+    pub(super) inner: Transaction<'static, Any>,
+    now: Timestamp,
+    next: Option<u64>,
+    touched: Vec<Change>,
+    changes: broadcast::Sender<Change>,
+    head: watch::Sender<u64>,
+}
+
+impl Tx {
+    pub(super) fn new(
+        inner: Transaction<'static, Any>,
+        now: Timestamp,
+        changes: broadcast::Sender<Change>,
+        head: watch::Sender<u64>,
+    ) -> Self {
+        Self { inner, now, next: None, touched: Vec::new(), changes, head }
+    }
+
+    /// The time of this transaction: one moment for everything in it.
+    #[must_use]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Records an event in this transaction.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; the transaction is to be dropped then.
+    pub(crate) async fn record(&mut self, what: What) -> Result<(), StoreError> {
+        let seq = self.next_seq().await?;
+        let What { actor, subject, door, kind } = what;
+        let event = Event { seq, at: self.now, actor, subject, door, kind };
+        let line = event
+            .to_line()
+            .map_err(|source| StoreError::Form { what: "an event", source: Box::new(source) })?;
+        sqlx::query("INSERT INTO events (seq, at, code, activation, line) VALUES ($1, $2, $3, $4, $5)")
+            .bind(big(seq))
+            .bind(self.now.0)
+            .bind(event.kind.code())
+            .bind(event.subject.activation.map(|id| id.to_string()))
+            .bind(line)
+            .execute(&mut *self.inner)
+            .await?;
+        self.next = Some(seq.saturating_add(1));
+        Ok(())
+    }
+
+    /// The number of the next event.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn next_seq(&mut self) -> Result<u64, StoreError> {
+        if let Some(next) = self.next {
+            return Ok(next);
+        }
+        let row = sqlx::query("SELECT COALESCE(MAX(seq), -1) + 1 AS next FROM events")
+            .fetch_one(&mut *self.inner)
+            .await?;
+        let next = Row("events", &row).number("next")?;
+        self.next = Some(next);
+        Ok(next)
+    }
+
+    /// Says after the commit that an activation changed.
+    pub(crate) fn touch(&mut self, id: ActivationId) {
+        self.note(Change::Activation(id));
+    }
+
+    /// Says after the commit that a host has new documents.
+    pub(crate) fn touch_host(&mut self, id: HostId) {
+        self.note(Change::Documents(id));
+    }
+
+    /// Says after the commit that a host said which accounts it has.
+    pub(crate) fn touch_accounts(&mut self, id: HostId) {
+        self.note(Change::Accounts(id));
+    }
+
+    /// Says after the commit that offers may differ.
+    pub(crate) fn touch_policy(&mut self) {
+        self.note(Change::Policy);
+    }
+
+    fn note(&mut self, change: Change) {
+        if !self.touched.contains(&change) {
+            self.touched.push(change);
+        }
+    }
+
+    /// A remembered value, or `fresh`, which is remembered then.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn meta_or(&mut self, name: &str, fresh: &str) -> Result<String, StoreError> {
+        let found = sqlx::query("SELECT value FROM meta WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        match found {
+            Some(row) => Row("meta", &row).text("value"),
+            None => {
+                self.set_meta(name, fresh).await?;
+                Ok(fresh.to_owned())
+            }
+        }
+    }
+
+    /// Remembers a value.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn set_meta(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(name)
+        .bind(value)
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Makes it durable, then tells of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; nothing of it happened then.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await?;
+        if let Some(next) = self.next {
+            self.head.send_if_modified(|head| {
+                let grown = next > *head;
+                *head = next.max(*head);
+                grown
+            });
+        }
+        for change in self.touched {
+            // Nobody listening is fine: whoever comes later reads the store.
+            let heard = self.changes.send(change);
+            drop(heard);
+        }
+        Ok(())
+    }
+}
