@@ -1,0 +1,255 @@
+//! Documents of the host's log, applied strictly one after the other (docs/grant-format.md "Order").
+//!
+//! In: signed documents. Out: grants in force, acknowledgements. Each is durable here before it is acknowledged.
+//! Threats C10, C11, C13, C15; THREATS H10.
+
+use std::thread;
+
+use elevate_protocol::document::{Act, Document, End, EndCause};
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::message::agent::{Applied, Claim};
+use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, SignedGrant, VerifyError, verify_document};
+use elevate_protocol::text::UntrustedText;
+use serde::Deserialize;
+
+use super::grants::{Account, Standing};
+use super::message::Message;
+use super::state::Agent;
+use crate::clock::{self, Moment};
+use crate::enforce::check;
+use crate::journal::{self, Level};
+use crate::store::documents::{self, HELD_MAX, Held};
+
+/// Most documents that wait for their turn.
+const INBOX_MAX: usize = 1024;
+
+/// A document that is being checked by a thread.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// Its place.
+    seq: u64,
+    /// The grant as it will be.
+    held: Held,
+}
+
+/// As much of a document as is needed to refuse it by its place.
+#[derive(Debug, Deserialize)]
+struct Place {
+    host: elevate_protocol::id::HostId,
+    cluster: elevate_protocol::id::ClusterId,
+    epoch: u32,
+    seq: u64,
+}
+
+impl Agent {
+    /// A document arrived.
+    pub(crate) fn document(&mut self, signed: SignedBody) {
+        if self.inbox.len() >= INBOX_MAX {
+            self.cut_link("the daemon sends documents faster than they can be applied");
+            return;
+        }
+        self.inbox.push_back(signed);
+        self.next_document();
+    }
+
+    /// Takes documents from the inbox until one has to wait for its checks.
+    pub(crate) fn next_document(&mut self) {
+        while self.checking.is_none() {
+            let Some(signed) = self.inbox.pop_front() else { return };
+            self.consider(&signed, clock::read());
+        }
+    }
+
+    fn consider(&mut self, signed: &SignedBody, now: Moment) {
+        let config = &self.identity.config;
+        let document = match verify_document(signed, &self.identity.signers, &config.host) {
+            Ok(verified) => verified.document().clone(),
+            Err(error) => return self.unread(signed, &error, now),
+        };
+        if document.cluster != config.cluster {
+            return self.refuse_peer(now, "a document of another cluster was refused");
+        }
+        if self.is_in_turn(document.epoch, document.seq, now) {
+            self.apply(signed, &document, now);
+        }
+    }
+
+    /// Whether a document of this place is the next one. Answers for those that are not.
+    fn is_in_turn(&mut self, epoch: u32, seq: u64, now: Moment) -> bool {
+        if epoch != self.position.epoch {
+            let ours = self.position.epoch;
+            let what = format!(
+                "documents of epoch {epoch} are not applied: this host is in epoch {ours}, and a new one needs root's word here (elevate-agent enroll)"
+            );
+            self.refuse_peer(now, &what);
+            return false;
+        }
+        if seq <= self.position.seq {
+            self.acknowledge(seq);
+            return false;
+        }
+        let next = self.position.seq.saturating_add(1);
+        if seq != next {
+            if let Some(link) = &mut self.link
+                && link.asked_from != Some(next)
+            {
+                link.asked_from = Some(next);
+                self.claim(Claim::Missing { from: next });
+            }
+            return false;
+        }
+        true
+    }
+
+    /// A document that could not be read. Signed for this host and merely not understood: refused by its place, or
+    /// it would block the log for ever. Anything else is a reason to close.
+    fn unread(&mut self, signed: &SignedBody, error: &VerifyError, now: Moment) {
+        let body = signed.verify(&self.identity.signers, GRANT_NAMESPACE).ok();
+        let place = body.and_then(|body| serde_json::from_str::<Place>(body).ok());
+        let config = &self.identity.config;
+        let place = place.filter(|place| place.host == config.host && place.cluster == config.cluster);
+        match place {
+            Some(place) => {
+                if self.is_in_turn(place.epoch, place.seq, now) {
+                    self.settle(Some(error.to_string()), now);
+                }
+            }
+            None => self.refuse_peer(now, &format!("a document was refused: {error}")),
+        }
+    }
+
+    /// Reports a peer that sends what it must not, and closes the connection: one report per connection at most.
+    fn refuse_peer(&mut self, now: Moment, what: &str) {
+        self.tampered(now, what);
+        self.cut_link(what);
+    }
+
+    fn apply(&mut self, signed: &SignedBody, document: &Document, now: Moment) {
+        if let Act::End(end) = &document.act {
+            return self.apply_end(end, now);
+        }
+        let held = match self.assemble(signed, document) {
+            Ok(held) => held,
+            Err(why) => return self.settle(Some(why), now),
+        };
+        if let Err(error) = check::terms(&held.verified, now.wall) {
+            return self.settle(Some(error.to_string()), now);
+        }
+        if let Err(error) = &self.enforcement {
+            return self.settle(Some(error.to_string()), now);
+        }
+        let (paths, verified, seq) = (self.paths.clone(), held.verified.clone(), document.seq);
+        let sender = self.sender.clone();
+        let started = thread::Builder::new().name("check".into()).spawn(move || {
+            let result = check::host(&paths, &verified, now.wall).map_err(|error| journal::chain(&error));
+            drop(sender.send(Message::Checked { seq, result }));
+        });
+        match started {
+            Ok(_) => self.checking = Some(Pending { seq, held }),
+            Err(error) => self.settle(Some(format!("this host cannot check it: {error}")), now),
+        }
+    }
+
+    /// The grant as it is with this document. One that was stored before a crash is taken as it is.
+    fn assemble(&self, signed: &SignedBody, document: &Document) -> Result<Held, String> {
+        let id = document.activation();
+        let known = self.grants.get(&id);
+        let chain = match (&document.act, known) {
+            (Act::Grant(_), None) if self.grants.len() >= HELD_MAX => {
+                return Err("this host holds too many grants".into());
+            }
+            (Act::Grant(_), None) => SignedGrant::new(signed.clone()),
+            (_, Some(standing)) if standing.text.contains(&signed.body) => standing.held.signed.clone(),
+            (Act::Grant(_), Some(_)) => return Err("a grant of this id is already in force".into()),
+            (Act::Extend(_) | Act::End(_), Some(standing)) => {
+                standing.held.signed.clone().with(signed.clone())
+            }
+            (Act::Extend(_) | Act::End(_), None) => return Err("there is no such grant in force here".into()),
+        };
+        let config = &self.identity.config;
+        Held::verify(chain, &self.identity.signers, &config.host).map_err(|error| error.to_string())
+    }
+
+    /// An end needs no check: it only takes away, and one for a grant that is not here is done already.
+    fn apply_end(&mut self, end: &End, now: Moment) {
+        self.end(end.id, end.cause, now);
+        self.settle(None, now);
+    }
+
+    /// The checks of the pending document are done.
+    pub(crate) fn checked(&mut self, seq: u64, result: Result<(), String>) {
+        let Some(pending) = self.checking.take().filter(|pending| pending.seq == seq) else { return };
+        let now = clock::read();
+        let result = result.and_then(|()| self.install(pending, now));
+        match result {
+            Ok(()) => self.settle(None, now),
+            Err(why) => self.settle(Some(why), now),
+        }
+        self.next_document();
+    }
+
+    fn install(&mut self, pending: Pending, now: Moment) -> Result<(), String> {
+        let (id, uid) = (pending.held.verified.grant().id, pending.held.verified.grant().uid);
+        documents::save(&self.paths, &pending.held).map_err(|error| journal::chain(&error))?;
+        let mut standing = match self.grants.get(&id) {
+            Some(before) => before.extended(pending.held, now),
+            None => Standing::new(pending.held, now, None, Account::Confirmed),
+        };
+        standing.account = Account::Confirmed;
+        let before = self.grants.insert(id, standing);
+        self.save_deadlines();
+        if let Err(why) = self.enforce(uid, now) {
+            // What was in force before the extension stays so; a new grant is forgotten.
+            match before {
+                Some(before) => {
+                    documents::save(&self.paths, &before.held).map_err(|error| journal::chain(&error))?;
+                    self.grants.insert(id, before);
+                    drop(self.enforce(uid, now));
+                }
+                None => self.forget(id, uid, now),
+            }
+            return Err(why);
+        }
+        journal::log(Level::Info, &format!("grant G-{id} of uid {uid} is in force"));
+        Ok(())
+    }
+
+    fn forget(&mut self, id: ActivationId, uid: u32, now: Moment) {
+        self.grants.remove(&id);
+        drop(self.enforce(uid, now));
+        if let Err(error) = documents::forget(&self.paths, id) {
+            journal::log(Level::Error, &journal::chain(&error));
+        }
+    }
+
+    /// The next document is done with. Its place is durable before it is acknowledged.
+    fn settle(&mut self, refused: Option<String>, now: Moment) {
+        if let Some(why) = &refused {
+            journal::log(Level::Warning, &format!("a document was refused: {why}"));
+        }
+        let next = self.position.next(refused, now.wall);
+        if let Err(error) = next.save(&self.paths) {
+            // Not acknowledged: the daemon sends it again, and what was stored of it is found then.
+            self.cut_link(&journal::chain(&error));
+            return;
+        }
+        self.position = next;
+        self.acknowledge(self.position.seq);
+    }
+
+    fn acknowledge(&mut self, seq: u64) {
+        let result = match self.position.refused.get(&seq) {
+            Some(why) => Applied::Refused { why: UntrustedText::lossy(why) },
+            None => Applied::Enforced,
+        };
+        self.claim(Claim::Applied { seq, result });
+    }
+
+    /// Ends every grant whose account is another one now (threat C11), and installs what was waiting for its account.
+    pub(crate) fn accounts_changed(&mut self, changed: Vec<(ActivationId, String)>, now: Moment) {
+        for (id, why) in changed {
+            journal::log(Level::Warning, &why);
+            self.end(id, EndCause::AccountChanged, now);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Grants in force: their ends by both clocks, their warnings, and what sudo is told of them.
+//!
+//! In: held grants and time. Out: files of [`crate::enforce`], reports. Threats A15, A17, G01, G03; THREATS §6.3 layer 1.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use elevate_protocol::document::EndCause;
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::message::agent::Report;
+use elevate_protocol::signed::NotLive;
+use elevate_protocol::time::Span;
+
+use super::state::Agent;
+use crate::clock::{Boot, Moment};
+use crate::enforce::install;
+use crate::enforce::plan::{self, Action, InForce};
+use crate::enforce::reconcile::{self, Finding, Wanted};
+use crate::journal::{self, Level};
+use crate::safe::{self, Durability};
+use crate::store::documents::{self, Held};
+use crate::warning;
+
+/// A grant that is held.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// What was verified.
+    pub(crate) held: Held,
+    /// Its text, as the PAM gate reads it.
+    pub(crate) text: String,
+    /// Its end on CLOCK_BOOTTIME, which nobody can set back.
+    pub(crate) ends: Boot,
+    /// Whether its account was confirmed since the agent started; until then nothing is installed.
+    pub(crate) account: Account,
+    /// Warnings that are still to come.
+    pub(crate) warn: BTreeSet<Span>,
+}
+
+/// Whether an account was confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// Not since the agent started.
+    Unconfirmed,
+    /// Yes.
+    Confirmed,
+}
+
+impl Standing {
+    /// A grant whose life is counted from `now`, or on to `ends` where that was known before.
+    #[must_use]
+    pub(crate) fn new(held: Held, now: Moment, ends: Option<Boot>, account: Account) -> Self {
+        let left = held.verified.not_after().0.saturating_sub(now.wall.0).max(0);
+        let counted = now.boot.after_seconds(left);
+        let ends = ends.map_or(counted, |ends| ends.min(counted));
+        let text = held.signed.to_text();
+        let mut standing = Self { held, text, ends, account, warn: BTreeSet::new() };
+        let left = standing.left(now);
+        // A warning of 10 minutes makes no sense for a grant of 5.
+        let warnings = standing.held.verified.grant().warn.iter();
+        standing.warn = warnings.filter(|span| **span < left).copied().collect();
+        standing
+    }
+
+    /// The same grant after an extension: its end on the boot clock moves by as much as the signed one.
+    #[must_use]
+    pub(crate) fn extended(&self, held: Held, now: Moment) -> Self {
+        let more = held.verified.not_after().0.saturating_sub(self.held.verified.not_after().0);
+        Self::new(held, now, Some(self.ends.after_seconds(more)), self.account)
+    }
+
+    /// Time left: by whichever clock it is less.
+    #[must_use]
+    pub(crate) fn left(&self, now: Moment) -> Span {
+        let wall = self.held.verified.not_after().since(now.wall);
+        wall.min(now.boot.seconds_to(self.ends))
+    }
+
+    /// Whether it is over, for good.
+    #[must_use]
+    pub(crate) fn is_over(&self, now: Moment) -> bool {
+        let live = self.held.verified.live(now.wall);
+        now.boot >= self.ends || matches!(live, Err(NotLive::Expired | NotLive::Ended(_)))
+    }
+
+    /// Its proof, when it is in force.
+    #[must_use]
+    pub(crate) fn in_force(&self, now: Moment) -> Option<InForce<'_>> {
+        if self.account == Account::Unconfirmed || now.boot >= self.ends {
+            return None;
+        }
+        let live = self.held.verified.live(now.wall).ok()?;
+        Some(InForce { live, text: &self.text })
+    }
+}
+
+impl Agent {
+    /// The grants of `uid` that are in force.
+    pub(crate) fn in_force(&self, uid: u32, now: Moment) -> Vec<InForce<'_>> {
+        if self.enforcement.is_err() {
+            return Vec::new();
+        }
+        let of_uid = self.grants.values().filter(|standing| standing.held.verified.grant().uid == uid);
+        of_uid.filter_map(|standing| standing.in_force(now)).collect()
+    }
+
+    /// Makes the files of `uid` say exactly what is in force.
+    ///
+    /// # Errors
+    /// Why not; the drop-in is gone then.
+    pub(crate) fn enforce(&mut self, uid: u32, now: Moment) -> Result<(), String> {
+        let installed = install::installed(&self.paths, uid);
+        let done = plan::plan(uid, &self.in_force(uid, now), &installed)
+            .map_err(|error| journal::chain(&error))
+            .and_then(|actions| {
+                install::perform(&self.paths, &actions).map_err(|error| journal::chain(&error))
+            });
+        if let Err(why) = &done {
+            journal::log(Level::Error, &format!("the rules of uid {uid} cannot be installed: {why}"));
+            if let Err(error) = install::perform(&self.paths, &[Action::RemoveDropIn { uid }]) {
+                journal::log(Level::Error, &journal::chain(&error));
+            }
+        }
+        done
+    }
+
+    /// Ends a grant here: rules first, then its documents, then the report.
+    pub(crate) fn end(&mut self, id: ActivationId, cause: EndCause, now: Moment) {
+        let Some(standing) = self.grants.remove(&id) else { return };
+        let uid = standing.held.verified.grant().uid;
+        // What cannot be removed now is tried again with each round of reconciling.
+        drop(self.enforce(uid, now));
+        if let Err(error) = documents::forget(&self.paths, id) {
+            journal::log(Level::Error, &journal::chain(&error));
+        }
+        self.save_deadlines();
+        journal::log(Level::Info, &format!("grant G-{id} of uid {uid} ended: {cause:?}"));
+        self.report(now, Report::Ended { grant: id, cause });
+    }
+
+    /// Ends what is over and warns of what soon will be.
+    pub(crate) fn sweep(&mut self, now: Moment) {
+        let over = self.grants.iter().filter(|(_, standing)| standing.is_over(now));
+        let over: Vec<ActivationId> = over.map(|(id, _)| *id).collect();
+        for id in over {
+            self.end(id, EndCause::Expired, now);
+        }
+        let mut due = Vec::new();
+        for (id, standing) in &mut self.grants {
+            let left = standing.left(now);
+            // Those at or above what is left are due, and only the nearest is worth saying.
+            let past = standing.warn.split_off(&left);
+            if !past.is_empty() && standing.account == Account::Confirmed {
+                due.push((*id, standing.held.verified.grant().uid, left));
+            }
+        }
+        for (id, uid, left) in due {
+            warning::tell(&self.paths.terminals, uid, &warning::text(id, left));
+            self.report(now, Report::Warned { grant: id, left });
+        }
+    }
+
+    /// Makes all of /run/elevate say exactly what is in force. `known`: grants whose rests are no alarm.
+    pub(crate) fn reconcile(&mut self, known: &BTreeSet<ActivationId>, now: Moment) {
+        let uids: BTreeSet<u32> = self.grants.values().map(|held| held.held.verified.grant().uid).collect();
+        let mut wanted: BTreeMap<u32, Wanted> = BTreeMap::new();
+        for uid in &uids {
+            // What cannot be planned is not wanted, and `enforce` below says why.
+            let actions = plan::plan(*uid, &self.in_force(*uid, now), &BTreeSet::new()).unwrap_or_default();
+            let mut wants = Wanted::default();
+            for action in actions {
+                match action {
+                    Action::WriteGrant { id, text, .. } => drop(wants.grants.insert(id, text)),
+                    Action::WriteDropIn { text, .. } => wants.drop_in = text,
+                    Action::RemoveDropIn { .. } | Action::RemoveGrant { .. } => {}
+                }
+            }
+            if !wants.drop_in.is_empty() {
+                wanted.insert(*uid, wants);
+            }
+        }
+        match reconcile::reconcile(&self.paths, &wanted, known) {
+            Ok(findings) => {
+                for finding in findings {
+                    match finding {
+                        Finding::Swept(what) => journal::log(Level::Info, &format!("swept {what}")),
+                        Finding::Foreign(what) => {
+                            self.tampered(
+                                now,
+                                &format!("removed {what}: no grant of this host accounts for it"),
+                            );
+                        }
+                    }
+                }
+            }
+            Err(error) => journal::log(Level::Error, &journal::chain(&error)),
+        }
+        for uid in uids {
+            drop(self.enforce(uid, now));
+        }
+    }
+
+    /// Writes down when grants end on this boot's clock, for an agent that is started again.
+    pub(crate) fn save_deadlines(&self) {
+        let ends: BTreeMap<ActivationId, Boot> =
+            self.grants.iter().map(|(id, grant)| (*id, grant.ends)).collect();
+        let text = serde_json::to_string(&ends).unwrap_or_default();
+        if let Err(error) = safe::write(&self.paths.deadlines, &text, 0o600, Durability::Memory) {
+            journal::log(Level::Error, &journal::chain(&error));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The one connection to the daemon: hello, vouches, reports, heartbeats.
+//!
+//! In: [`ToAgent`]. Out: [`Claim`]s, each signed with the vouch key for this connection. Spec: docs/wire.md "Agent".
+
+use std::os::unix::net::UnixStream;
+
+use elevate_protocol::id::Nonce;
+use elevate_protocol::message::Versions;
+use elevate_protocol::message::agent::{AgentHello, Claim, HEARTBEAT, SILENCE_MAX, ToAgent};
+use elevate_protocol::signed::{SignedBody, VOUCH_NAMESPACE};
+use elevate_protocol::time::{Span, Timestamp};
+use elevate_protocol::vouch::Vouch;
+
+use super::state::Agent;
+use crate::clock::{self, Boot, Moment};
+use crate::journal::{self, Level};
+use crate::peer::{Peer, PeerError};
+use crate::probe::Sudo;
+use crate::uplink;
+
+/// Frames that may wait for the link.
+const ROOM: usize = 1024;
+/// Reports that may be unacknowledged on the way.
+const WINDOW: u64 = 256;
+/// A difference of clocks above which grants may be refused.
+const SKEW_MAX: Span = Span::MINUTE;
+
+/// The connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    serial: u64,
+    peer: Peer,
+    stage: Stage,
+    count: u64,
+    heard: Boot,
+    spoke: Boot,
+    reported: u64,
+    recorded: u64,
+    /// From where documents were asked for again.
+    pub(crate) asked_from: Option<u64>,
+}
+
+/// How far the connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The daemon has not said its hello.
+    Silent,
+    /// Ours is on its way.
+    Greeted(Nonce),
+    /// Both agreed.
+    Welcome(Nonce),
+}
+
+impl Agent {
+    /// `elevate-link` connected. A new connection replaces an old one: a link that was restarted is not kept out.
+    pub(crate) fn link_up(&mut self, stream: UnixStream) {
+        self.cut_link("another connection of the link");
+        self.link_serial = self.link_serial.saturating_add(1);
+        let serial = self.link_serial;
+        let Ok(peer) = Peer::start(&stream, ROOM) else { return };
+        let now = clock::read().boot;
+        if let Err(error) = uplink::read(stream, serial, self.sender.clone()) {
+            journal::log(Level::Error, &format!("the link cannot be served: {error}"));
+            return;
+        }
+        self.link = Some(Link {
+            serial,
+            peer,
+            stage: Stage::Silent,
+            count: 0,
+            heard: now,
+            spoke: now,
+            reported: 0,
+            recorded: 0,
+            asked_from: None,
+        });
+    }
+
+    /// The connection is over.
+    pub(crate) fn link_down(&mut self, serial: u64) {
+        if self.link.as_ref().is_some_and(|link| link.serial == serial) {
+            self.cut_link("the link closed it");
+        }
+    }
+
+    /// Ends the connection, and the conversations that went over it.
+    pub(crate) fn cut_link(&mut self, why: &str) {
+        let Some(link) = self.link.take() else { return };
+        link.peer.cut();
+        self.inbox.clear();
+        journal::log(Level::Warning, &format!("the connection to the daemon is over: {why}"));
+        self.daemon_lost();
+    }
+
+    /// Whether the daemon can be talked to.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| matches!(link.stage, Stage::Welcome(_)))
+    }
+
+    /// The daemon says something.
+    pub(crate) fn link_says(&mut self, serial: u64, said: ToAgent) {
+        let now = clock::read();
+        let Some(link) = self.link.as_mut().filter(|link| link.serial == serial) else { return };
+        link.heard = now.boot;
+        match (link.stage, said) {
+            (Stage::Silent, ToAgent::Hello { versions, cluster, nonce, time }) => {
+                if versions.common(Versions::OURS).is_none() {
+                    return self.cut_link("the daemon speaks another version; one of both is too old");
+                }
+                if cluster != self.identity.config.cluster {
+                    return self.cut_link("the daemon is of another cluster");
+                }
+                link.stage = Stage::Greeted(nonce);
+                self.check_skew(time, now);
+                self.greet(now);
+            }
+            (Stage::Greeted(nonce), ToAgent::Welcome { version, name: _ }) => {
+                if version != elevate_protocol::message::VERSION {
+                    return self.cut_link("the daemon chose a version that was not offered");
+                }
+                link.stage = Stage::Welcome(nonce);
+                journal::log(Level::Info, "connected to the daemon");
+                self.send_reports();
+            }
+            (_, ToAgent::Refused(refusal)) => {
+                let why = format!("the daemon refuses this host: {}", refusal.message);
+                self.cut_link(&why);
+            }
+            (Stage::Welcome(_), said) => self.welcome_says(said, now),
+            (Stage::Silent | Stage::Greeted(_), _) => self.cut_link("the daemon speaks out of turn"),
+        }
+    }
+
+    fn welcome_says(&mut self, said: ToAgent, now: Moment) {
+        match said {
+            ToAgent::Document(signed) => self.document(signed),
+            ToAgent::Offers { roles } => {
+                self.offers = Some(roles);
+                self.resolve_offers();
+            }
+            ToAgent::Recorded { number } => {
+                if let Err(error) = self.spool.acknowledge(number) {
+                    journal::log(Level::Error, &journal::chain(&error));
+                }
+                if let Some(link) = &mut self.link {
+                    link.recorded = link.recorded.max(number.min(link.reported));
+                }
+                self.send_reports();
+            }
+            ToAgent::Conversation { conversation, reply } => self.daemon_replies(conversation, reply),
+            ToAgent::Heartbeat { time } => self.check_skew(time, now),
+            ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Refused(_) => {
+                self.cut_link("the daemon speaks out of turn");
+            }
+        }
+    }
+
+    fn check_skew(&mut self, theirs: Timestamp, now: Moment) {
+        let (ahead, behind) = (now.wall.since(theirs), theirs.since(now.wall));
+        if ahead.max(behind) > SKEW_MAX {
+            let side = if ahead > behind { "ahead of" } else { "behind" };
+            let text = format!("the clock of this host is {} {side} the daemon's", ahead.max(behind));
+            journal::log(Level::Warning, &text);
+        }
+    }
+
+    fn greet(&mut self, now: Moment) {
+        let sudo = match (&self.sudo, &self.enforcement) {
+            (Sudo::Classic { line }, Ok(())) => Some(line.clone()),
+            (Sudo::Classic { .. } | Sudo::Other { .. } | Sudo::Absent, _) => None,
+        };
+        self.claim(Claim::Hello(AgentHello {
+            versions: Versions::OURS,
+            host: self.identity.config.host,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            sudo,
+            epoch: self.position.epoch,
+            seq: self.position.seq,
+            time: now.wall,
+        }));
+    }
+
+    /// Signs a claim for this connection and queues it. Without a connection it is dropped: everything that matters
+    /// is said again on the next one.
+    pub(crate) fn claim(&mut self, claim: Claim) {
+        let Some(link) = &mut self.link else { return };
+        let (Stage::Greeted(nonce) | Stage::Welcome(nonce)) = link.stage else { return };
+        let count = link.count.saturating_add(1);
+        let vouch = Vouch { host: self.identity.config.host, nonce, count, claim };
+        let signed = serde_json::to_string(&vouch)
+            .ok()
+            .and_then(|body| SignedBody::sign(body, &self.identity.vouch, VOUCH_NAMESPACE).ok());
+        let Some(signed) = signed else {
+            journal::log(Level::Error, "a claim cannot be signed");
+            return;
+        };
+        match link.peer.send(&signed) {
+            Ok(()) => (link.count, link.spoke) = (count, clock::read().boot),
+            // Too long for a frame: said to nobody, and the order of vouches is kept.
+            Err(error @ PeerError::Frame { .. }) => journal::log(Level::Error, &journal::chain(&error)),
+            Err(PeerError::Slow) => self.cut_link("the link does not keep up"),
+        }
+    }
+
+    /// Sends waiting reports as far as the window allows.
+    pub(crate) fn send_reports(&mut self) {
+        if !self.is_linked() {
+            return;
+        }
+        let Some(link) = &self.link else { return };
+        let waiting = self.spool.after(link.reported);
+        let on_the_way = self.spool.after(link.recorded).take_while(|(number, _)| *number <= link.reported);
+        let room = usize::try_from(WINDOW).unwrap_or(0).saturating_sub(on_the_way.count());
+        let batch: Vec<_> = waiting.take(room).map(|(number, entry)| (number, entry.clone())).collect();
+        for (number, entry) in batch {
+            self.claim(Claim::Report { number, at: entry.at, report: entry.report });
+            let Some(link) = &mut self.link else { return };
+            link.reported = number;
+        }
+    }
+
+    /// Speaks when there was silence, gives up when the other side is silent.
+    pub(crate) fn keep_alive(&mut self, now: Moment) {
+        let Some(link) = &self.link else { return };
+        if now.boot > link.heard.after(SILENCE_MAX) {
+            self.cut_link("the daemon is silent");
+        } else if self.is_linked() && now.boot >= link.spoke.after(HEARTBEAT) {
+            self.claim(Claim::Heartbeat);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the one thread that owns the state receives.
+//!
+//! In: from the connections' threads, the timer, and those that ask other programs. Out: to [`super::state::Agent`].
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::message::Versions;
+use elevate_protocol::message::agent::{Caller, ToAgent, UseReport};
+use elevate_protocol::message::pam::FromChild;
+use elevate_protocol::message::person::Ask;
+use elevate_protocol::message::refusal::Refusal;
+use elevate_protocol::name::{Login, Name};
+use elevate_protocol::secret::Secret;
+
+use crate::nss::{Account, NssError};
+
+/// Roles by login.
+pub(crate) type Roles = BTreeMap<Login, Vec<Name>>;
+
+/// One message.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The timer rang.
+    Tick,
+    /// `elevate-link` connected.
+    LinkUp(UnixStream),
+    /// The daemon says something through it.
+    LinkSays {
+        /// On which connection.
+        serial: u64,
+        /// What.
+        said: Box<ToAgent>,
+    },
+    /// That connection is over.
+    LinkDown {
+        /// Which.
+        serial: u64,
+    },
+    /// Somebody connected at door 1. The kernel said who.
+    Knock {
+        /// The connection.
+        stream: UnixStream,
+        /// Who.
+        uid: u32,
+    },
+    /// Somebody at door 1 does something.
+    Door {
+        /// On which connection.
+        serial: u64,
+        /// What.
+        event: DoorEvent,
+    },
+    /// A PAM child does something.
+    Pam {
+        /// For which connection.
+        serial: u64,
+        /// Which of its children.
+        child: u64,
+        /// What.
+        event: PamEvent,
+    },
+    /// The checks of a document are done.
+    Checked {
+        /// Its place.
+        seq: u64,
+        /// Nothing, or why it is refused.
+        result: Result<(), String>,
+    },
+    /// The accounts of the grants in force were looked up again.
+    Accounts(BTreeMap<ActivationId, AccountState>),
+    /// The accounts of offers were looked up.
+    Resolved {
+        /// The offers.
+        roles: Roles,
+        /// The accounts that are there.
+        accounts: Result<Vec<Account>, NssError>,
+    },
+}
+
+/// What became of an account that a right was granted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AccountState {
+    /// It is the same.
+    Same,
+    /// It is gone or another one.
+    Changed(String),
+    /// Nobody could tell.
+    Unknown,
+}
+
+/// Something at door 1.
+#[derive(Debug)]
+pub(crate) enum DoorEvent {
+    /// Which versions the person's program speaks.
+    Hello(Versions),
+    /// The one question, and who asks.
+    Asked {
+        /// Who, with the login of the uid.
+        caller: Caller,
+        /// What.
+        ask: Box<Ask>,
+    },
+    /// What was typed at a prompt.
+    Input(Secret),
+    /// What `pam_elevate.so` saw.
+    Used(Box<UseReport>),
+    /// The reader refuses to go on.
+    Refused(Refusal),
+    /// The connection is over.
+    Closed,
+}
+
+/// Something of a PAM child.
+#[derive(Debug)]
+pub(crate) enum PamEvent {
+    /// It says something.
+    Says(FromChild),
+    /// It is gone.
+    Gone,
+}

@@ -1,0 +1,126 @@
+//! Everything the agent knows, owned by one thread.
+//!
+//! In: [`Message`]s. Out: files, frames, reports. Nothing here waits for a peer, a name service or another program.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::message::agent::Report;
+use elevate_protocol::signed::SignedBody;
+use elevate_protocol::text::UntrustedText;
+
+use super::documents::Pending;
+use super::grants::Standing;
+use super::link::Link;
+use super::message::{Message, Roles};
+use super::people::People;
+use crate::clock::{self, Alarm, Boot, Moment};
+use crate::config::Identity;
+use crate::journal::{self, Level};
+use crate::paths::Paths;
+use crate::probe::{ProbeError, Sudo};
+use crate::store::position::Position;
+use crate::store::spool::Spool;
+
+/// The agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    /// Where everything is.
+    pub(crate) paths: Paths,
+    /// Who this host is and whom it trusts.
+    pub(crate) identity: Arc<Identity>,
+    /// Which sudo there is.
+    pub(crate) sudo: Sudo,
+    /// Whether rules may be installed.
+    pub(crate) enforcement: Result<(), ProbeError>,
+    /// The place in the host's log.
+    pub(crate) position: Position,
+    /// Grants that are held.
+    pub(crate) grants: BTreeMap<ActivationId, Standing>,
+    /// Reports that wait.
+    pub(crate) spool: Spool,
+    /// The connection to the daemon.
+    pub(crate) link: Option<Link>,
+    /// Counts connections of the link.
+    pub(crate) link_serial: u64,
+    /// Documents that wait for their turn.
+    pub(crate) inbox: VecDeque<SignedBody>,
+    /// The document that is being checked.
+    pub(crate) checking: Option<Pending>,
+    /// Offers whose accounts are to be looked up.
+    pub(crate) offers: Option<Roles>,
+    /// People at door 1.
+    pub(crate) people: People,
+    /// When things are due that come round again.
+    pub(crate) rounds: Rounds,
+    /// What `status` was last told.
+    pub(crate) told: String,
+    /// Wakes us.
+    pub(crate) alarm: Arc<Alarm>,
+    /// To this thread.
+    pub(crate) sender: SyncSender<Message>,
+}
+
+/// When each recurring thing is due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rounds {
+    /// A look at PAM files, module and include line.
+    pub(crate) probe: Boot,
+    /// A look at what lies in our folders.
+    pub(crate) reconcile: Boot,
+    /// A look at the accounts of grants.
+    pub(crate) accounts: Boot,
+    /// Whether that look is under way.
+    pub(crate) looking: Looking,
+}
+
+/// Whether accounts are being looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looking {
+    /// Nobody looks.
+    Idle,
+    /// A thread looks.
+    Busy,
+}
+
+impl Agent {
+    /// Takes one message in.
+    pub(crate) fn receive(&mut self, message: Message) {
+        match message {
+            Message::Tick => self.tick(clock::read()),
+            Message::LinkUp(stream) => self.link_up(stream),
+            Message::LinkSays { serial, said } => self.link_says(serial, *said),
+            Message::LinkDown { serial } => self.link_down(serial),
+            Message::Knock { stream, uid } => self.knock(&stream, uid),
+            Message::Door { serial, event } => self.at_door(serial, event),
+            Message::Pam { serial, child, event } => self.pam(serial, child, event),
+            Message::Checked { seq, result } => self.checked(seq, result),
+            Message::Accounts(states) => self.accounts_seen(&states),
+            Message::Resolved { roles, accounts } => self.offers_resolved(roles, accounts),
+        }
+        self.set_alarm(clock::read());
+        self.tell_status();
+    }
+
+    /// Makes a report durable and sends what there is room for.
+    pub(crate) fn report(&mut self, now: Moment, report: Report) {
+        if let Err(error) = self.spool.add(now.wall, report) {
+            journal::log(Level::Error, &format!("a report is lost: {}", journal::chain(&error)));
+        }
+        self.send_reports();
+    }
+
+    /// Reports and logs something that was not as it should be.
+    pub(crate) fn tampered(&mut self, now: Moment, what: &str) {
+        journal::log(Level::Warning, what);
+        self.report(now, Report::Tampered { what: UntrustedText::lossy(what) });
+    }
+
+    fn set_alarm(&self, now: Moment) {
+        if let Err(error) = self.alarm.set(self.due(now)) {
+            journal::log(Level::Error, &format!("the timer cannot be set: {error}"));
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What comes round with time: ends, warnings, a look at PAM, at our folders, at accounts, at the link.
+//!
+//! In: the timer. Out: everything that is due, and when the timer has to ring next. Threats C11, G01, G03, A17.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::message::agent::Claim;
+use elevate_protocol::name::Login;
+use elevate_protocol::time::Span;
+
+use super::grants::Account as Confirmation;
+use super::message::{AccountState, Message, Roles};
+use super::state::{Agent, Looking, Rounds};
+use crate::clock::{self, Boot, Moment};
+use crate::enforce::check::{self, CheckError, FIRST_UID};
+use crate::journal::{self, Level};
+use crate::nss::{self, Account, NssError};
+use crate::probe;
+use crate::safe::{self, Durability};
+use crate::status::{GrantStatus, Status};
+
+/// Between two looks at PAM files, module and include line.
+const PROBE: Span = Span(5);
+/// Between two looks at our folders.
+const RECONCILE: Span = Span(30);
+/// Between two looks at the accounts of grants.
+const ACCOUNTS: Span = Span(60);
+/// The same while an account could not be confirmed.
+const ACCOUNTS_SOON: Span = Span(5);
+/// Between two looks at the wall clock while grants are in force: it may have been set.
+const WALL: Span = Span(1);
+
+impl Rounds {
+    /// Everything is due again in its own time.
+    #[must_use]
+    pub(crate) fn begin(now: Boot) -> Self {
+        Self {
+            probe: now.after(PROBE),
+            reconcile: now.after(RECONCILE),
+            accounts: now,
+            looking: Looking::Idle,
+        }
+    }
+}
+
+impl Agent {
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Moment) {
+        // First what ends: after a pause of the whole machine nothing else comes before it (THREATS G06).
+        self.sweep(now);
+        if now.boot >= self.rounds.probe {
+            self.rounds.probe = now.boot.after(PROBE);
+            self.probe(now);
+            self.resolve_offers();
+        }
+        if now.boot >= self.rounds.reconcile {
+            self.rounds.reconcile = now.boot.after(RECONCILE);
+            self.reconcile(&BTreeSet::new(), now);
+        }
+        if now.boot >= self.rounds.accounts && self.rounds.looking == Looking::Idle {
+            self.look_at_accounts(now);
+        }
+        self.keep_alive(now);
+    }
+
+    /// When the timer has to ring.
+    pub(crate) fn due(&self, now: Moment) -> Boot {
+        let mut due = self.rounds.probe;
+        for standing in self.grants.values() {
+            due = due.min(now.boot.after(WALL)).min(standing.ends);
+            if let Some(next) = standing.warn.last() {
+                due = due.min(standing.ends.after_seconds(i64::from(next.0).saturating_neg()));
+            }
+        }
+        // Not in the past for what could not be done: that is tried again in a while, not at once.
+        due.max(Boot(now.boot.0.saturating_add(20)))
+    }
+
+    /// Looks whether rules may still be installed, and takes all away when not.
+    fn probe(&mut self, now: Moment) {
+        let found = probe::enforcement(&self.paths, &self.sudo);
+        if found == self.enforcement {
+            return;
+        }
+        self.enforcement = found;
+        match &self.enforcement {
+            Ok(()) => journal::log(Level::Info, "rules can be enforced here again"),
+            Err(error) => {
+                let what = format!("every rule was taken away: {error}");
+                self.tampered(now, &what);
+            }
+        }
+        let uids: BTreeSet<u32> = self.grants.values().map(|grant| grant.held.verified.grant().uid).collect();
+        for uid in uids {
+            drop(self.enforce(uid, now));
+        }
+    }
+
+    fn look_at_accounts(&mut self, now: Moment) {
+        self.rounds.accounts = now.boot.after(ACCOUNTS);
+        if self.grants.is_empty() {
+            return;
+        }
+        let grants: Vec<_> =
+            self.grants.values().map(|standing| standing.held.verified.grant().clone()).collect();
+        let sender = self.sender.clone();
+        let started = thread::Builder::new().name("accounts".into()).spawn(move || {
+            let states = grants.iter().map(|grant| (grant.id, state_of(check::account(grant))));
+            drop(sender.send(Message::Accounts(states.collect())));
+        });
+        match started {
+            Ok(_) => self.rounds.looking = Looking::Busy,
+            Err(error) => journal::log(Level::Error, &format!("accounts cannot be looked up: {error}")),
+        }
+    }
+
+    /// The accounts were looked up.
+    pub(crate) fn accounts_seen(&mut self, states: &BTreeMap<ActivationId, AccountState>) {
+        let now = clock::read();
+        self.rounds.looking = Looking::Idle;
+        let mut changed = Vec::new();
+        let mut uids = BTreeSet::new();
+        for (id, state) in states {
+            match (state, self.grants.get_mut(id)) {
+                (AccountState::Same, Some(standing)) => {
+                    if standing.account == Confirmation::Unconfirmed {
+                        standing.account = Confirmation::Confirmed;
+                        uids.insert(standing.held.verified.grant().uid);
+                    }
+                }
+                (AccountState::Changed(why), Some(_)) => changed.push((*id, why.clone())),
+                (AccountState::Unknown, Some(standing)) => {
+                    if standing.account == Confirmation::Unconfirmed {
+                        self.rounds.accounts = now.boot.after(ACCOUNTS_SOON);
+                    }
+                }
+                (_, None) => {}
+            }
+        }
+        self.accounts_changed(changed, now);
+        for uid in uids {
+            drop(self.enforce(uid, now));
+        }
+    }
+
+    /// Looks up the accounts of the latest offers; tried again with each round until somebody answers.
+    pub(crate) fn resolve_offers(&mut self) {
+        let Some(roles) = self.offers.take() else { return };
+        let sender = self.sender.clone();
+        let work = roles.clone();
+        let started = thread::Builder::new().name("offers".into()).spawn(move || {
+            let logins: Vec<&Login> = work.keys().collect();
+            let accounts = nss::by_logins(&logins);
+            drop(sender.send(Message::Resolved { roles: work, accounts }));
+        });
+        if started.is_err() {
+            self.offers = Some(roles);
+        }
+    }
+
+    /// The accounts of offers were looked up.
+    pub(crate) fn offers_resolved(&mut self, roles: Roles, accounts: Result<Vec<Account>, NssError>) {
+        let accounts = match accounts {
+            Ok(accounts) => accounts,
+            Err(error) => {
+                journal::log(Level::Warning, &journal::chain(&error));
+                // Newer offers that came meanwhile count more.
+                self.offers.get_or_insert(roles);
+                return;
+            }
+        };
+        let people = accounts.into_iter().filter(|account| account.uid >= FIRST_UID);
+        let uids: BTreeMap<Login, u32> = people.map(|account| (account.login, account.uid)).collect();
+        let here: Roles = roles.into_iter().filter(|(login, _)| uids.contains_key(login)).collect();
+        let text = serde_json::to_string(&here).unwrap_or_default();
+        if let Err(error) = safe::write(&self.paths.offers, &text, 0o600, Durability::Memory) {
+            journal::log(Level::Error, &journal::chain(&error));
+        }
+        self.claim(Claim::Accounts { uids });
+    }
+
+    /// Writes down what `status` shows, when it has changed.
+    pub(crate) fn tell_status(&mut self) {
+        let grants = self.grants.values().map(GrantStatus::of).collect();
+        let status = Status {
+            schema: 1,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            host: self.identity.config.name.clone(),
+            daemon: self.identity.config.daemon.clone(),
+            connected: self.is_linked(),
+            sudo: match &self.sudo {
+                probe::Sudo::Classic { line } | probe::Sudo::Other { line } => Some(line.escaped()),
+                probe::Sudo::Absent => None,
+            },
+            hindrance: self.enforcement.as_ref().err().map(ToString::to_string),
+            epoch: self.position.epoch,
+            seq: self.position.seq,
+            reports_waiting: self.spool.len(),
+            people: self.visitors(),
+            grants,
+        };
+        let text = serde_json::to_string(&status).unwrap_or_default();
+        if text == self.told {
+            return;
+        }
+        match safe::write(&self.paths.status, &text, 0o600, Durability::Memory) {
+            Ok(()) => self.told = text,
+            Err(error) => journal::log(Level::Error, &journal::chain(&error)),
+        }
+    }
+}
+
+fn state_of(checked: Result<(), CheckError>) -> AccountState {
+    match checked {
+        Ok(()) => AccountState::Same,
+        Err(CheckError::Nss { .. }) => AccountState::Unknown,
+        Err(error) => AccountState::Changed(error.to_string()),
+    }
+}

@@ -1,0 +1,181 @@
+//! What must hold on the host before a grant is obeyed; asked where it may take seconds, in a thread of its own.
+//!
+//! In: a verified grant. Out: nothing, or why it is refused. Threats A02, A06, C09, C11. Runs as: root, beside the one thread.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use elevate_protocol::document::{BACKDATE, Grant};
+use elevate_protocol::signed::VerifiedGrant;
+use elevate_protocol::text::escape;
+use elevate_protocol::time::{Span, Timestamp};
+
+use super::{reader, render};
+use crate::child::{self, ChildError};
+use crate::nss::{self, NssError};
+use crate::paths::Paths;
+use crate::safe::{self, Durability, SafeError};
+
+/// The first uid of people (login.defs(5) UID_MIN).
+pub(crate) const FIRST_UID: u32 = 1000;
+/// `nobody`, and the two values that setresuid(2) takes for "unchanged".
+const NOT_PEOPLE: [u32; 3] = [65_534, u32::MAX - 1, u32::MAX];
+/// The longest right that a host obeys, extensions included, whatever is signed.
+pub(crate) const LONGEST: Span = Span::DAY;
+/// How long visudo(8) may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a grant is not obeyed here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckError {
+    /// root, a system account, or no account at all.
+    #[error("uid {uid} is not a person's account")]
+    SystemUid {
+        /// The uid.
+        uid: u32,
+    },
+    /// Longer than any host allows.
+    #[error("a right of {found} is longer than this host allows ({LONGEST})")]
+    TooLong {
+        /// From its start to its end.
+        found: Span,
+    },
+    /// It arrived after its end.
+    #[error("it ended before it arrived")]
+    Over,
+    /// Its start has not come: the clocks differ, since the daemon issues only what has begun.
+    #[error("it starts in {wait}: the clock of this host is behind the daemon's")]
+    NotYet {
+        /// How long until then.
+        wait: Span,
+    },
+    /// No such login here.
+    #[error("{} has no account on this host", escape(login))]
+    NoAccount {
+        /// The login.
+        login: String,
+    },
+    /// The login is another account than the one that was granted to.
+    #[error("{} is uid {found} on this host, the grant is for uid {granted}", escape(login))]
+    OtherAccount {
+        /// The login.
+        login: String,
+        /// Its uid here.
+        found: u32,
+        /// The uid of the grant.
+        granted: u32,
+    },
+    /// The run-as account is not there.
+    #[error("there is no account {name} to run as on this host")]
+    NoRunAs {
+        /// Its name.
+        name: String,
+    },
+    /// The name service did not answer.
+    #[error("the accounts of this host cannot be looked up")]
+    Nss {
+        /// Why.
+        source: NssError,
+    },
+    /// The rules cannot be written.
+    #[error("the rules cannot be written: {reason}")]
+    Render {
+        /// Why.
+        reason: String,
+    },
+    /// visudo(8) could not be asked.
+    #[error("the rules cannot be checked")]
+    NoCheck {
+        /// Why.
+        source: ChildError,
+    },
+    /// The file for visudo(8) could not be written.
+    #[error("the rules cannot be written for their check")]
+    Draft {
+        /// Why.
+        source: SafeError,
+    },
+    /// visudo(8) is not installed.
+    #[error("there is no visudo on this host")]
+    NoVisudo,
+    /// visudo(8) refused the rules.
+    #[error("visudo refused the rules: {}", escape(report))]
+    Refused {
+        /// What it said.
+        report: String,
+    },
+}
+
+/// Everything that needs no other program. Pure.
+///
+/// # Errors
+/// The first [`CheckError`] met.
+pub(crate) fn terms(grant: &VerifiedGrant, now: Timestamp) -> Result<(), CheckError> {
+    let uid = grant.grant().uid;
+    if uid < FIRST_UID || NOT_PEOPLE.contains(&uid) {
+        return Err(CheckError::SystemUid { uid });
+    }
+    let found = grant.not_after().since(grant.grant().not_before);
+    if found > LONGEST.plus(BACKDATE) {
+        return Err(CheckError::TooLong { found });
+    }
+    if now >= grant.not_after() {
+        return Err(CheckError::Over);
+    }
+    if now < grant.grant().not_before {
+        return Err(CheckError::NotYet { wait: grant.grant().not_before.since(now) });
+    }
+    Ok(())
+}
+
+/// Whether the login is still the uid that was granted to.
+///
+/// # Errors
+/// [`CheckError::NoAccount`], [`CheckError::OtherAccount`], or [`CheckError::Nss`] when nobody knows.
+pub(crate) fn account(grant: &Grant) -> Result<(), CheckError> {
+    let login = grant.login.as_str();
+    match nss::by_login(login).map_err(|source| CheckError::Nss { source })? {
+        None => Err(CheckError::NoAccount { login: login.to_owned() }),
+        Some(account) if account.uid == grant.uid => Ok(()),
+        Some(account) => {
+            Err(CheckError::OtherAccount { login: login.to_owned(), found: account.uid, granted: grant.uid })
+        }
+    }
+}
+
+/// Everything that asks other programs: both accounts, and visudo(8) about the shape of the rules.
+///
+/// # Errors
+/// The first [`CheckError`] met.
+pub(crate) fn host(paths: &Paths, grant: &VerifiedGrant, now: Timestamp) -> Result<(), CheckError> {
+    account(grant.grant())?;
+    let name = grant.grant().sudo.run_as().as_str();
+    let run_as = nss::by_login(name).map_err(|source| CheckError::Nss { source })?;
+    if run_as.is_none() {
+        return Err(CheckError::NoRunAs { name: name.to_owned() });
+    }
+    let live = grant.live(now).map_err(|_| CheckError::Over)?;
+    let uid = grant.grant().uid;
+    let render = |reason: String| CheckError::Render { reason };
+    let text = render::drop_in(uid, &[live]).map_err(|error| render(error.to_string()))?;
+    reader::prove(&text, uid, &[live]).map_err(|error| render(error.to_string()))?;
+    // One check at a time: the one thread starts the next only after this one's answer.
+    visudo(&paths.run.join(".check"), &text)
+}
+
+/// Asks visudo(8) whether sudo will parse the text.
+///
+/// # Errors
+/// [`CheckError`] when it refuses or cannot be asked.
+pub(crate) fn visudo(draft: &Path, text: &str) -> Result<(), CheckError> {
+    let program: PathBuf = Paths::program("visudo").ok_or(CheckError::NoVisudo)?;
+    safe::write(draft, text, 0o440, Durability::Memory).map_err(|source| CheckError::Draft { source })?;
+    let path = draft.to_string_lossy().into_owned();
+    let answer = child::run(&program, &["-cf", &path], DEADLINE);
+    safe::remove(draft).map_err(|source| CheckError::Draft { source })?;
+    let answer = answer.map_err(|source| CheckError::NoCheck { source })?;
+    if answer.code == Some(0) {
+        return Ok(());
+    }
+    Err(CheckError::Refused { report: format!("{}{}", answer.stdout.trim(), answer.stderr.trim()) })
+}

@@ -1,0 +1,16 @@
+//! From verified grants to rules that sudo obeys: plan, render, read back, install.
+//!
+//! In: [`elevate_protocol::signed::LiveGrant`]. Out: drop-ins and grant files. Runs as: root. Spec: docs/architecture.md "On the host".
+
+pub(crate) mod check;
+pub(crate) mod date;
+pub(crate) mod install;
+pub(crate) mod plan;
+pub(crate) mod reader;
+pub(crate) mod reconcile;
+pub(crate) mod render;
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! What the agent tells the machine's own log: one line on standard error per entry, which systemd keeps.
+//!
+//! In: entries. Out: lines without control characters (threat B13). Never secrets, never environments.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use elevate_protocol::text::escape;
+
+/// How much it matters, as the prefix that systemd reads (sd-daemon(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Somebody has to act.
+    Error,
+    /// Something was refused or put right.
+    Warning,
+    /// The ordinary course of things.
+    Info,
+}
+
+/// One line.
+pub(crate) fn log(level: Level, text: &str) {
+    let prefix = match level {
+        Level::Error => "<3>",
+        Level::Warning => "<4>",
+        Level::Info => "<6>",
+    };
+    eprintln!("{prefix}{}", escape(text));
+}
+
+/// An error and its causes, outermost first.
+#[must_use]
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// Ends a command: the error for the person, exit code 1.
+pub(crate) fn fatal(error: &dyn Error) -> ExitCode {
+    eprintln!("error: {}", escape(&chain(error)));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,109 @@
+//! Every place on the host that the agent reads or writes, in one table.
+//!
+//! In: the folder that stands for `/`. Out: [`Paths`]. Spec: docs/architecture.md "On the host".
+
+use std::path::{Path, PathBuf};
+
+/// Places on the host. `/` can be replaced as a whole, so that tests need no second table.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    /// The folder that stands for `/`.
+    pub(crate) root: PathBuf,
+    /// `agent.toml`.
+    pub(crate) config: PathBuf,
+    /// Folder of the pinned signers.
+    pub(crate) trust: PathBuf,
+    /// Signers of grants, read by `ssh-keygen -Y verify -f` too.
+    pub(crate) grant_signers: PathBuf,
+    /// Folder of the host's own keys.
+    pub(crate) keys: PathBuf,
+    /// Private key that signs what the host claims.
+    pub(crate) vouch_key: PathBuf,
+    /// The agent's durable state.
+    pub(crate) state: PathBuf,
+    /// One `<id>.grant` per grant: everything signed about it.
+    pub(crate) log: PathBuf,
+    /// Epoch and place of the last applied document.
+    pub(crate) position: PathBuf,
+    /// Reports that the daemon has not acknowledged.
+    pub(crate) spool: PathBuf,
+    /// What does not outlive a boot.
+    pub(crate) run: PathBuf,
+    /// Door 1.
+    pub(crate) agent_socket: PathBuf,
+    /// Where `elevate-link` connects.
+    pub(crate) link_socket: PathBuf,
+    /// One drop-in per person.
+    pub(crate) sudoers: PathBuf,
+    /// `u<uid>/<id>.grant`: what the PAM gate checks.
+    pub(crate) grants: PathBuf,
+    /// Roles that may be activated here, by login.
+    pub(crate) offers: PathBuf,
+    /// When each grant ends on CLOCK_BOOTTIME.
+    pub(crate) deadlines: PathBuf,
+    /// Held by the one agent that runs.
+    pub(crate) lock: PathBuf,
+    /// What `status` shows.
+    pub(crate) status: PathBuf,
+    /// The one static line in sudo's own folder.
+    pub(crate) include: PathBuf,
+    /// Folder of PAM services.
+    pub(crate) pam_services: PathBuf,
+    /// Folder of terminals.
+    pub(crate) terminals: PathBuf,
+}
+
+impl Paths {
+    /// The table below `root`.
+    #[must_use]
+    pub(crate) fn below(root: &Path) -> Self {
+        let at = |path: &str| root.join(path);
+        Self {
+            root: root.to_owned(),
+            config: at("etc/elevate/agent.toml"),
+            trust: at("etc/elevate/trust"),
+            grant_signers: at("etc/elevate/trust/grant_signers"),
+            keys: at("etc/elevate/keys"),
+            vouch_key: at("etc/elevate/keys/vouch"),
+            state: at("var/lib/elevate"),
+            log: at("var/lib/elevate/log"),
+            position: at("var/lib/elevate/position"),
+            spool: at("var/lib/elevate/spool"),
+            run: at("run/elevate"),
+            agent_socket: at("run/elevate/agent.sock"),
+            link_socket: at("run/elevate/link.sock"),
+            sudoers: at("run/elevate/sudoers.d"),
+            grants: at("run/elevate/grants"),
+            offers: at("run/elevate/offers.json"),
+            deadlines: at("run/elevate/deadlines.json"),
+            lock: at("run/elevate/agent.lock"),
+            status: at("run/elevate/status.json"),
+            include: at("etc/sudoers.d/zz-elevate"),
+            pam_services: at("etc/pam.d"),
+            terminals: PathBuf::from("/dev/pts"),
+        }
+    }
+
+    /// The folder that holds `pam_unix.so`, and so the one that libpam loads modules from.
+    #[must_use]
+    pub(crate) fn pam_modules(&self) -> Option<PathBuf> {
+        let direct = ["lib/security", "lib64/security", "usr/lib/security", "usr/lib64/security"];
+        let mut folders: Vec<PathBuf> = direct.iter().map(|path| self.root.join(path)).collect();
+        for parent in ["lib", "usr/lib"] {
+            // Debian's multiarch folders: /usr/lib/x86_64-linux-gnu/security.
+            let Ok(entries) = std::fs::read_dir(self.root.join(parent)) else { continue };
+            folders.extend(entries.flatten().map(|entry| entry.path().join("security")));
+        }
+        folders.sort();
+        folders.into_iter().find(|folder| folder.join("pam_unix.so").is_file())
+    }
+
+    /// A program of the distribution, from fixed places and never through PATH.
+    #[must_use]
+    pub(crate) fn program(name: &str) -> Option<PathBuf> {
+        ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+            .iter()
+            .map(|folder| Path::new(folder).join(name))
+            .find(|path| path.is_file())
+    }
+}

@@ -1,0 +1,188 @@
+//! Whether sudo on this host obeys drop-ins and the PAM gate stands before it.
+//!
+//! In: sudo's version, PAM files, the module, the include line. Out: [`Enforcement`], or what is missing. Runs as: root.
+//! A rule without the gate would outlive the agent: without the gate nothing is installed (docs/architecture.md "sudo").
+
+use std::time::Duration;
+
+use elevate_protocol::text::UntrustedText;
+
+use crate::child;
+use crate::paths::Paths;
+use crate::safe;
+
+/// The line in sudo's own folder.
+pub(crate) const INCLUDE: &str = "@includedir /run/elevate/sudoers.d";
+/// The module's file name.
+pub(crate) const MODULE: &str = "pam_elevate.so";
+/// PAM services of sudo; `sudo -i` has its own.
+pub(crate) const SERVICES: [&str; 2] = ["sudo", "sudo-i"];
+/// Control of the gate's account line: only success and "not mine" let a call pass.
+pub(crate) const ACCOUNT_CONTROL: &str = "[success=ok ignore=ignore module_unknown=ignore default=die]";
+/// How long `sudo -V` may take; sudo built with fqdn may ask DNS for 12 s.
+const DEADLINE: Duration = Duration::from_secs(20);
+const FILE_MAX: u64 = 256 * 1024;
+
+/// Which sudo this host has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sudo {
+    /// Classic sudo 1.9, which knows NOTAFTER.
+    Classic {
+        /// The first line of `sudo -V`.
+        line: UntrustedText,
+    },
+    /// Another one.
+    Other {
+        /// The first line of `sudo -V`.
+        line: UntrustedText,
+    },
+    /// None, or it does not answer.
+    Absent,
+}
+
+/// What is missing, so that no rule may be installed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProbeError {
+    /// sudo is not there.
+    #[error("there is no sudo on this host")]
+    NoSudo,
+    /// A sudo that this version does not enforce with.
+    #[error("{} is not supported yet; classic sudo 1.9 is", line.escaped())]
+    OtherSudo {
+        /// The first line of `sudo -V`.
+        line: UntrustedText,
+    },
+    /// sudo does not read our folder.
+    #[error("{path} does not have the line {INCLUDE}; run elevate-agent enroll")]
+    Include {
+        /// Where it should be.
+        path: String,
+    },
+    /// A PAM service without the gate.
+    #[error(
+        "/etc/pam.d/{service} does not have the account line of {MODULE} first; run elevate-agent enroll"
+    )]
+    Gate {
+        /// The service.
+        service: String,
+    },
+    /// The module's file is not there, or not root's alone.
+    #[error("{MODULE} is not in the system's PAM folder; install it again")]
+    Module,
+}
+
+/// Asks which sudo this is. Blocks; asked once.
+#[must_use]
+pub(crate) fn sudo() -> Sudo {
+    let Some(program) = Paths::program("sudo") else { return Sudo::Absent };
+    let Ok(answer) = child::run(&program, &["-V"], DEADLINE) else { return Sudo::Absent };
+    answer.stdout.lines().next().map_or(Sudo::Absent, flavour)
+}
+
+fn flavour(line: &str) -> Sudo {
+    let text = UntrustedText::lossy(line);
+    // "Sudo version 1.9.13p3"; sudo-rs says "sudo-rs 0.2.5".
+    let version = line.strip_prefix("Sudo version ").map(|rest| rest.starts_with("1.9."));
+    if version == Some(true) { Sudo::Classic { line: text } } else { Sudo::Other { line: text } }
+}
+
+/// Whether rules may be installed, from files alone.
+///
+/// # Errors
+/// The first [`ProbeError`] met.
+pub(crate) fn enforcement(paths: &Paths, sudo: &Sudo) -> Result<(), ProbeError> {
+    match sudo {
+        Sudo::Classic { .. } => {}
+        Sudo::Other { line } => return Err(ProbeError::OtherSudo { line: line.clone() }),
+        Sudo::Absent => return Err(ProbeError::NoSudo),
+    }
+    let include = safe::read(&paths.include, FILE_MAX);
+    if !include.is_ok_and(|text| text.lines().any(|line| line == INCLUDE)) {
+        return Err(ProbeError::Include { path: paths.include.display().to_string() });
+    }
+    for service in SERVICES {
+        let text = safe::read(&paths.pam_services.join(service), FILE_MAX);
+        if !text.is_ok_and(|text| has_gate(&text)) {
+            return Err(ProbeError::Gate { service: service.to_owned() });
+        }
+    }
+    module(paths)
+}
+
+fn module(paths: &Paths) -> Result<(), ProbeError> {
+    use std::os::unix::fs::MetadataExt;
+    let path = paths.pam_modules().ok_or(ProbeError::Module)?.join(MODULE);
+    // Followed on purpose: packages install versioned files behind a link, and dlopen(3) follows too.
+    let meta = std::fs::metadata(path).map_err(|_| ProbeError::Module)?;
+    let safe = meta.is_file() && meta.uid() == 0 && meta.mode() & 0o022 == 0;
+    if safe { Ok(()) } else { Err(ProbeError::Module) }
+}
+
+/// Whether our account line comes before every line that could let a call pass without it.
+fn has_gate(text: &str) -> bool {
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let Some(kind) = words.next() else { continue };
+        if kind == "@include" {
+            return false;
+        }
+        if kind.trim_start_matches('-') != "account" {
+            continue;
+        }
+        let rest = words.collect::<Vec<_>>().join(" ");
+        if rest == format!("{ACCOUNT_CONTROL} {MODULE}") {
+            // A leading dash would skip a missing module silently; that is what module_unknown=ignore does already.
+            return true;
+        }
+        // `required` and `requisite` can only refuse more.
+        if !(rest.starts_with("required ") || rest.starts_with("requisite ")) {
+            return false;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_classic_sudo() {
+        assert!(matches!(sudo(), Sudo::Classic { line } if line.raw().starts_with("Sudo version 1.9")));
+    }
+
+    #[test]
+    fn other_sudos_are_refused_by_name() {
+        for line in ["sudo-rs 0.2.5", "Sudo version 1.8.31", "doas", ""] {
+            assert_eq!(flavour(line), Sudo::Other { line: UntrustedText::lossy(line) });
+        }
+        assert!(matches!(flavour("Sudo version 1.9.16p2"), Sudo::Classic { .. }));
+    }
+
+    #[test]
+    fn the_gate_counts_only_where_nothing_can_pass_before_it() {
+        let ours = format!("account  {ACCOUNT_CONTROL}   {MODULE}");
+        assert!(has_gate(&format!(
+            "#%PAM-1.0\n# elevate\nauth required pam_unix.so\n{ours}\n@include common-account\n"
+        )));
+        assert!(has_gate(&format!("account required pam_access.so\n{ours}\n")));
+        for before in [
+            "@include common-account",
+            "account sufficient pam_permit.so",
+            "account include system-auth",
+            "account [success=done default=ignore] pam_x.so",
+        ] {
+            assert!(!has_gate(&format!("{before}\n{ours}\n")), "{before}");
+        }
+        for text in [
+            String::new(),
+            format!("#{ours}\n"),
+            ours.replace("default=die", "default=ignore"),
+            ours.replace("account", "session"),
+            ours.replace("ignore=ignore module", "module"),
+        ] {
+            assert!(!has_gate(&text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What the agent keeps across restarts: documents, its place in the host's log, reports.
+//!
+//! In: verified documents and reports. Out: files below /var/lib/elevate, each durable before it is relied on. Runs as: root.
+
+pub(crate) mod documents;
+pub(crate) mod position;
+pub(crate) mod spool;

@@ -1,0 +1,94 @@
+//! The place in the host's log: which epoch, which document was applied last, and what was refused of late.
+//!
+//! In: applied documents. Out: the file `position`, JSON. Written by enroll at first. Spec: docs/grant-format.md "Order".
+
+use std::collections::BTreeMap;
+
+use elevate_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::paths::Paths;
+use crate::safe::{self, Durability, SafeError};
+
+/// Refusals that are remembered for a daemon that asks again.
+const REFUSALS: usize = 64;
+const FILE_MAX: u64 = 256 * 1024;
+
+/// Epoch and place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Position {
+    /// The epoch that root agreed to.
+    pub(crate) epoch: u32,
+    /// Place of the last applied document; 0 at first.
+    pub(crate) seq: u64,
+    /// The latest wall clock that was seen when this was written.
+    #[serde(default = "long_ago")]
+    pub(crate) seen: Timestamp,
+    /// Why documents were refused, by place.
+    #[serde(default)]
+    pub(crate) refused: BTreeMap<u64, String>,
+}
+
+fn long_ago() -> Timestamp {
+    Timestamp(0)
+}
+
+/// Why the position is not known. Without it no document is applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PositionError {
+    /// The file cannot be used.
+    #[error("the place in the host's log is not known; run elevate-agent enroll")]
+    File {
+        /// Why.
+        source: SafeError,
+    },
+    /// The file is not ours.
+    #[error("the file of the place in the host's log is not valid")]
+    Parse {
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl Position {
+    /// Before the first document of an epoch.
+    #[must_use]
+    pub(crate) fn begin(epoch: u32, now: Timestamp) -> Self {
+        Self { epoch, seq: 0, seen: now, refused: BTreeMap::new() }
+    }
+
+    /// The same after the next document.
+    #[must_use]
+    pub(crate) fn next(&self, refused: Option<String>, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.seq = self.seq.saturating_add(1);
+        next.seen = self.seen.max(now);
+        if let Some(why) = refused {
+            next.refused.insert(next.seq, why);
+        }
+        while next.refused.len() > REFUSALS {
+            next.refused.pop_first();
+        }
+        next
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`PositionError`].
+    pub(crate) fn load(paths: &Paths) -> Result<Self, PositionError> {
+        let text = safe::read(&paths.position, FILE_MAX).map_err(|source| PositionError::File { source })?;
+        serde_json::from_str(&text).map_err(|source| PositionError::Parse { source })
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// [`PositionError`]; the old one then still counts.
+    pub(crate) fn save(&self, paths: &Paths) -> Result<(), PositionError> {
+        let text = serde_json::to_string(self).map_err(|source| PositionError::Parse { source })?;
+        safe::write(&paths.position, &text, 0o600, Durability::Disk)
+            .map_err(|source| PositionError::File { source })
+    }
+}
