@@ -246,6 +246,14 @@ fn one_person_counts_for_one_rule_and_is_set_where_it_helps() {
     );
 }
 
+/// bob comes first in both rules; the first has to give him up to the second.
+#[test]
+fn a_person_moves_to_the_rule_that_has_nobody_else() {
+    let policy = policy_with("[\"carol\", \"grace\"], within = \"1h\"", "[\"bob\"]");
+    let patch = facts(&policy, request("alice", "patch", web1()));
+    permit(&policy, &approved(patch, &["bob", "carol"]), NOW);
+}
+
 #[test]
 fn approvals_are_bound_to_the_request_and_the_role() {
     let (policy, good) = (policy(), approved(dba(), &["carol", "grace"]));
