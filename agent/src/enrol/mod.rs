@@ -1,0 +1,92 @@
+//! Enrolment of this host, its undoing, and what is wrong with it.
+//!
+//! In: the paste string of `elevatectl host invite`. Out: keys, trust, PAM lines, one line for sudo; or everything as before.
+//! Runs as: root, by hand. Spec: docs/architecture.md "On the host", docs/wire.md "Enrolment".
+
+mod canary;
+mod changes;
+mod checks;
+mod doctor;
+mod flow;
+mod input;
+mod leftovers;
+mod link;
+mod pam_lines;
+mod program;
+mod services;
+mod sudoers;
+mod unenrol;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use elevate_protocol::text::escape;
+
+use crate::journal;
+use crate::paths::Paths;
+
+/// Arguments of `elevate-agent enroll`.
+#[derive(Debug, Args)]
+pub(crate) struct EnrollArguments {
+    /// Read the paste string from this file instead of standard input.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// Do not ask whether root can log in without Elevate: I have tried it.
+    #[arg(long)]
+    yes: bool,
+    /// Neither enable nor start the services.
+    #[arg(long)]
+    no_services: bool,
+    /// Only there to be refused: a command line is seen by every account of the host.
+    #[arg(hide = true)]
+    words: Vec<String>,
+}
+
+/// Arguments of `elevate-agent unenroll`.
+#[derive(Debug, Args)]
+pub(crate) struct UnenrollArguments {
+    /// Neither stop nor disable the services.
+    #[arg(long)]
+    no_services: bool,
+}
+
+/// Arguments of `elevate-agent doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {}
+
+/// Enrols this host.
+pub(crate) fn enroll(paths: &Paths, arguments: EnrollArguments) -> ExitCode {
+    match flow::enroll(paths, arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = journal::fatal(&error);
+            tell_hint(error.hint());
+            code
+        }
+    }
+}
+
+/// Takes the enrolment back.
+pub(crate) fn unenroll(paths: &Paths, UnenrollArguments { no_services }: UnenrollArguments) -> ExitCode {
+    match unenrol::run(paths, no_services) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => journal::fatal(&error),
+    }
+}
+
+/// Says what is wrong.
+pub(crate) fn doctor(paths: &Paths, DoctorArguments {}: DoctorArguments) -> ExitCode {
+    doctor::run(paths)
+}
+
+/// A line for the person at the terminal.
+fn say(text: &str) {
+    eprintln!("{}", escape(text));
+}
+
+fn tell_hint(hint: Option<&str>) {
+    if let Some(hint) = hint {
+        eprintln!("hint: {}", escape(hint));
+    }
+}

@@ -1,0 +1,111 @@
+//! A program run as another account, with something on its standard input: the link, and sudo for the canaries.
+//!
+//! In: path, arguments, account, input. Out: what it said. Absolute path, no environment, no shell, deadline (STYLE §6).
+
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::child::{self, Answer, ChildError};
+use crate::clock;
+
+/// Longest output kept, in bytes.
+const OUTPUT_MAX: u64 = 256 * 1024;
+
+/// Whose process it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct As {
+    /// The uid.
+    pub(crate) uid: u32,
+    /// The gid; there are no other groups.
+    pub(crate) gid: u32,
+}
+
+impl As {
+    /// Root.
+    pub(crate) const ROOT: Self = Self { uid: 0, gid: 0 };
+}
+
+/// Runs a program to its end, or kills it and its group at the deadline.
+///
+/// # Errors
+/// [`ChildError`] when there is no answer.
+pub(crate) fn run(
+    path: &Path,
+    arguments: &[&str],
+    account: As,
+    input: &str,
+    deadline: Duration,
+) -> Result<Answer, ChildError> {
+    let start = |source| ChildError::Start { path: path.to_owned(), source };
+    let mut child = Command::new(path)
+        .args(arguments)
+        .env_clear()
+        .current_dir("/")
+        .uid(account.uid)
+        .gid(account.gid)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(start)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Shorter than a pipe holds, so this does not wait. A program that does not read is told nothing; it will say so.
+        drop(stdin.write_all(input.as_bytes()));
+    }
+    let (sender, receiver) = mpsc::channel();
+    collect(child.stdout.take(), sender.clone(), true);
+    collect(child.stderr.take(), sender, false);
+    let mut answer = Answer { code: None, stdout: String::new(), stderr: String::new() };
+    let until = clock::read().boot.after_millis(deadline);
+    for _ in 0..2 {
+        let Ok((is_stdout, text)) = receiver.recv_timeout(clock::read().boot.until(until)) else {
+            child::kill(&mut child);
+            return Err(ChildError::Deadline { path: path.to_owned(), deadline });
+        };
+        if is_stdout { answer.stdout = text } else { answer.stderr = text }
+    }
+    answer.code = child.wait().ok().and_then(|status| status.code());
+    Ok(answer)
+}
+
+fn collect(
+    stream: Option<impl Read + Send + 'static>,
+    sender: mpsc::Sender<(bool, String)>,
+    is_stdout: bool,
+) {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(stream) = stream {
+            // A read that fails is an end: what was said until then is what was said.
+            drop(stream.take(OUTPUT_MAX).read_to_end(&mut bytes));
+        }
+        drop(sender.send((is_stdout, String::from_utf8_lossy(&bytes).into_owned())));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_runs_as_the_account_with_its_input_and_nothing_else() {
+        let second = Duration::from_secs(10);
+        let nobody = As { uid: 65534, gid: 65534 };
+        let answer = run(Path::new("/usr/bin/id"), &[], nobody, "", second).unwrap();
+        assert!(
+            answer.stdout.starts_with("uid=65534") && !answer.stdout.contains("(root)"),
+            "{}",
+            answer.stdout
+        );
+        let answer = run(Path::new("/usr/bin/env"), &[], nobody, "", second).unwrap();
+        assert_eq!(answer.stdout, "");
+        let answer = run(Path::new("/bin/cat"), &[], nobody, "hello", second).unwrap();
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(0), "hello"));
+    }
+}

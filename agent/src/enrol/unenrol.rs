@@ -1,0 +1,112 @@
+//! `elevate-agent unenroll`: takes out what enroll put in, and leaves every other byte. Needs neither daemon nor agent.
+//!
+//! In: the host as it is. Out: sudo and PAM as without Elevate. Rights end first, then the gate goes. What cannot be taken out is
+//! told, and the rest goes on.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::journal;
+use crate::paths::Paths;
+use crate::probe::SERVICES;
+
+use super::changes::{ChangeError, Changes};
+use super::checks::{self, CheckError};
+use super::flow::link_folder;
+use super::leftovers::{self, LeftoverError};
+use super::say;
+use super::services::{self, Services};
+
+/// Why the host is not fully as before.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnenrolError {
+    /// Not possible at all.
+    #[error("cannot unenroll")]
+    Check(#[from] CheckError),
+    /// Something stays; it has been told.
+    #[error("{count} things of Elevate are still there; see above")]
+    Stays {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Takes the enrolment back.
+///
+/// # Errors
+/// An [`UnenrolError`].
+pub(crate) fn run(paths: &Paths, no_services: bool) -> Result<(), UnenrolError> {
+    checks::root(paths)?;
+    if !no_services && let Services::Failed(said) = services::stop() {
+        // A unit that was never installed is no reason to leave sudo as it is.
+        say(&format!("The services could not be stopped: {said}"));
+    }
+    let stays = take_out(paths);
+    for error in &stays {
+        say(&format!("NOT taken out: {}", journal::chain(error)));
+    }
+    if !stays.is_empty() {
+        return Err(UnenrolError::Stays { count: stays.len() });
+    }
+    say("This host is no longer enrolled; sudo and PAM are as without Elevate. The daemon still lists it.");
+    Ok(())
+}
+
+/// Everything that enroll and the agent have made, in the order in which it may go.
+fn take_out(paths: &Paths) -> Vec<LeftoverError> {
+    let mut changes = Changes::default();
+    let mut stays = Vec::new();
+    let mut note = |done: Result<(), LeftoverError>| stays.extend(done.err());
+    note(remove_folder(&paths.sudoers));
+    note(leftovers::include(paths, &mut changes));
+    for service in SERVICES {
+        note(leftovers::pam(paths, service, &mut changes));
+    }
+    for path in [&paths.config, &paths.grant_signers, &paths.vouch_key, &link_folder(paths).join("key")] {
+        note(remove_file(path));
+    }
+    for path in [&paths.trust, &paths.keys] {
+        note(remove_empty(path));
+    }
+    note(empty(&paths.state));
+    note(empty(&paths.run));
+    changes.keep();
+    stays
+}
+
+fn removed(done: io::Result<()>, path: &Path) -> Result<(), LeftoverError> {
+    match done {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(ChangeError::Io { what: "remove", path: path.to_owned(), source }.into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), LeftoverError> {
+    removed(fs::remove_file(path), path)
+}
+
+fn remove_folder(path: &Path) -> Result<(), LeftoverError> {
+    removed(fs::remove_dir_all(path), path)
+}
+
+/// A folder goes only when the site has put nothing into it.
+fn remove_empty(path: &Path) -> Result<(), LeftoverError> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        done => removed(done, path),
+    }
+}
+
+/// Removes what is in a folder of ours; the folder itself is the package's.
+fn empty(path: &Path) -> Result<(), LeftoverError> {
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let inner = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder { remove_folder(&inner)? } else { remove_file(&inner)? }
+    }
+    Ok(())
+}
