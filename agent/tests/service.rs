@@ -1,6 +1,6 @@
 //! The real `elevate-agent` with a real signer at its link and real people at its door. Needs root.
 //!
-//! Threats A11, A13, A17, B02, B06, B07, C10, C11, C13; ARCHITECTURE §4 and §5.
+//! Threats A11, A13, A17, C10, C11, C13; ARCHITECTURE §4 and §5.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,22 +19,11 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use elevate_protocol::document::{Act, End, EndCause, Extend};
-use elevate_protocol::id::{ActivationId, HostId, Nonce};
-use elevate_protocol::message::Versions;
+use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
-use elevate_protocol::message::person::{Ask, Challenge, Outcome, Reply, Say};
-use elevate_protocol::message::refusal::Code;
-use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{SignedGrant, TrustedKeys};
-use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 use rig::{Daemon, Rig, act, grant, host, key, now, offers, sign, sign_document, until};
-
-/// Not a test of its own: what the other tests run as alice or mallory.
-#[test]
-fn a_person() {
-    rig::play_person();
-}
 
 fn refused(result: Applied) -> String {
     match result {
@@ -244,142 +233,66 @@ fn offers_name_only_those_who_have_an_account_here() {
     assert_eq!(mode(&rig, "run/elevate/offers.json"), 0o600);
 }
 
-fn hello() -> Say {
-    Say::Hello { versions: Versions::OURS }
-}
-
-fn refusal(reply: Reply) -> (Code, String) {
-    match reply {
-        Reply::Refused(refusal) => (refusal.code, refusal.hint.unwrap_or_default()),
-        other => panic!("{other:?}"),
-    }
-}
-
+/// A power cut between the grant's file and the place in the log: the daemon sends the document again.
 #[test]
-fn b02_the_kernel_says_who_asks() {
-    let rig = Rig::new();
-    let mut alice = rig.person(2000, "talk");
-    alice.say(&hello());
-    assert!(matches!(alice.hears(), Reply::Hello { version: 1 }));
-    alice.say(&Say::Ask(Ask::Overview));
-    assert_eq!(refusal(alice.hears()).0, Code::Unreachable);
+fn a_document_that_was_stored_but_not_counted_is_applied_once() {
+    let mut rig = Rig::new();
     let mut daemon = Daemon::connect(&rig);
-    let mut alice = rig.person(2000, "talk");
-    alice.say(&Say::Ask(Ask::Whoami));
-    let Some(Claim::Conversation { conversation, caller, say }) = daemon.claim() else { panic!("no ask") };
-    assert_eq!((caller.uid, caller.login.as_str()), (2000, "alice"));
-    assert!(matches!(say, Say::Ask(Ask::Whoami)));
-    daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Done(Outcome::Ok) });
-    assert!(matches!(alice.hears(), Reply::Done(Outcome::Ok)));
-    assert!(alice.line().is_none());
-    for (uid, ask, code) in [
-        (2000, Ask::Approve { id: "7K2M".parse().unwrap(), reason: None }, Code::WrongDoor),
-        (0, Ask::Whoami, Code::WrongDoor),
-        (33, Ask::Whoami, Code::WrongDoor),
-        (2999, Ask::Whoami, Code::WrongDoor),
-    ] {
-        let mut person = rig.person(uid, "talk");
-        person.say(&hello());
-        person.hears();
-        person.say(&Say::Ask(ask));
-        assert_eq!(refusal(person.hears()).0, code);
-    }
-    // A report of use from anybody but root, and a code that did not come from our own stack.
-    for say in [
-        r#"{"use":{"uid":2000,"kind":"start","service":"sudo","run_as":null,"argv":[],"directory":null,"terminal":null,"pid":1}}"#,
-        r#"{"answer":{"challenge":"00000000000000000000000000","code":"1"}}"#,
-    ] {
-        let mut mallory = rig.person(2001, "talk");
-        mallory.say(&serde_json::from_str(say).unwrap());
-        assert_eq!(refusal(mallory.hears()).0, Code::Usage);
-    }
+    let signed = sign(1, act(grant(5, 3600)));
+    daemon.send(&ToAgent::Document(signed.clone()));
+    assert!(matches!(daemon.claim(), Some(Claim::Applied { seq: 1, result: Applied::Enforced })));
+    let text = rig.read(DROP_IN);
+    rig.kill();
+    rig.write("var/lib/elevate/position", r#"{"epoch":1,"seq":0}"#, 0o600);
+    rig.start();
+    let mut daemon = Daemon::connect(&rig);
+    assert_eq!(daemon.hello.seq, 0);
+    daemon.send(&ToAgent::Document(signed));
+    assert!(matches!(daemon.claim(), Some(Claim::Applied { seq: 1, result: Applied::Enforced })));
+    assert_eq!(rig.read(DROP_IN), text);
+}
+
+/// THREATS §6.1: state that cannot be read means no managed right, and a start that says why.
+#[test]
+fn an_agent_that_does_not_know_where_it_stands_leaves_no_rule() {
+    let mut rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    assert_eq!(daemon.apply(1, act(grant(5, 3600))), Applied::Enforced);
+    rig.kill();
+    rig.write("var/lib/elevate/position", "{", 0o600);
+    let output = rig.fails_to_start();
+    assert!(output.contains("the file of the place in the host's log is not valid"), "{output}");
+    assert!(!rig.path(DROP_IN).exists());
 }
 
 #[test]
-fn a_use_of_sudo_is_reported_with_the_grants_of_that_moment() {
-    let rig = Rig::new();
+fn a13_a_config_that_others_can_change_is_not_used() {
+    let mut rig = Rig::new();
+    rig.kill();
+    let config = rig.read("etc/elevate/agent.toml");
+    rig.write("etc/elevate/agent.toml", &config, 0o666);
+    let output = rig.fails_to_start();
+    assert!(output.contains("agent.toml can be changed by others (mode 0666)"), "{output}");
+}
+
+#[test]
+fn status_tells_what_is_true() {
+    let mut rig = Rig::new();
+    let (code, text) = rig.status(&[]);
+    assert!(code == Some(9) && text.contains("NOT CONNECTED") && text.contains("enforced"), "{text}");
     let mut daemon = Daemon::connect(&rig);
     let first = grant(5, 3600);
-    let id = first.id;
-    assert_eq!(daemon.apply(1, act(first)), Applied::Enforced);
-    let mut sudo = rig.person(0, "talk");
-    let used = r#"{"use":{"uid":2000,"kind":"start","service":"sudo","run_as":"root","argv":["sudo","id"],"directory":"/","terminal":null,"pid":1}}"#;
-    sudo.say(&serde_json::from_str(used).unwrap());
-    assert!(matches!(sudo.hears(), Reply::Done(Outcome::Ok)));
-    let report = daemon.report(|report| matches!(report, Report::Used { .. }));
-    assert!(matches!(report, Report::Used { grants, used } if grants == [id] && used.argv.len() == 2));
-}
-
-#[test]
-fn the_stack_prompts_only_for_the_ask_that_was_vouched_for() {
-    let rig = Rig::new();
-    let mut daemon = Daemon::connect(&rig);
-    let challenge = |ask: &Ask| Challenge {
-        id: Nonce::from_random([4; 16]),
-        ask: ask.digest().unwrap(),
-        prompt: UntrustedText::lossy("Code for alice"),
-    };
-    let ask = |daemon: &mut Daemon| {
-        let mut alice = rig.person(2000, "talk");
-        alice.say(&Say::Ask(Ask::FactorTest));
-        let Some(Claim::Conversation { conversation, .. }) = daemon.claim() else { panic!("no ask") };
-        (alice, conversation)
-    };
-    let (mut alice, conversation) = ask(&mut daemon);
-    let reply = Reply::Challenge(challenge(&Ask::Whoami));
-    daemon.send(&ToAgent::Conversation { conversation, reply });
-    assert_eq!(refusal(alice.hears()).0, Code::Integrity);
-    assert!(matches!(daemon.claim(), Some(Claim::Conversation { say: Say::Leave, .. })));
-    // Real libpam, and pam_unix in place of ours: its prompt reaches alice, her wrong answer is no confirmation.
-    let (mut alice, conversation) = ask(&mut daemon);
-    let reply = Reply::Challenge(challenge(&Ask::FactorTest));
-    daemon.send(&ToAgent::Conversation { conversation, reply });
-    let Reply::Prompt { text, echo: false } = alice.hears() else { panic!("no prompt") };
-    assert!(text.escaped().contains("Password"), "{text:?}");
-    alice.say(&Say::Input { text: Secret::new("wrong".into()) });
-    match daemon.claim() {
-        Some(Claim::Conversation { say: Say::Confirm { passed, .. }, .. }) => assert!(!passed),
-        other => panic!("{other:?}"),
-    }
-    // She goes while the stack waits for her: the daemon is told, and no child stays.
-    let (mut alice, conversation) = ask(&mut daemon);
-    let reply = Reply::Challenge(challenge(&Ask::FactorTest));
-    daemon.send(&ToAgent::Conversation { conversation, reply });
-    assert!(matches!(alice.hears(), Reply::Prompt { .. }));
-    drop(alice);
-    assert!(matches!(daemon.claim(), Some(Claim::Conversation { say: Say::Leave, .. })));
-}
-
-#[test]
-fn b07_a_thousand_connections_of_mallory_do_not_keep_alice_out() {
-    let rig = Rig::new();
-    let mut daemon = Daemon::connect(&rig);
-    let mut mallory = rig.person(2001, "flood 1000");
-    assert_eq!(mallory.line().as_deref(), Some("flooding"));
-    let begin = Instant::now();
-    let mut alice = rig.person(2000, "talk");
-    alice.say(&Say::Ask(Ask::Whoami));
-    let Some(Claim::Conversation { conversation, caller, .. }) = daemon.claim() else { panic!("no ask") };
-    assert_eq!(caller.uid, 2000);
-    daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Done(Outcome::Ok) });
-    assert!(matches!(alice.hears(), Reply::Done(Outcome::Ok)));
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
-    assert!(rig.memory() < 128 * 1024, "{} kB", rig.memory());
-}
-
-#[test]
-fn b06_frames_that_are_none_are_closed_within_five_seconds() {
-    let rig = Rig::new();
-    let deep = "5b".repeat(2000);
-    for bytes in
-        ["ffffffff", "00000000", "0000001041", &format!("000007d0{deep}"), "0000000a7b2261223a4e614e7d20", ""]
-    {
-        let mut mallory = rig.person(2001, &format!("bytes {bytes}"));
-        let line = mallory.line().unwrap();
-        let millis: u64 = line.strip_prefix("closed ").unwrap().parse().unwrap();
-        assert!(millis < 5_900, "{bytes}: {millis} ms");
-    }
-    let mut alice = rig.person(2000, "talk");
-    alice.say(&hello());
-    assert!(matches!(alice.hears(), Reply::Hello { .. }));
+    assert_eq!(daemon.apply(1, act(first.clone())), Applied::Enforced);
+    let (code, text) = rig.status(&[]);
+    assert!(code == Some(0) && text.contains("alice (uid 2000)  web-ops") && text.contains("left"), "{text}");
+    let (_, json) = rig.status(&["--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["schema"], &json["running"], &json["connected"]),
+        (&1.into(), &true.into(), &true.into())
+    );
+    assert_eq!(json["grants"][0]["id"], first.id.to_string());
+    rig.kill();
+    let (code, text) = rig.status(&[]);
+    assert!(code == Some(9) && text.contains("NOT RUNNING"), "{text}");
 }

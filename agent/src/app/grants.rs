@@ -208,3 +208,68 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use elevate_protocol::time::Timestamp;
+
+    use super::*;
+    use crate::enforce::samples::{NOW, ended, extended, grant, held, runs};
+
+    fn at(wall: i64, boot: i64) -> Moment {
+        Moment { wall: Timestamp(NOW.0.saturating_add(wall)), boot: Boot(1_000_000).after_seconds(boot) }
+    }
+
+    fn standing() -> Standing {
+        let part = runs(r#"{"as":"root","run":[["/usr/bin/id"]]}"#);
+        Standing::new(held(grant(5, 2000, part)), at(0, 0), None, Account::Confirmed)
+    }
+
+    #[test]
+    fn g01_a_wall_clock_that_is_set_back_does_not_lengthen_a_right() {
+        let standing = standing();
+        assert!(standing.in_force(at(0, 0)).is_some());
+        assert!(standing.in_force(at(-30, 3599)).is_some());
+        assert!(standing.is_over(at(-30, 3600)) && standing.in_force(at(-30, 3600)).is_none());
+        assert_eq!(standing.left(at(-30, 3500)), Span(100));
+        // A restart of the agent after the clock was set back: what was counted before holds.
+        let again =
+            Standing::new(standing.held.clone(), at(-50, 1000), Some(standing.ends), Account::Confirmed);
+        assert_eq!(again.ends, standing.ends);
+    }
+
+    #[test]
+    fn g03_a_wall_clock_that_jumps_ahead_ends_a_right() {
+        let standing = standing();
+        assert!(!standing.is_over(at(3599, 5)));
+        assert!(standing.is_over(at(3600, 5)) && standing.is_over(at(86_400, 5)));
+    }
+
+    #[test]
+    fn an_extension_lengthens_both_clocks_by_the_same() {
+        let first = standing();
+        let longer = extended(&first.held, Timestamp(first.held.verified.not_after().0.saturating_add(600)));
+        let longer = first.extended(longer, at(-40, 3000));
+        assert_eq!(longer.ends, first.ends.after_seconds(600));
+        assert!(!longer.is_over(at(-40, 4199)) && longer.is_over(at(-40, 4200)));
+        // Its warnings are due again, those that still lie ahead.
+        assert_eq!(longer.warn, BTreeSet::from([Span(600), Span(300)]));
+    }
+
+    #[test]
+    fn an_ended_grant_and_an_unconfirmed_account_are_not_in_force() {
+        let mut standing = standing();
+        standing.account = Account::Unconfirmed;
+        assert!(standing.in_force(at(0, 0)).is_none() && !standing.is_over(at(0, 0)));
+        let over = Standing::new(ended(&standing.held), at(0, 0), None, Account::Confirmed);
+        assert!(over.in_force(at(0, 0)).is_none() && over.is_over(at(0, 0)));
+    }
+
+    #[test]
+    fn a_warning_that_is_longer_than_the_grant_is_never_given() {
+        let mut terms = grant(5, 2000, runs(r#"{"as":"root","shell":true}"#));
+        terms.not_after = NOW.after(Span(400));
+        let short = Standing::new(held(terms), at(0, 0), None, Account::Confirmed);
+        assert_eq!(short.warn, BTreeSet::from([Span(300)]));
+    }
+}

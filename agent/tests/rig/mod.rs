@@ -3,13 +3,17 @@
 //! The agent runs in a mount namespace of its own with two accounts, alice (2000) and mallory (2001); libpam, getent, visudo
 //! and the kernel are the real ones.
 
+#![allow(dead_code, reason = "each suite uses its own part of this")]
+
+mod person;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::BufReader;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use elevate_protocol::digest::Digest;
@@ -18,11 +22,12 @@ use elevate_protocol::frame;
 use elevate_protocol::id::{ActivationId, ClusterId, HostId, Nonce};
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{AgentHello, Applied, Claim, Report, ToAgent};
-use elevate_protocol::message::person::{Reply, Say};
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, TrustedKeys};
 use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
 use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
+
+pub(crate) use person::{Person, play_person};
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -138,7 +143,29 @@ impl Rig {
         command.args(["--mount", "/bin/sh", "-c", script, "sh"]);
         command.arg(self.place.path()).arg(env!("CARGO_BIN_EXE_elevate-agent"));
         self.agent = Some(command.spawn().unwrap());
+        self.wait_for_door();
+    }
+
+    fn wait_for_door(&self) {
         until("agent.sock", || UnixStream::connect(self.path("run/elevate/agent.sock")).is_ok());
+    }
+
+    /// What the agent says when it does not start.
+    pub(crate) fn fails_to_start(&self) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_elevate-agent"))
+            .args([Path::new("--root"), self.place.path(), Path::new("run")])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// `elevate-agent status`: its exit code and what it prints.
+    pub(crate) fn status(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_elevate-agent"));
+        let output =
+            command.arg("--root").arg(self.place.path()).arg("status").args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -180,87 +207,6 @@ impl Drop for Rig {
         if self.agent.is_some() {
             self.kill();
         }
-    }
-}
-
-/// A person's program, in a process of that uid: one JSON message per line each way.
-pub(crate) struct Person {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Person {
-    pub(crate) fn say(&mut self, say: &Say) {
-        writeln!(self.input, "{}", serde_json::to_string(say).unwrap()).unwrap();
-    }
-
-    pub(crate) fn line(&mut self) -> Option<String> {
-        loop {
-            let mut line = String::new();
-            if self.output.read_line(&mut line).unwrap() == 0 {
-                return None;
-            }
-            if let Some(text) = line.trim_end().strip_prefix("person ") {
-                return Some(text.to_owned());
-            }
-        }
-    }
-
-    pub(crate) fn hears(&mut self) -> Reply {
-        serde_json::from_str(&self.line().expect("the agent hung up")).unwrap()
-    }
-}
-
-impl Drop for Person {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// What [`Rig::person`] runs: the body of the test `a_person`, which does nothing else when nobody asked for it.
-pub(crate) fn play_person() {
-    let Some(socket) = std::env::var_os(PERSON) else { return };
-    let connect = || UnixStream::connect(Path::new(&socket)).unwrap();
-    let task = std::env::var("ELEVATE_TEST_TASK").unwrap();
-    if let Some(count) = task.strip_prefix("flood ") {
-        let count: usize = count.parse().unwrap();
-        let held: Vec<UnixStream> = (0..count).map(|_| connect()).collect();
-        println!("\nperson flooding");
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).unwrap();
-        drop(held);
-        return;
-    }
-    if let Some(hex) = task.strip_prefix("bytes ") {
-        let bytes: Vec<u8> = hex
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect();
-        let mut stream = connect();
-        stream.write_all(&bytes).unwrap();
-        let begin = Instant::now();
-        let mut reply = Vec::new();
-        drop(std::io::Read::read_to_end(&mut stream, &mut reply));
-        println!("\nperson closed {}", begin.elapsed().as_millis());
-        return;
-    }
-    let stream = connect();
-    let mut sending = stream.try_clone().unwrap();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lines() {
-            let say: Say = serde_json::from_str(&line.unwrap()).unwrap();
-            if frame::write(&mut sending, &say).is_err() {
-                return;
-            }
-        }
-    });
-    let mut receiving = stream;
-    println!();
-    while let Ok(Some(reply)) = frame::read::<Reply>(&mut receiving) {
-        println!("person {}", serde_json::to_string(&reply).unwrap());
     }
 }
 

@@ -1,0 +1,185 @@
+//! People, sudo and mallory at door 1 of the real `elevate-agent`. Needs root.
+//!
+//! Threats B02, B06, B07, D06; docs/wire.md "Door 1".
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test ends with the first thing that is not as it should be"
+)]
+
+mod rig;
+
+use std::time::{Duration, Instant};
+
+use elevate_protocol::id::Nonce;
+use elevate_protocol::message::Versions;
+use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
+use elevate_protocol::message::person::{Ask, Challenge, Outcome, Reply, Say};
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::secret::Secret;
+use elevate_protocol::text::UntrustedText;
+use rig::{Daemon, Rig, act, grant};
+
+/// Not a test of its own: what the other tests run as alice or mallory.
+#[test]
+fn a_person() {
+    rig::play_person();
+}
+
+fn hello() -> Say {
+    Say::Hello { versions: Versions::OURS }
+}
+
+fn refusal(reply: Reply) -> (Code, String) {
+    match reply {
+        Reply::Refused(refusal) => (refusal.code, refusal.hint.unwrap_or_default()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn b02_the_kernel_says_who_asks() {
+    let rig = Rig::new();
+    let mut alice = rig.person(2000, "talk");
+    alice.say(&hello());
+    assert!(matches!(alice.hears(), Reply::Hello { version: 1 }));
+    alice.say(&Say::Ask(Ask::Overview));
+    assert_eq!(refusal(alice.hears()).0, Code::Unreachable);
+    let mut daemon = Daemon::connect(&rig);
+    let mut alice = rig.person(2000, "talk");
+    alice.say(&Say::Ask(Ask::Whoami));
+    let Some(Claim::Conversation { conversation, caller, say }) = daemon.claim() else { panic!("no ask") };
+    assert_eq!((caller.uid, caller.login.as_str()), (2000, "alice"));
+    assert!(matches!(say, Say::Ask(Ask::Whoami)));
+    daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Done(Outcome::Ok) });
+    assert!(matches!(alice.hears(), Reply::Done(Outcome::Ok)));
+    assert!(alice.line().is_none());
+    for (uid, ask, code) in [
+        (2000, Ask::Approve { id: "7K2M".parse().unwrap(), reason: None }, Code::WrongDoor),
+        (0, Ask::Whoami, Code::WrongDoor),
+        (33, Ask::Whoami, Code::WrongDoor),
+        (2999, Ask::Whoami, Code::WrongDoor),
+    ] {
+        let mut person = rig.person(uid, "talk");
+        person.say(&hello());
+        person.hears();
+        person.say(&Say::Ask(ask));
+        assert_eq!(refusal(person.hears()).0, code);
+    }
+    // A report of use from anybody but root, and a code that did not come from our own stack.
+    for say in [
+        r#"{"use":{"uid":2000,"kind":"start","service":"sudo","run_as":null,"argv":[],"directory":null,"terminal":null,"pid":1}}"#,
+        r#"{"answer":{"challenge":"00000000000000000000000000","code":"1"}}"#,
+    ] {
+        let mut mallory = rig.person(2001, "talk");
+        mallory.say(&serde_json::from_str(say).unwrap());
+        assert_eq!(refusal(mallory.hears()).0, Code::Usage);
+    }
+}
+
+#[test]
+fn a_use_of_sudo_is_reported_with_the_grants_of_that_moment() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let first = grant(5, 3600);
+    let id = first.id;
+    assert_eq!(daemon.apply(1, act(first)), Applied::Enforced);
+    let mut sudo = rig.person(0, "talk");
+    let used = r#"{"use":{"uid":2000,"kind":"start","service":"sudo","run_as":"root","argv":["sudo","id"],"directory":"/","terminal":null,"pid":1}}"#;
+    sudo.say(&serde_json::from_str(used).unwrap());
+    assert!(matches!(sudo.hears(), Reply::Done(Outcome::Ok)));
+    let report = daemon.report(|report| matches!(report, Report::Used { .. }));
+    assert!(matches!(report, Report::Used { grants, used } if grants == [id] && used.argv.len() == 2));
+}
+
+#[test]
+fn the_stack_prompts_only_for_the_ask_that_was_vouched_for() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let challenge = |ask: &Ask| Challenge {
+        id: Nonce::from_random([4; 16]),
+        ask: ask.digest().unwrap(),
+        prompt: UntrustedText::lossy("Code for alice"),
+    };
+    let ask = |daemon: &mut Daemon| {
+        let mut alice = rig.person(2000, "talk");
+        alice.say(&Say::Ask(Ask::FactorTest));
+        let Some(Claim::Conversation { conversation, .. }) = daemon.claim() else { panic!("no ask") };
+        (alice, conversation)
+    };
+    let (mut alice, conversation) = ask(&mut daemon);
+    let reply = Reply::Challenge(challenge(&Ask::Whoami));
+    daemon.send(&ToAgent::Conversation { conversation, reply });
+    assert_eq!(refusal(alice.hears()).0, Code::Integrity);
+    assert!(matches!(daemon.claim(), Some(Claim::Conversation { say: Say::Leave, .. })));
+    // Real libpam, and pam_unix in place of ours: its prompt reaches alice, her wrong answer is no confirmation.
+    let (mut alice, conversation) = ask(&mut daemon);
+    let reply = Reply::Challenge(challenge(&Ask::FactorTest));
+    daemon.send(&ToAgent::Conversation { conversation, reply });
+    let Reply::Prompt { text, echo: false } = alice.hears() else { panic!("no prompt") };
+    assert!(text.escaped().contains("Password"), "{text:?}");
+    alice.say(&Say::Input { text: Secret::new("wrong".into()) });
+    match daemon.claim() {
+        Some(Claim::Conversation { say: Say::Confirm { passed, .. }, .. }) => assert!(!passed),
+        other => panic!("{other:?}"),
+    }
+    // She goes while the stack waits for her: the daemon is told, and no child stays.
+    let (mut alice, conversation) = ask(&mut daemon);
+    let reply = Reply::Challenge(challenge(&Ask::FactorTest));
+    daemon.send(&ToAgent::Conversation { conversation, reply });
+    assert!(matches!(alice.hears(), Reply::Prompt { .. }));
+    drop(alice);
+    assert!(matches!(daemon.claim(), Some(Claim::Conversation { say: Say::Leave, .. })));
+}
+
+#[test]
+fn b07_a_thousand_connections_of_mallory_do_not_keep_alice_out() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let mut mallory = rig.person(2001, "flood 1000");
+    assert_eq!(mallory.line().as_deref(), Some("flooding"));
+    let begin = Instant::now();
+    let mut alice = rig.person(2000, "talk");
+    alice.say(&Say::Ask(Ask::Whoami));
+    let Some(Claim::Conversation { conversation, caller, .. }) = daemon.claim() else { panic!("no ask") };
+    assert_eq!(caller.uid, 2000);
+    daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Done(Outcome::Ok) });
+    assert!(matches!(alice.hears(), Reply::Done(Outcome::Ok)));
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert!(rig.memory() < 128 * 1024, "{} kB", rig.memory());
+}
+
+#[test]
+fn b06_frames_that_are_none_are_closed_within_five_seconds() {
+    let rig = Rig::new();
+    let deep = "5b".repeat(2000);
+    for bytes in
+        ["ffffffff", "00000000", "0000001041", &format!("000007d0{deep}"), "0000000a7b2261223a4e614e7d20", ""]
+    {
+        let mut mallory = rig.person(2001, &format!("bytes {bytes}"));
+        let line = mallory.line().unwrap();
+        let millis: u64 = line.strip_prefix("closed ").unwrap().parse().unwrap();
+        assert!(millis < 5_900, "{bytes}: {millis} ms");
+    }
+    let mut alice = rig.person(2000, "talk");
+    alice.say(&hello());
+    assert!(matches!(alice.hears(), Reply::Hello { .. }));
+}
+
+#[test]
+fn a_lost_daemon_ends_the_conversation_and_leaves_grants_in_force() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    assert_eq!(daemon.apply(1, act(grant(5, 3600))), Applied::Enforced);
+    let mut alice = rig.person(2000, "talk");
+    alice.say(&Say::Ask(Ask::Overview));
+    assert!(matches!(daemon.claim(), Some(Claim::Conversation { .. })));
+    drop(daemon);
+    assert_eq!(refusal(alice.hears()).0, Code::Unreachable);
+    assert!(rig.path("run/elevate/sudoers.d/u2000").exists());
+}
