@@ -6,10 +6,9 @@ use std::future::Future;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use elevate_policy::{Policy, PolicyError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{Core, CoreError, CoreSetup};
+use crate::core::{Core, CoreError, CoreSetup, PolicyReadError, read_policy};
 use crate::intake::admin::AdminError;
 use crate::intake::ssh::ListenError;
 use crate::intake::{Patience, admin, ssh};
@@ -26,8 +25,6 @@ use crate::{log, sinks};
 
 /// Time for goodbyes.
 const GOODBYE: Duration = Duration::from_secs(3);
-/// Longest policy file in bytes.
-const POLICY_FILE_MAX: u64 = 4 * 1024 * 1024;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -35,17 +32,9 @@ pub enum AppError {
     /// A key.
     #[error("the daemon's keys cannot be used")]
     Keys(#[from] KeyError),
-    /// The policy's files.
-    #[error("cannot read the policy in {path}")]
-    PolicyFiles {
-        /// Folder or file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
     /// The policy.
-    #[error("the policy is not valid")]
-    Policy(#[source] Box<PolicyError>),
+    #[error("no policy")]
+    Policy(#[from] PolicyReadError),
     /// The core.
     #[error("the daemon cannot start")]
     Core(#[from] CoreError),
@@ -58,35 +47,6 @@ pub enum AppError {
     /// Signals.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
-}
-
-/// The policy in a folder: the files `*.toml`, by name.
-///
-/// # Errors
-/// [`AppError::PolicyFiles`] or [`AppError::Policy`].
-pub fn read_policy(folder: &Path) -> Result<Policy, AppError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| AppError::PolicyFiles { path, source }
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed(folder))? {
-        let path = entry.map_err(failed(folder))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if path.extension().is_some_and(|extension| extension == "toml") && !hidden {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    let mut files = Vec::new();
-    for path in paths {
-        if std::fs::metadata(&path).map_err(failed(&path))?.len() > POLICY_FILE_MAX {
-            return Err(failed(&path)(io::ErrorKind::FileTooLarge.into()));
-        }
-        let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
-        files.push((path.display().to_string(), text));
-    }
-    Policy::parse(&files).map_err(|error| AppError::Policy(Box::new(error)))
 }
 
 /// What the core is opened with.
@@ -114,9 +74,8 @@ fn tell_manager(state: &str) {
         Some(rest) => UnixAddress::from_abstract_name(rest),
         None => UnixAddress::from_pathname(Path::new(&name)),
     };
-    let told = address.and_then(|address| {
-        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
-    });
+    let told = address
+        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop));
     if let Err(error) = told {
         log::warning(&format!("the service manager cannot be told: {error}"));
     }
@@ -160,7 +119,11 @@ fn host_name() -> String {
 }
 
 /// A task that must not end while the daemon runs.
-fn keep<F: Future<Output = ()> + Send + 'static>(tasks: &mut JoinSet<&'static str>, name: &'static str, task: F) {
+fn keep<F: Future<Output = ()> + Send + 'static>(
+    tasks: &mut JoinSet<&'static str>,
+    name: &'static str,
+    task: F,
+) {
     tasks.spawn(async move {
         task.await;
         name
@@ -207,5 +170,6 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         log::warning("some connections did not end in time");
     }
     tasks.shutdown().await;
+    core.close().await;
     Ok(())
 }

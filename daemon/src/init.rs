@@ -32,7 +32,9 @@ pub enum InitError {
         found: Vec<PathBuf>,
     },
     /// No such account.
-    #[error("there is no account {login}; make it first (useradd --system {login}) or name another with --user")]
+    #[error(
+        "there is no account {login}; make it first (useradd --system {login}) or name another with --user"
+    )]
     NoUser {
         /// The login.
         login: String,
@@ -189,8 +191,11 @@ fn make(plan: &Plan<'_>) -> Result<Keys, InitError> {
     let opened = setup(&config, &keys)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| InitError::Make { path: data.clone(), source })?;
-    drop(runtime.block_on(Core::open(opened))?);
-    drop(runtime);
+    runtime.block_on(async {
+        let core = Core::open(opened).await?;
+        core.close().await;
+        Ok::<(), CoreError>(())
+    })?;
     plan.give(data)?;
     Ok(keys)
 }
@@ -243,7 +248,7 @@ mod tests {
         assert_eq!(config.address, "daemon.example:7022");
         assert_eq!(config.policy_dir, place.path().join("etc/policy.d"));
         Keys::read(&config.data_dir).unwrap();
-        let policy = crate::app::read_policy(&config.policy_dir).unwrap();
+        let policy = crate::core::read_policy(&config.policy_dir).unwrap();
         assert_eq!((policy.people().count(), policy.warnings().len()), (0, 0));
     }
 

@@ -1,1 +1,63 @@
-//! x
+//! The local socket: who is told what.
+
+use elevate_protocol::frame::{Decoder, encode};
+use elevate_protocol::message::Versions;
+use elevate_protocol::message::person::{Reply, Say};
+use elevate_protocol::message::refusal::Code;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::admin::{self, AdminError, one};
+use super::ssh::fixture::{Fixture, SOON, patience};
+
+async fn hear(stream: &mut UnixStream) -> Reply {
+    let mut decoder = Decoder::default();
+    let mut piece = [0u8; 4096];
+    loop {
+        let read = timeout(SOON, stream.read(&mut piece)).await.unwrap().unwrap();
+        assert!(read > 0, "closed without a word");
+        decoder.feed(&piece[..read]);
+        if let Some(reply) = decoder.next_message().unwrap() {
+            return reply;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_daemons_own_account_is_let_in_by_what_the_kernel_says() {
+    let fixture = Fixture::start().await;
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("admin.sock");
+    let listener = admin::bind(&path).unwrap();
+    tokio::spawn(admin::serve(listener, fixture.core.clone(), patience()));
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    stream.write_all(&encode(&Say::Hello { versions: Versions::OURS }).unwrap()).await.unwrap();
+    assert!(matches!(hear(&mut stream).await, Reply::Hello { version: 1 }));
+}
+
+#[tokio::test]
+async fn another_account_is_refused_and_told_why() {
+    let fixture = Fixture::start().await;
+    let (mut peer, ours) = UnixStream::pair().unwrap();
+    one(fixture.core.clone(), ours, (2000, 990), patience()).await.unwrap();
+    match hear(&mut peer).await {
+        Reply::Refused(refusal) => {
+            assert_eq!(refusal.code, Code::WrongDoor);
+            assert!(refusal.message.contains("not for uid 2000"), "{}", refusal.message);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_old_socket_is_replaced_and_anything_else_is_not() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("admin.sock");
+    drop(admin::bind(&path).unwrap());
+    drop(admin::bind(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "mine").unwrap();
+    assert!(matches!(admin::bind(&path), Err(AdminError::Occupied { .. })));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}

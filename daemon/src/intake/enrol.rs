@@ -33,7 +33,10 @@ where
     let reply = if ask.versions.common(Versions::OURS).is_none() {
         EnrolReply::Refused(Refusal::new(Code::Version, "this daemon speaks version 1 of the protocol"))
     } else if !same {
-        EnrolReply::Refused(Refusal::new(Code::Integrity, "the request names another link key than the connection"))
+        EnrolReply::Refused(Refusal::new(
+            Code::Integrity,
+            "the request names another link key than the connection",
+        ))
     } else {
         core.enrol(ask, &key, from).await
     };

@@ -26,7 +26,12 @@ enum Heard {
 }
 
 /// Holds the conversation to its end.
-pub(crate) async fn serve<S>(core: Core, speaker: Speaker, stream: S, patience: Patience) -> Result<(), PumpError>
+pub(crate) async fn serve<S>(
+    core: Core,
+    speaker: Speaker,
+    stream: S,
+    patience: Patience,
+) -> Result<(), PumpError>
 where
     S: AsyncRead + AsyncWrite,
 {
@@ -44,7 +49,12 @@ where
             None => Refusal::new(Code::Version, "this daemon speaks version 1 of the protocol"),
         },
         Some(
-            Say::Ask(_) | Say::Answer { .. } | Say::Confirm { .. } | Say::Input { .. } | Say::Leave | Say::Use(_),
+            Say::Ask(_)
+            | Say::Answer { .. }
+            | Say::Confirm { .. }
+            | Say::Input { .. }
+            | Say::Leave
+            | Say::Use(_),
         ) => Refusal::new(Code::Usage, "a conversation begins with hello"),
     };
     refuse(&mut writer, refusal, patience).await
@@ -111,7 +121,9 @@ fn hear(said: Say, to_core: &mpsc::Sender<Say>) -> Heard {
         }
         said @ (Say::Ask(_) | Say::Answer { .. } | Say::Leave) => match to_core.try_send(said) {
             Ok(()) => Heard::Goes,
-            Err(TrySendError::Full(_)) => Heard::Refused(Refusal::new(Code::Busy, "too much was said at once")),
+            Err(TrySendError::Full(_)) => {
+                Heard::Refused(Refusal::new(Code::Busy, "too much was said at once"))
+            }
             Err(TrySendError::Closed(_)) => Heard::Over,
         },
     }

@@ -30,7 +30,11 @@ const CHANNELS_MAX: usize = 16;
 
 /// Who was proven to be at the other end.
 enum Who {
-    Person { name: Name, key: String, _seat: Seat<Name> },
+    Person {
+        name: Name,
+        key: String,
+        _seat: Seat<Name>,
+    },
     Host(HostId),
     /// Holds this key, and says to be new.
     New(Box<PublicKey>),
@@ -79,7 +83,16 @@ impl Door {
         (work, switch): (watch::Sender<usize>, Arc<Switch>),
     ) -> Self {
         let work = Arc::new(work);
-        Self { shared, from, login: Some(login), work, switch, offers: 0, who: None, channels: HashMap::new() }
+        Self {
+            shared,
+            from,
+            login: Some(login),
+            work,
+            switch,
+            offers: 0,
+            who: None,
+            channels: HashMap::new(),
+        }
     }
 
     /// Whoever would be let in with this key; none: nobody. Whether the key was proven is the caller's to know.
@@ -165,7 +178,11 @@ impl Door {
 impl Handler for Door {
     type Error = russh::Error;
 
-    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, russh::Error> {
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, russh::Error> {
         self.offers = self.offers.saturating_add(1);
         if self.offers > OFFERS_MAX {
             return Err(russh::Error::Disconnect);
@@ -210,7 +227,11 @@ impl Handler for Door {
         Ok(())
     }
 
-    async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
         drop(self.channels.remove(&channel));
         Ok(())
     }
@@ -221,10 +242,19 @@ impl Handler for Door {
         name: &str,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        if self.start(channel, name) { session.channel_success(channel) } else { Self::refuse(channel, session) }
+        if self.start(channel, name) {
+            session.channel_success(channel)
+        } else {
+            Self::refuse(channel, session)
+        }
     }
 
-    async fn exec_request(&mut self, id: ChannelId, _: &[u8], session: &mut Session) -> Result<(), russh::Error> {
+    async fn exec_request(
+        &mut self,
+        id: ChannelId,
+        _: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
         Self::refuse(id, session)
     }
 

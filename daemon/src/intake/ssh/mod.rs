@@ -9,7 +9,9 @@ mod handler;
 #[cfg(test)]
 mod abuse_tests;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
+#[cfg(test)]
+mod host_tests;
 #[cfg(test)]
 mod identity_tests;
 
