@@ -185,6 +185,25 @@ fn a_host_is_enrolled_proved_and_unenrolled_again() {
     }
 }
 
+// THREATS A17: what an agent that died has left gives nobody a right, and unenroll removes it without the agent.
+#[test]
+fn a17_unenroll_beside_a_dead_agent_leaves_no_rule_behind() {
+    let site = Site::new(&enrolled());
+    let (code, said) = site.inside(
+        "sums > $SITE/sums; $agent enroll --yes --no-services < $SITE/paste || exit 90\n\
+         rule=\"# elevate grants 01040G2081040G2081040G2081\n#65534 ALL=(root) NOPASSWD: /usr/bin/id -u\"\n\
+         printf '%b\\n' \"$rule\" > /run/elevate/sudoers.d/u65534; chmod 440 /run/elevate/sudoers.d/u65534\n\
+         as_nobody id -u && exit 91\n\
+         printf '%b\\n' \"$rule\" > /run/elevate/sudoers.d/u65534; chmod 440 /run/elevate/sudoers.d/u65534\n\
+         $agent unenroll --no-services || exit 92\n\
+         [ -z \"$(find /run/elevate /var/lib/elevate -type f)\" ] || exit 93\n\
+         as_nobody id -u && exit 94\n\
+         as_nobody whoami && sums | diff $SITE/sums -",
+    );
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("elevate: grant ended, run it again"), "{said}");
+}
+
 #[test]
 fn h02_everything_is_put_back_when_the_daemon_refuses() {
     let refusal = Refusal { code: Code::Usage, message: "this token was used before".into(), hint: None };

@@ -20,8 +20,9 @@ const GRANT_MAX: u64 = 1024 * 1024;
 const SMALL_MAX: u64 = 64 * 1024;
 /// Most grants of one drop-in.
 const GRANTS_MAX: usize = 64;
-/// Age below which a sudo process may have begun a moment before its grants changed.
-const YOUNG: Duration = Duration::from_secs(2);
+/// Age below which a sudo process may have begun a moment after its grants changed and look older. A sudo that asks a dead DNS
+/// server for its own name takes 12 s (HOSTS §3).
+const YOUNG: Duration = Duration::from_secs(15);
 /// How exactly the beginning of a process is known, and how long sudo takes to read its rules.
 const GRACE: Duration = Duration::from_millis(20);
 /// How often the files are read again when they changed under the reader.
@@ -140,11 +141,8 @@ pub(crate) fn decide(paths: &Paths, moment: Moment) -> Verdict {
 fn has_moved(paths: &Paths, moment: Moment) -> bool {
     let name = format!("u{}", moment.uid);
     let Ok(grants) = Directory::open(&paths.grants).and_then(|all| all.enter(&name)) else { return false };
-    let began = if moment.age < YOUNG {
-        moment.began.saturating_add(GRACE)
-    } else {
-        moment.began.saturating_sub(GRACE)
-    };
+    let grace = if moment.age < YOUNG { GRACE } else { Duration::ZERO };
+    let began = moment.began.saturating_add(grace);
     grants.changed() > began
 }
 

@@ -209,6 +209,18 @@ fn real_sudo_obeys_the_gate() {
     assert_eq!(code, Some(1));
 }
 
+// `sudo -i` has a PAM service of its own (HOSTS §3).
+#[test]
+fn a_login_shell_passes_the_gate_too() {
+    let site = Site::new();
+    let id = ActivationId::from_random([9; 16]);
+    let dropin = format!("# elevate grants {id}\n#{UID} ALL=(root) NOPASSWD: ALL\n");
+    site.file(&format!("run/elevate/sudoers.d/u{UID}"), &dropin, 0o440);
+    let (code, out, error) = site.sudo("-i /usr/bin/id -u");
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(error.contains("elevate: grant ended, run it again") && !site.dropin().exists(), "{error}");
+}
+
 #[test]
 fn the_agent_is_told_of_each_managed_use_and_of_a_closed_gate() {
     let site = Site::new();

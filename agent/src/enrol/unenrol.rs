@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::journal;
@@ -42,7 +43,11 @@ pub(crate) fn run(paths: &Paths, no_services: bool) -> Result<(), UnenrolError> 
         // A unit that was never installed is no reason to leave sudo as it is.
         say(&format!("The services could not be stopped: {said}"));
     }
+    let lives = UnixStream::connect(&paths.agent_socket).is_ok();
     let stays = take_out(paths);
+    if lives {
+        say("elevate-agent still runs here, without any effect on sudo. Stop it.");
+    }
     for error in &stays {
         say(&format!("NOT taken out: {}", journal::chain(error)));
     }
@@ -66,7 +71,7 @@ fn take_out(paths: &Paths) -> Vec<LeftoverError> {
     for path in [&paths.config, &paths.grant_signers, &paths.vouch_key, &link_folder(paths).join("key")] {
         note(remove_file(path));
     }
-    for path in [&paths.trust, &paths.keys] {
+    for path in [&paths.trust, &paths.keys, &paths.config.with_file_name("")] {
         note(remove_empty(path));
     }
     note(empty(&paths.state));
