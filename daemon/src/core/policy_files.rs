@@ -69,8 +69,7 @@ pub(crate) fn read_policy(folder: &Path) -> Result<Policy, PolicyReadError> {
         if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_MAX {
             return Err(PolicyReadError::TooMuch { path });
         }
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
-        files.push((name, text));
+        files.push((path.display().to_string(), text));
     }
     Ok(Policy::parse(&files)?)
 }

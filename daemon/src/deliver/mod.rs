@@ -145,6 +145,9 @@ impl Serving {
         let mut offered = heard;
         loop {
             tokio::select! {
+                // What was said is heard before silence is judged.
+                biased;
+                _ = &mut self.seat.gone => return Err(Cut::Replaced),
                 claim = claims.recv() => {
                     let Some(signed) = claim else { return Err(Cut::Lost("the connection ended")) };
                     heard = clock.now();
@@ -161,7 +164,6 @@ impl Serving {
                     }
                 }
                 () = clock.sleep_until(silent(heard)) => return Err(Cut::Lost("silent for 45 s")),
-                _ = &mut self.seat.gone => return Err(Cut::Replaced),
             }
         }
     }

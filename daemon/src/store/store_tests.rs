@@ -1,1 +1,61 @@
+use super::*;
+use elevate_audit::{Kind, Subject};
+use elevate_protocol::text::UntrustedText;
 
+async fn store(folder: &Path) -> Store {
+    Store::open(folder, Clock::manual(1_800_000_000), ClusterId::from_random([1; 16])).await.unwrap()
+}
+
+fn noted(what: &str) -> What {
+    Voice::DAEMON.did(Subject::default(), Kind::Duplicate { what: UntrustedText::lossy(what) })
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_dropped_leaves_nothing_and_no_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    for what in ["kept", "dropped", "kept too"] {
+        let mut tx = store.write().await.unwrap();
+        tx.record(noted(what)).await.unwrap();
+        if what != "dropped" {
+            tx.commit().await.unwrap();
+        }
+    }
+    let events = store.read().await.unwrap().events_from(0, 10).await.unwrap();
+    let seqs: Vec<u64> = events.iter().map(|one| one.event.seq).collect();
+    assert_eq!(seqs, [0, 1]);
+    assert_eq!(*store.head().borrow(), 2);
+    assert!(!events.iter().any(|one| one.line.contains("dropped")));
+}
+
+#[tokio::test]
+async fn the_database_is_durable_before_a_commit_returns() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut tx = store.write().await.unwrap();
+    for (pragma, value) in [("PRAGMA synchronous", 2), ("PRAGMA foreign_keys", 1)] {
+        let row = sqlx::query(pragma).fetch_one(&mut *tx.inner).await.unwrap();
+        assert_eq!(sqlx::Row::get::<i64, _>(&row, 0), value, "{pragma}");
+    }
+    let row = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *tx.inner).await.unwrap();
+    assert_eq!(sqlx::Row::get::<String, _>(&row, 0), "wal");
+}
+
+#[tokio::test]
+async fn the_cluster_is_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = store(folder.path()).await;
+    let cluster = first.cluster();
+    first.close().await;
+    let again = Store::open(folder.path(), Clock::manual(0), ClusterId::from_random([2; 16])).await.unwrap();
+    assert_eq!((again.cluster(), again.epoch()), (cluster, 1));
+}
+
+#[test]
+fn a_path_that_is_no_plain_address_is_refused() {
+    for path in
+        ["/var/lib/elevated?mode=memory/elevated.db", "relative/elevated.db", "/a b/elevated.db", "/a#b"]
+    {
+        assert!(matches!(address_of(Path::new(path)), Err(StoreError::Path { .. })), "{path}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Enrolment, and who may say what on a host's connection.
+
+use elevate_protocol::message::Versions;
+use elevate_protocol::message::agent::{Claim, Report, ToAgent};
+use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply};
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::secret::Secret;
+use elevate_protocol::signed::{SignedBody, VOUCH_NAMESPACE};
+
+use super::place::*;
+use crate::core::Holder;
+
+fn refusal(reply: EnrolReply) -> Code {
+    match reply {
+        EnrolReply::Refused(refusal) => refusal.code,
+        EnrolReply::Enrolled(enrolled) => panic!("{enrolled:?}"),
+    }
+}
+
+#[tokio::test]
+async fn h02_a_token_works_once_in_time_and_for_its_name() {
+    let place = Place::new().await;
+    let token = place.invite_host("web1", "web").await;
+    let enrolled = match place.enrol_with(token.clone(), 31).await {
+        EnrolReply::Enrolled(enrolled) => enrolled,
+        EnrolReply::Refused(refusal) => panic!("{refusal:?}"),
+    };
+    assert_eq!(enrolled.name, name("web1"));
+    assert_eq!(place.core.holder(key(31).public_key()), Holder::Host(enrolled.host));
+    // Again, by the same host and by another.
+    assert_eq!(refusal(place.enrol_with(token.clone(), 31).await), Code::NotEligible);
+    assert_eq!(refusal(place.enrol_with(token, 40).await), Code::NotEligible);
+    let late = place.invite_host("web2", "web").await;
+    place.clock.advance(3600);
+    assert_eq!(refusal(place.enrol_with(late, 41).await), Code::NotEligible);
+    assert_eq!(refusal(place.enrol_with(Secret::new("0".repeat(26)), 41).await), Code::NotEligible);
+    assert_eq!(place.core.holder(key(41).public_key()), Holder::Nobody);
+    assert_eq!((place.count("host.enrolled").await, place.count("host.enrol-refused").await), (1, 4));
+}
+
+#[tokio::test]
+async fn h02_keys_have_to_be_proven() {
+    let place = Place::new().await;
+    let token = place.invite_host("web1", "web").await;
+    let (link, vouch) = (key(31), key(131));
+    let line = |key: &ssh_key::PrivateKey| key.public_key().to_openssh().unwrap();
+    let proof = |key: &ssh_key::PrivateKey, text: &str| {
+        SignedBody::sign(text.to_owned(), key, VOUCH_NAMESPACE).unwrap().signature
+    };
+    let good = EnrolAsk {
+        versions: Versions::OURS,
+        token: token.clone(),
+        link_key: line(&link),
+        vouch_key: line(&vouch),
+        vouch_proof: proof(&vouch, token.expose()),
+    };
+    let from = "10.0.0.9".parse().unwrap();
+    for (what, bad) in [
+        ("another's proof", EnrolAsk { vouch_proof: proof(&link, token.expose()), ..good.clone() }),
+        ("a proof of another token", EnrolAsk { vouch_proof: proof(&vouch, "x"), ..good.clone() }),
+        ("another link key", EnrolAsk { link_key: line(&key(77)), ..good.clone() }),
+        ("one key for both", EnrolAsk { vouch_key: line(&link), ..good.clone() }),
+        ("no key", EnrolAsk { vouch_key: "ssh-ed25519 x".into(), ..good.clone() }),
+    ] {
+        let reply = place.core.enrol(bad, link.public_key(), from).await;
+        assert_eq!(refusal(reply), Code::Integrity, "{what}");
+    }
+    // None of these burnt the token.
+    assert!(matches!(place.core.enrol(good, link.public_key(), from).await, EnrolReply::Enrolled(_)));
+}
+
+#[tokio::test]
+async fn a_host_that_enrols_anew_takes_the_place_and_ends_what_was() {
+    let place = Place::new().await;
+    let before = place.enrol("web1", "web", 31).await;
+    let agent = place.obedient(&before, 31).await;
+    place.factor("alice").await;
+    place.ask_with_code("alice", waiting("web-ops")).await.unwrap();
+    let after = place.enrol("web1", "web", 33).await;
+    assert_ne!(before.host, after.host);
+    assert_eq!(place.core.holder(key(31).public_key()), Holder::Nobody);
+    assert_eq!(place.core.holder(key(33).public_key()), Holder::Host(after.host));
+    assert_eq!(place.count("grant.ended").await, 1);
+    drop(agent);
+    let agent = place.obedient(&after, 33).await;
+    place.ask_with_code("alice", waiting("web-ops")).await.unwrap();
+    assert_eq!(agent.acts(), ["grant"]);
+}
+
+#[tokio::test]
+async fn c13_a_vouch_repeated_or_of_another_host_ends_the_connection() {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    let db1 = place.enrol("db1", "db", 32).await;
+    let mut agent = place.agent(&web1, 31).await;
+    agent.hello(0).await;
+    let report = Claim::Report {
+        number: 1,
+        at: place.clock.now(),
+        report: Report::Started { agent: "0.1.0".into(), grants: 0 },
+    };
+    let signed = agent.sign(report);
+    agent.send(signed.clone()).await;
+    assert!(matches!(agent.frame().await, ToAgent::Recorded { number: 1 }));
+    agent.send(signed).await;
+    let ToAgent::Refused(refusal) = agent.frame().await else { panic!("not refused") };
+    assert_eq!(refusal.code, Code::Integrity);
+    assert!(agent.closed().await);
+    // db1's keys on web1's connection.
+    let mut stranger = place.agent(&web1, 32).await;
+    stranger.host = db1.host;
+    let hello = stranger.greeting(0);
+    stranger.claim(Claim::Hello(hello)).await;
+    assert!(matches!(stranger.frame().await, ToAgent::Refused(refusal) if refusal.code == Code::Integrity));
+    place.event("host.refused", 2).await;
+    assert_eq!(place.count("host.started").await, 1);
+}
+
+#[tokio::test]
+async fn a_hello_that_does_not_fit_is_refused() {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    for what in ["epoch", "ahead", "versions"] {
+        let mut agent = place.agent(&web1, 31).await;
+        let mut hello = agent.greeting(0);
+        match what {
+            "epoch" => hello.epoch = 2,
+            "ahead" => hello.seq = 5,
+            _ => hello.versions = Versions { lowest: 7, highest: 9 },
+        }
+        agent.claim(Claim::Hello(hello)).await;
+        let ToAgent::Refused(refusal) = agent.frame().await else { panic!("{what}") };
+        let code = if what == "versions" { Code::Version } else { Code::Integrity };
+        assert_eq!(refusal.code, code, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_with_another_time_gets_no_new_grants() {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    place.factor("alice").await;
+    let mut agent = place.agent(&web1, 31).await;
+    let mut hello = agent.greeting(0);
+    hello.time = hello.time.after(elevate_protocol::time::Span(61));
+    agent.claim(Claim::Hello(hello)).await;
+    assert!(matches!(agent.frame().await, ToAgent::Welcome { .. }));
+    agent.accounts().await;
+    let refusal = place.ask("alice", request("web-ops")).await.unwrap_err();
+    assert_eq!(refusal.code, Code::Host, "{refusal:?}");
+    assert_eq!(place.count("host.clock-skew").await, 1);
+}
+
+#[tokio::test]
+async fn a_silent_host_is_lost_and_a_report_counts_once() {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    let mut agent = place.agent(&web1, 31).await;
+    agent.hello(0).await;
+    let report = Report::Tampered { what: "a drop-in that nobody made".parse().unwrap() };
+    for _ in 0..3 {
+        agent.claim(Claim::Report { number: 7, at: place.clock.now(), report: report.clone() }).await;
+        assert!(matches!(agent.frame().await, ToAgent::Recorded { number: 7 }));
+    }
+    assert_eq!(place.count("host.tampered").await, 1);
+    place.clock.advance(45);
+    assert!(agent.closed().await);
+    place.event("host.lost", 1).await;
+}
