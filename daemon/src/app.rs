@@ -28,7 +28,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
-pub enum AppError {
+pub(crate) enum AppError {
     /// A key.
     #[error("the daemon's keys cannot be used")]
     Keys(#[from] KeyError),
@@ -53,7 +53,7 @@ pub enum AppError {
 ///
 /// # Errors
 /// An [`AppError`] of keys or policy.
-pub fn setup(config: &Config, keys: &Keys) -> Result<CoreSetup, AppError> {
+pub(crate) fn setup(config: &Config, keys: &Keys) -> Result<CoreSetup, AppError> {
     Ok(CoreSetup {
         data_dir: config.data_dir.clone(),
         grant_key: keys.grant.clone(),
@@ -134,7 +134,7 @@ fn keep<F: Future<Output = ()> + Send + 'static>(
 ///
 /// # Errors
 /// An [`AppError`] when it cannot start.
-pub async fn run(config: Config) -> Result<(), AppError> {
+pub(crate) async fn run(config: Config) -> Result<(), AppError> {
     log::set_level(config.log);
     let keys = Keys::read(&config.data_dir)?;
     let core = Core::open(setup(&config, &keys)?).await?;

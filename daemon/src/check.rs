@@ -9,7 +9,7 @@ use crate::core::{PolicyReadError, read_policy};
 use crate::{USAGE, config, report};
 
 /// Checks; nothing is changed.
-pub fn check(path: &Path) -> ExitCode {
+pub(crate) fn check(path: &Path) -> ExitCode {
     let config = match config::read(path) {
         Ok(config) => config,
         Err(error) => {

@@ -12,21 +12,21 @@ use crate::config;
 /// Decides, signs, delivers, records.
 #[derive(Debug, Parser)]
 #[command(name = "elevated", version, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// The configuration
     #[arg(long, global = true, default_value = "/etc/elevate/daemon.toml", value_name = "FILE")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Check configuration and policy, print the effective values, and exit
     #[arg(long, global = true)]
-    pub check_config: bool,
+    pub(crate) check_config: bool,
     /// What to do
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run in the foreground
     Run,
     /// Make keys, database, configuration and a sample policy; overwrites nothing
@@ -35,23 +35,23 @@ pub enum Command {
 
 /// Settings of the new daemon.
 #[derive(Debug, Args)]
-pub struct Init {
+pub(crate) struct Init {
     /// NAME:PORT by which hosts and people reach this daemon [default: this machine's name and port 7022]
     #[arg(long, value_name = "HOST:PORT")]
-    pub address: Option<String>,
+    pub(crate) address: Option<String>,
     /// Address and port to listen on
     #[arg(long, value_name = "IP:PORT", default_value = config::LISTEN)]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// The account that the daemon will run as; it gets the data folder
     #[arg(long, value_name = "LOGIN", default_value = "elevated")]
-    pub user: String,
+    pub(crate) user: String,
     /// Database, lock and keys
     #[arg(long, value_name = "FOLDER", default_value = config::DATA_DIR)]
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// The policy's files [default: policy.d beside the configuration]
     #[arg(long, value_name = "FOLDER")]
-    pub policy_dir: Option<PathBuf>,
+    pub(crate) policy_dir: Option<PathBuf>,
     /// The socket for root on this machine
     #[arg(long, value_name = "SOCKET", default_value = config::ADMIN_SOCKET)]
-    pub admin_socket: PathBuf,
+    pub(crate) admin_socket: PathBuf,
 }

@@ -18,13 +18,13 @@ const FILE_MAX: u64 = 64 * 1024;
 
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Column in characters, from 1.
-    pub column: usize,
+    pub(crate) column: usize,
 }
 
 impl std::fmt::Display for Place {
@@ -35,7 +35,7 @@ impl std::fmt::Display for Place {
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// Not there or not readable.
     #[error("cannot read {path}")]
     Read {
@@ -72,35 +72,35 @@ pub enum ConfigError {
 
 /// The settings, every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// What paste strings carry, `NAME:PORT`.
-    pub address: String,
+    pub(crate) address: String,
     /// Database, lock and keys.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// The policy's files.
-    pub policy_dir: PathBuf,
+    pub(crate) policy_dir: PathBuf,
     /// The socket for root on this machine.
-    pub admin_socket: PathBuf,
+    pub(crate) admin_socket: PathBuf,
     /// How much is said on standard error.
-    pub log: Level,
+    pub(crate) log: Level,
     /// Events to syslog.
-    pub syslog: Syslog,
+    pub(crate) syslog: Syslog,
     /// Events to a program.
-    pub notify: Notify,
+    pub(crate) notify: Notify,
     /// How many at once.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 /// `[syslog]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Syslog {
+pub(crate) struct Syslog {
     /// Whether events go there.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// The datagram socket.
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
 }
 
 impl Default for Syslog {
@@ -112,23 +112,23 @@ impl Default for Syslog {
 /// `[notify]`
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Notify {
+pub(crate) struct Notify {
     /// Program and arguments; empty: none.
-    pub exec: Vec<String>,
+    pub(crate) exec: Vec<String>,
 }
 
 /// `[limits]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections of one source address (IPv6: of one /64) that have not authenticated.
-    pub unauthenticated_per_source: u32,
+    pub(crate) unauthenticated_per_source: u32,
     /// Connections of all sources that have not authenticated.
-    pub unauthenticated: u32,
+    pub(crate) unauthenticated: u32,
     /// Seconds until a connection must have authenticated.
-    pub login_seconds: u32,
+    pub(crate) login_seconds: u32,
     /// Connections of one person.
-    pub connections_per_person: u32,
+    pub(crate) connections_per_person: u32,
 }
 
 impl Default for Limits {
@@ -158,13 +158,13 @@ struct File {
 }
 
 /// What the programs use when nothing is said.
-pub const LISTEN: &str = "[::]:7022";
+pub(crate) const LISTEN: &str = "[::]:7022";
 /// See [`LISTEN`].
-pub const DATA_DIR: &str = "/var/lib/elevated";
+pub(crate) const DATA_DIR: &str = "/var/lib/elevated";
 /// See [`LISTEN`].
-pub const POLICY_DIR: &str = "/etc/elevate/policy.d";
+pub(crate) const POLICY_DIR: &str = "/etc/elevate/policy.d";
 /// See [`LISTEN`].
-pub const ADMIN_SOCKET: &str = "/run/elevated/admin.sock";
+pub(crate) const ADMIN_SOCKET: &str = "/run/elevated/admin.sock";
 
 struct Reader<'a> {
     path: &'a Path,
@@ -207,9 +207,9 @@ impl Reader<'_> {
 
     fn notify(&self, found: Option<Spanned<Notify>>) -> Result<Notify, ConfigError> {
         match found {
-            Some(at) if at.get_ref().exec.first().is_some_and(|program| !program.starts_with('/')) => {
-                Err(self.value(&at, "notify.exec", "[\"/absolute/path\", \"argument\", …]; no shell reads it"))
-            }
+            Some(at) if at.get_ref().exec.first().is_some_and(|program| !program.starts_with('/')) => Err(
+                self.value(&at, "notify.exec", "[\"/absolute/path\", \"argument\", …]; no shell reads it"),
+            ),
             found => Ok(found.map(Spanned::into_inner).unwrap_or_default()),
         }
     }
@@ -241,7 +241,11 @@ impl Reader<'_> {
             self.value(at, "listen", "ADDRESS:PORT with a numeric address, such as \"[::]:7022\"")
         })?;
         if !is_address(file.address.get_ref()) {
-            return Err(self.value(&file.address, "address", "NAME:PORT, as hosts and people reach this daemon"));
+            return Err(self.value(
+                &file.address,
+                "address",
+                "NAME:PORT, as hosts and people reach this daemon",
+            ));
         }
         Ok(Config {
             listen,
@@ -261,7 +265,7 @@ impl Reader<'_> {
 ///
 /// # Errors
 /// A [`ConfigError`] that names file, line and column.
-pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     Reader { path, text }.read()
 }
 
@@ -269,7 +273,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 /// As [`parse`], and when it cannot be read.
-pub fn read(path: &Path) -> Result<Config, ConfigError> {
+pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
     let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_MAX {
         return Err(ConfigError::Length { path: path.to_owned() });
@@ -295,8 +299,13 @@ mod tests {
             error("address = \"d\"\n"),
             "d.toml:1:11: address is not valid: write NAME:PORT, as hosts and people reach this daemon"
         );
-        assert!(error("address = \"d:1\"\nlisten = \"everywhere\"\n").starts_with("d.toml:2:10: listen is not valid"));
-        assert!(error("address = \"d:1\"\n[notify]\nexec = [\"mail\"]\n").contains("notify.exec is not valid"));
+        assert!(
+            error("address = \"d:1\"\nlisten = \"everywhere\"\n")
+                .starts_with("d.toml:2:10: listen is not valid")
+        );
+        assert!(
+            error("address = \"d:1\"\n[notify]\nexec = [\"mail\"]\n").contains("notify.exec is not valid")
+        );
         assert!(error("address = \"d:1\"\ndata_dir = \"var\"\n").starts_with("d.toml:2:12: data_dir"));
         assert!(error("address = \"d:1\"\n[limits]\nunauthenticated = 0\n").contains("limits is not valid"));
         assert!(error("listen = \"[::]:7022\"\n").contains("missing field `address`"));
@@ -309,6 +318,10 @@ mod tests {
         assert_eq!(config.admin_socket, Path::new(ADMIN_SOCKET));
         assert_eq!(config.limits.unauthenticated_per_source, 10);
         let shown = toml::to_string(&config).unwrap();
-        assert_eq!(parse(Path::new("d.toml"), &shown).unwrap(), config, "the effective values are a valid file");
+        assert_eq!(
+            parse(Path::new("d.toml"), &shown).unwrap(),
+            config,
+            "the effective values are a valid file"
+        );
     }
 }

@@ -24,7 +24,7 @@ const SAMPLE_CONFIG: &str = include_str!("init_config.toml");
 
 /// Why nothing, or not everything, was made.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     /// There is something already.
     #[error("there is a daemon here already, nothing was changed; found: {}", shown(.found))]
     There {
@@ -204,7 +204,7 @@ fn make(plan: &Plan<'_>) -> Result<Keys, InitError> {
 ///
 /// # Errors
 /// An [`InitError`]; when something is there already, nothing was changed.
-pub fn init(config: &Path, settings: &Init) -> Result<(), InitError> {
+pub(crate) fn init(config: &Path, settings: &Init) -> Result<(), InitError> {
     let plan = Plan::new(config, settings)?;
     let keys = make(&plan)?;
     let data = settings.data_dir.display();

@@ -19,7 +19,7 @@ const SEAL: usize = 32;
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// Not there, or not readable.
     #[error("cannot read the key {path}")]
     Read {
@@ -55,18 +55,18 @@ pub enum KeyError {
 }
 
 /// All of them.
-pub struct Keys {
+pub(crate) struct Keys {
     /// What the listener shows.
-    pub host: PrivateKey,
+    pub(crate) host: PrivateKey,
     /// Signs documents.
-    pub grant: PrivateKey,
+    pub(crate) grant: PrivateKey,
     /// Seals seeds.
-    pub seal: Zeroizing<[u8; SEAL]>,
+    pub(crate) seal: Zeroizing<[u8; SEAL]>,
 }
 
 /// Where they are.
 #[must_use]
-pub fn folder(data_dir: &Path) -> PathBuf {
+pub(crate) fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("keys")
 }
 
@@ -113,7 +113,7 @@ impl Keys {
     ///
     /// # Errors
     /// The first [`KeyError`].
-    pub fn read(data_dir: &Path) -> Result<Self, KeyError> {
+    pub(crate) fn read(data_dir: &Path) -> Result<Self, KeyError> {
         let folder = folder(data_dir);
         Ok(Self {
             host: read_signing(&folder.join("host"))?,
@@ -126,7 +126,7 @@ impl Keys {
     ///
     /// # Errors
     /// A [`KeyError`]; a file that is there is one.
-    pub fn make(data_dir: &Path, seeds: &Zeroizing<[[u8; SEAL]; 3]>) -> Result<Self, KeyError> {
+    pub(crate) fn make(data_dir: &Path, seeds: &Zeroizing<[[u8; SEAL]; 3]>) -> Result<Self, KeyError> {
         let folder = folder(data_dir);
         let [host, grant, seal] = &**seeds;
         let keys = Self {
@@ -147,7 +147,7 @@ impl Keys {
 
     /// The host key's fingerprint as OpenSSH writes it.
     #[must_use]
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         self.host.public_key().fingerprint(HashAlg::Sha256).to_string()
     }
 }

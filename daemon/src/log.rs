@@ -15,7 +15,7 @@ const LINE_MAX: usize = 2048;
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     /// What needs somebody.
     Error,
     /// What may need somebody.
@@ -50,7 +50,7 @@ impl Level {
 }
 
 /// Says from now on what is at most this detailed.
-pub fn set_level(level: Level) {
+pub(crate) fn set_level(level: Level) {
     MOST.store(level.rank(), Ordering::Relaxed);
 }
 
@@ -71,28 +71,28 @@ fn say(level: Level, text: &str) {
 }
 
 /// What needs somebody.
-pub fn error(text: &str) {
+pub(crate) fn error(text: &str) {
     say(Level::Error, text);
 }
 
 /// What may need somebody.
-pub fn warning(text: &str) {
+pub(crate) fn warning(text: &str) {
     say(Level::Warning, text);
 }
 
 /// What happens seldom and is normal.
-pub fn info(text: &str) {
+pub(crate) fn info(text: &str) {
     say(Level::Info, text);
 }
 
 /// Every connection.
-pub fn debug(text: &str) {
+pub(crate) fn debug(text: &str) {
     say(Level::Debug, text);
 }
 
 /// An error with all its causes, on one line.
 #[must_use]
-pub fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -22,7 +22,7 @@ const ALL: u32 = 64;
 
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum AdminError {
+pub(crate) enum AdminError {
     /// Something else is at its path.
     #[error("{path} is there and is no socket")]
     Occupied {
@@ -43,7 +43,7 @@ pub enum AdminError {
 ///
 /// # Errors
 /// An [`AdminError`].
-pub fn bind(path: &Path) -> Result<UnixListener, AdminError> {
+pub(crate) fn bind(path: &Path) -> Result<UnixListener, AdminError> {
     let failed = |source| AdminError::Bind { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
@@ -58,7 +58,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, AdminError> {
 }
 
 /// Accepts until the listener fails for good.
-pub async fn serve(listener: UnixListener, core: Core, patience: Patience) {
+pub(crate) async fn serve(listener: UnixListener, core: Core, patience: Patience) {
     let counter = Counter::new(EACH, ALL);
     let own = nix::unistd::geteuid().as_raw();
     loop {

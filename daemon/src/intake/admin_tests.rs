@@ -41,13 +41,10 @@ async fn another_account_is_refused_and_told_why() {
     let fixture = Fixture::start().await;
     let (mut peer, ours) = UnixStream::pair().unwrap();
     one(fixture.core.clone(), ours, (2000, 990), patience()).await.unwrap();
-    match hear(&mut peer).await {
-        Reply::Refused(refusal) => {
-            assert_eq!(refusal.code, Code::WrongDoor);
-            assert!(refusal.message.contains("not for uid 2000"), "{}", refusal.message);
-        }
-        other => panic!("{other:?}"),
-    }
+    let reply = hear(&mut peer).await;
+    let Reply::Refused(refusal) = reply else { panic!("{reply:?}") };
+    assert_eq!(refusal.code, Code::WrongDoor);
+    assert!(refusal.message.contains("not for uid 2000"), "{}", refusal.message);
 }
 
 #[tokio::test]

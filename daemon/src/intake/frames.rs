@@ -68,7 +68,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     fn arm(&mut self) {
         let wait = if self.decoder.is_inside() { self.frame } else { self.silence };
         // Monotonic; the wall clock is read by clock.rs only.
-        self.timer.as_mut().reset(Instant::now() + wait);
+        let now = Instant::now();
+        self.timer.as_mut().reset(now.checked_add(wait).unwrap_or(now));
     }
 
     /// The next message; none when the stream ended between two. Nothing is lost when this future is dropped.

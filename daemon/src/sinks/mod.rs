@@ -91,7 +91,7 @@ async fn keep<S: Sink>(mut reader: EventReader, mut sink: S) {
 }
 
 /// Events to syslog, for as long as the daemon runs.
-pub async fn to_syslog(reader: EventReader, settings: Syslog, host: String) {
+pub(crate) async fn to_syslog(reader: EventReader, settings: Syslog, host: String) {
     match syslog::Datagrams::new(settings.socket, host) {
         Ok(sink) => keep(reader, sink).await,
         Err(error) => log::error(&format!("syslog: no socket: {error}")),
@@ -99,7 +99,7 @@ pub async fn to_syslog(reader: EventReader, settings: Syslog, host: String) {
 }
 
 /// Events to a program, for as long as the daemon runs.
-pub async fn to_program(reader: EventReader, settings: Notify) {
+pub(crate) async fn to_program(reader: EventReader, settings: Notify) {
     if let Some(sink) = notify::Program::new(&settings.exec) {
         keep(reader, sink).await;
     }

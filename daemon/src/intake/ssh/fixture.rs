@@ -109,12 +109,12 @@ pub(crate) async fn open(handle: &Handle<Client>, subsystem: &str) -> Option<Tal
     let mut channel = timeout(SOON, handle.channel_open_session()).await.unwrap().ok()?;
     channel.request_subsystem(true, subsystem).await.ok()?;
     loop {
-        match timeout(SOON, channel.wait()).await.unwrap()? {
-            ChannelMsg::Success => {
+        match timeout(SOON, channel.wait()).await.unwrap() {
+            Some(ChannelMsg::Success) => {
                 return Some(Talk { stream: channel.into_stream(), decoder: Decoder::default() });
             }
-            ChannelMsg::WindowAdjusted { .. } => {}
-            _ => return None,
+            Some(ChannelMsg::WindowAdjusted { .. }) => {}
+            Some(_) | None => return None,
         }
     }
 }

@@ -28,10 +28,9 @@ async fn h05_the_key_says_who_it_is_and_the_user_name_nothing() {
         let mut handle = fixture.connect().await;
         assert!(login(&mut handle, user, key(ALICE)).await, "{user}");
         let mut talk = open(&handle, SUBSYSTEM_PERSON).await.unwrap();
-        match whoami(&mut talk).await {
-            Reply::Done(Outcome::Account(account)) => assert_eq!(account.person.as_str(), "alice"),
-            other => panic!("{other:?}"),
-        }
+        let reply = whoami(&mut talk).await;
+        let Reply::Done(Outcome::Account(account)) = reply else { panic!("{reply:?}") };
+        assert_eq!(account.person.as_str(), "alice");
         assert!(open(&handle, SUBSYSTEM_AGENT).await.is_none());
         assert!(open(&handle, SUBSYSTEM_ENROL).await.is_none());
         assert!(open(&handle, "sftp").await.is_none());

@@ -35,7 +35,7 @@ use elevate_protocol::name::Name;
 
 /// Why nobody can connect.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// The address is taken or not ours.
     #[error("cannot listen on {address}")]
     Bind {
@@ -70,7 +70,7 @@ impl Switch {
 ///
 /// # Errors
 /// [`ListenError::Bind`].
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error)
@@ -86,19 +86,19 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// The door that [`serve`] keeps.
-pub struct Listener {
+pub(crate) struct Listener {
     /// The port.
-    pub port: TcpListener,
+    pub(crate) port: TcpListener,
     /// What it shows.
-    pub host_key: PrivateKey,
+    pub(crate) host_key: PrivateKey,
     /// How many at once.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// How long to wait.
-    pub patience: Patience,
+    pub(crate) patience: Patience,
 }
 
 /// Accepts until `stop` becomes true; then says goodbye to everybody.
-pub async fn serve(listener: Listener, core: Core, stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(listener: Listener, core: Core, stop: watch::Receiver<bool>) {
     let mut stopping = stop.clone();
     let Listener { port, host_key, limits, patience } = listener;
     let shared = Arc::new(Shared {
