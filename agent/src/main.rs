@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod ceiling;
 mod child;
 mod clock;
 mod config;

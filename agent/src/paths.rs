@@ -11,6 +11,8 @@ pub(crate) struct Paths {
     pub(crate) root: PathBuf,
     /// `agent.toml`.
     pub(crate) config: PathBuf,
+    /// What this host never allows; need not be there.
+    pub(crate) ceiling: PathBuf,
     /// Folder of the pinned signers.
     pub(crate) trust: PathBuf,
     /// Signers of grants, read by `ssh-keygen -Y verify -f` too.
@@ -61,6 +63,7 @@ impl Paths {
         Self {
             root: root.to_owned(),
             config: at("etc/elevate/agent.toml"),
+            ceiling: at("etc/elevate/ceiling.toml"),
             trust: at("etc/elevate/trust"),
             grant_signers: at("etc/elevate/trust/grant_signers"),
             keys: at("etc/elevate/keys"),

@@ -28,7 +28,7 @@ use rig::{Daemon, Rig, act, grant};
 /// Not a test of its own: what the other tests run as alice or mallory.
 #[test]
 fn a_person() {
-    rig::play_person();
+    rig::person::play_person();
 }
 
 fn hello() -> Say {

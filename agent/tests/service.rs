@@ -296,3 +296,24 @@ fn status_tells_what_is_true() {
     let (code, text) = rig.status(&[]);
     assert!(code == Some(9) && text.contains("NOT RUNNING"), "{text}");
 }
+
+#[test]
+fn the_root_of_the_host_has_the_last_word() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let first = grant(5, 3600);
+    let id = first.id;
+    assert_eq!(daemon.apply(1, act(first)), Applied::Enforced);
+    rig.write("etc/elevate/ceiling.toml", "forbid_roles = [\"web-ops\"]\n", 0o644);
+    assert_eq!(
+        daemon.report(|report| matches!(report, Report::Ended { .. })),
+        Report::Ended { grant: id, cause: EndCause::NotEnforced }
+    );
+    assert!(!rig.path(DROP_IN).exists());
+    let why = refused(daemon.apply(2, act(grant(6, 3600))));
+    assert_eq!(why, "the root of this host does not allow the role web-ops");
+    rig.write("etc/elevate/ceiling.toml", "longest = 1\n", 0o644);
+    assert!(refused(daemon.apply(3, act(grant(7, 3600)))).contains("ceiling.toml is not valid"));
+    std::fs::remove_file(rig.path("etc/elevate/ceiling.toml")).unwrap();
+    assert_eq!(daemon.apply(4, act(grant(8, 3600))), Applied::Enforced);
+}

@@ -138,6 +138,9 @@ impl Agent {
         if let Err(error) = &self.enforcement {
             return self.settle(Some(error.to_string()), now);
         }
+        if let Err(error) = self.below_ceiling(&held.verified) {
+            return self.settle(Some(error), now);
+        }
         let (paths, verified, seq) = (self.paths.clone(), held.verified.clone(), document.seq);
         let sender = self.sender.clone();
         let started = thread::Builder::new().name("check".into()).spawn(move || {

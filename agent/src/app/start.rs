@@ -115,6 +115,7 @@ pub(crate) fn start(paths: &Paths) -> Result<(Agent, Receiver<Message>), StartEr
             // Held until the process ends.
             std::mem::forget(lock);
             notify_ready();
+            journal::log(Level::Info, &format!("ready, listening on {}", paths.agent_socket.display()));
             Ok((agent, receiver))
         }
         Err(error) => {
@@ -228,6 +229,7 @@ impl Agent {
         }
         self.confirm_accounts();
         self.sweep(now);
+        self.check_ceiling(now);
         self.reconcile(&known, now);
         self.save_deadlines();
         if let Err(error) = &self.enforcement {

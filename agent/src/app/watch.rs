@@ -5,14 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
+use elevate_protocol::document::EndCause;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::Claim;
 use elevate_protocol::name::Login;
+use elevate_protocol::signed::VerifiedGrant;
 use elevate_protocol::time::Span;
 
 use super::grants::Account as Confirmation;
 use super::message::{AccountState, Message, Roles};
 use super::state::{Agent, Looking, Rounds};
+use crate::ceiling::Ceiling;
 use crate::clock::{self, Boot, Moment};
 use crate::enforce::check::{self, CheckError, FIRST_UID};
 use crate::journal::{self, Level};
@@ -53,6 +56,7 @@ impl Agent {
         if now.boot >= self.rounds.probe {
             self.rounds.probe = now.boot.after(PROBE);
             self.probe(now);
+            self.check_ceiling(now);
             self.resolve_offers();
         }
         if now.boot >= self.rounds.reconcile {
@@ -95,6 +99,36 @@ impl Agent {
         let uids: BTreeSet<u32> = self.grants.values().map(|grant| grant.held.verified.grant().uid).collect();
         for uid in uids {
             drop(self.enforce(uid, now));
+        }
+    }
+
+    /// Whether a grant stays below what this host allows.
+    ///
+    /// # Errors
+    /// What it goes beyond, or why the ceiling is not known.
+    pub(crate) fn below_ceiling(&self, grant: &VerifiedGrant) -> Result<(), String> {
+        let ceiling = Ceiling::load(&self.paths).map_err(|error| journal::chain(&error))?;
+        ceiling.check(grant).map_err(|error| error.to_string())
+    }
+
+    /// Ends what root put below a new ceiling. A ceiling that cannot be read ends everything: it may say so.
+    pub(crate) fn check_ceiling(&mut self, now: Moment) {
+        if self.grants.is_empty() {
+            return;
+        }
+        let ceiling = Ceiling::load(&self.paths).map_err(|error| journal::chain(&error));
+        let beyond = self.grants.iter().filter_map(|(id, standing)| {
+            let verified = &standing.held.verified;
+            let why = match &ceiling {
+                Ok(ceiling) => ceiling.check(verified).err()?.to_string(),
+                Err(why) => why.clone(),
+            };
+            Some((*id, why))
+        });
+        let beyond: Vec<_> = beyond.collect();
+        for (id, why) in beyond {
+            self.tampered(now, &format!("grant G-{id} is not enforced any more: {why}"));
+            self.end(id, EndCause::NotEnforced, now);
         }
     }
 

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use elevate_protocol::document::{BACKDATE, Grant};
+use elevate_protocol::document::Grant;
 use elevate_protocol::signed::VerifiedGrant;
 use elevate_protocol::text::escape;
 use elevate_protocol::time::{Span, Timestamp};
@@ -20,8 +20,6 @@ use crate::safe::{self, Durability, SafeError};
 pub(crate) const FIRST_UID: u32 = 1000;
 /// `nobody`, and the two values that setresuid(2) takes for "unchanged".
 const NOT_PEOPLE: [u32; 3] = [65_534, u32::MAX - 1, u32::MAX];
-/// The longest right that a host obeys, extensions included, whatever is signed.
-pub(crate) const LONGEST: Span = Span::DAY;
 /// How long visudo(8) may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -33,12 +31,6 @@ pub(crate) enum CheckError {
     SystemUid {
         /// The uid.
         uid: u32,
-    },
-    /// Longer than any host allows.
-    #[error("a right of {found} is longer than this host allows ({LONGEST})")]
-    TooLong {
-        /// From its start to its end.
-        found: Span,
     },
     /// It arrived after its end.
     #[error("it ended before it arrived")]
@@ -114,10 +106,6 @@ pub(crate) fn terms(grant: &VerifiedGrant, now: Timestamp) -> Result<(), CheckEr
     let uid = grant.grant().uid;
     if uid < FIRST_UID || NOT_PEOPLE.contains(&uid) {
         return Err(CheckError::SystemUid { uid });
-    }
-    let found = grant.not_after().since(grant.grant().not_before);
-    if found > LONGEST.plus(BACKDATE) {
-        return Err(CheckError::TooLong { found });
     }
     if now >= grant.not_after() {
         return Err(CheckError::Over);

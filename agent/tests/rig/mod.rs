@@ -5,7 +5,7 @@
 
 #![allow(dead_code, reason = "each suite uses its own part of this")]
 
-mod person;
+pub(crate) mod person;
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -27,7 +27,7 @@ use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
 use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
 
-pub(crate) use person::{Person, play_person};
+use person::Person;
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
