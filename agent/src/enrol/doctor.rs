@@ -35,6 +35,8 @@ enum Finding {
     Good(String),
     /// It does not; what to type.
     Bad(String, String),
+    /// It may be as it should; what to type if not.
+    Note(String, String),
 }
 
 fn bad(what: impl Into<String>, fix: impl Into<String>) -> Finding {
@@ -62,6 +64,9 @@ pub(crate) fn run(paths: &Paths) -> ExitCode {
     for finding in findings {
         match finding {
             Finding::Good(what) => println!("ok       {}", escape(&what)),
+            Finding::Note(what, fix) => {
+                println!("note     {}\n         perhaps: {}", escape(&what), escape(&fix));
+            }
             Finding::Bad(what, fix) => {
                 wrong = true;
                 println!("problem  {}\n         do: {}", escape(&what), escape(&fix));
@@ -220,7 +225,7 @@ fn link(paths: &Paths) -> Finding {
     }
 }
 
-/// A clock that is behind what this host has already seen was set back; one that nobody synchronises will be wrong.
+/// A clock that is behind what this host has already seen was set back.
 fn clock_is_right(paths: &Paths) -> Finding {
     let now = clock::read().wall;
     let written = fs::metadata(&paths.config).map(|meta| meta.mtime()).unwrap_or_default();
@@ -232,7 +237,11 @@ fn clock_is_right(paths: &Paths) -> Finding {
         child::run(&program, &["show", "--property=NTPSynchronized", "--value"], Duration::from_secs(10)).ok()
     });
     match asked.map(|answer| answer.stdout.trim().to_owned()).as_deref() {
-        Some("no") => bad("the clock is not synchronised", "timedatectl set-ntp true"),
+        // In a container somebody else sets the clock; one that is far off is refused by the daemon at each connection.
+        Some("no") => Finding::Note(
+            "this system does not synchronise the clock itself".to_owned(),
+            "timedatectl set-ntp true".to_owned(),
+        ),
         Some(_) | None => Finding::Good("the clock is not behind".to_owned()),
     }
 }
