@@ -76,7 +76,7 @@ impl Clock {
     pub(crate) fn advance(&self, seconds: i64) {
         match &self.0 {
             Source::System => panic!("the machine's clock is not moved"),
-            Source::Manual(hand) => hand.send_modify(|now| *now += seconds),
+            Source::Manual(hand) => hand.send_modify(|now| *now = now.saturating_add(seconds)),
         }
     }
 }

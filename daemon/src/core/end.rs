@@ -110,7 +110,7 @@ async fn matching(tx: &mut Tx, what: &RevokeWhat) -> Told<Vec<Activation>> {
     match what {
         RevokeWhat::Grant(prefix) => live.push(choose::named(tx, prefix).await?),
         RevokeWhat::Person(_) | RevokeWhat::Host(_) | RevokeWhat::Role(_) => {
-            live.extend(everything(tx).await?)
+            live.extend(everything(tx).await?);
         }
     }
     live.retain(|one| match what {

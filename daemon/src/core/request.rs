@@ -3,7 +3,7 @@
 //! In: [`RequestAsk`]. Out: [`Outcome::Activation`]. Spec: docs/wire.md. The same ask again finds what is there (threat C13).
 
 use elevate_audit::{Kind, Subject};
-use elevate_policy::{Decision, Policy, decide};
+use elevate_policy::Decision;
 use elevate_protocol::id::{ActivationId, IdPrefix};
 use elevate_protocol::message::person::{Ask, Outcome, RequestAsk};
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -11,6 +11,7 @@ use elevate_protocol::message::view::{ExplanationView, State};
 use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::{Demand, Dialogue, Proven};
+use super::facts::judge;
 use super::fault::{Fault, Stop, Told, refuse};
 use super::settle::{Start, settle};
 use super::view::host_list;
@@ -36,7 +37,7 @@ pub(super) async fn request(
         return again(core, talk, ask, (there, wanted.wait)).await;
     }
     let mut activation = draft::draft(inner, &mut tx, &policy, talk, (wanted, &hosts)).await?;
-    let decision = judge_draft(inner, &mut tx, &policy, &activation).await?;
+    let decision = judge(&mut tx, &policy, inner.store.cluster(), &activation).await?;
     if wanted.dry_run {
         return Ok(Outcome::Explanation(explained(&decision)));
     }
@@ -77,17 +78,6 @@ fn take_factor(activation: &mut Activation, proven: Proven) {
     activation.factor_for = Some(proof.bound_to);
 }
 
-/// The decision about an activation that is in no store yet: no approvals can be there.
-async fn judge_draft(
-    core: &Inner,
-    tx: &mut Tx,
-    policy: &Policy,
-    activation: &Activation,
-) -> Result<Decision, Fault> {
-    let facts = super::facts::facts_of(tx, core.store.cluster(), activation).await?;
-    Ok(decide(policy, &facts, tx.now()))
-}
-
 /// The live activation of the same person and role that covers the hosts.
 async fn covering(
     tx: &mut Tx,
@@ -96,8 +86,12 @@ async fn covering(
     hosts: &[HostRow],
 ) -> Told<Option<ActivationId>> {
     let live = tx.live_of(talk.person()?).await?;
+    let now = tx.now();
     let covers = |one: &&Activation| {
-        one.role == wanted.role && hosts.iter().all(|host| one.hosts.iter().any(|part| part.id == host.id))
+        // Over by the clock is over, also before the timer has said so.
+        let lives = one.is_open() || one.ends_at.is_some_and(|at| now < at);
+        let there = hosts.iter().all(|host| one.hosts.iter().any(|part| part.id == host.id));
+        lives && one.role == wanted.role && there
     };
     // An active one before an open one.
     let best = live.iter().filter(covers).max_by_key(|one| one.is_active());
@@ -146,7 +140,7 @@ async fn record(
     if let Some(there) = covering(&mut tx, talk, wanted, hosts).await? {
         return Ok(there);
     }
-    let lapses_at = match judge_draft(core, &mut tx, &policy, &activation).await? {
+    let lapses_at = match judge(&mut tx, &policy, core.store.cluster(), &activation).await? {
         Decision::Refuse(refusal) => {
             drop(tx);
             return refused(core, talk, &activation, &refusal).await;
@@ -184,11 +178,18 @@ pub(super) async fn resume(core: &Core, talk: &mut Dialogue, ask: &Ask, prefix: 
     confirm::follow(core, talk, ask, (mine.id, true)).await
 }
 
-/// Starts an approved request with a fresh factor.
+/// Starts an approved request, with a fresh factor where the role asks for one.
 pub(super) async fn start(core: &Inner, talk: &mut Dialogue, ask: &Ask, approved: &Activation) -> Told<()> {
     choose::about_here_only(talk, approved)?;
-    let demand = Demand { purpose: "start", ..demand(ask, approved) };
-    let proven = talk.challenge(core, demand).await?;
+    let mut tx = core.store.read().await?;
+    let decision = judge(&mut tx, &core.policy(), core.store.cluster(), approved).await?;
+    drop(tx);
+    let proven = match decision {
+        Decision::Pending(pending) if pending.factor => {
+            Some(talk.challenge(core, Demand { purpose: "start", ..demand(ask, approved) }).await?)
+        }
+        Decision::Pending(_) | Decision::Permit(_) | Decision::Refuse(_) => None,
+    };
     let mut tx = core.store.write().await?;
     let policy = core.policy();
     let mut activation =
@@ -196,7 +197,9 @@ pub(super) async fn start(core: &Inner, talk: &mut Dialogue, ask: &Ask, approved
     if activation.state != State::Approved {
         return Ok(());
     }
-    take_factor(&mut activation, proven);
+    if let Some(proven) = proven {
+        take_factor(&mut activation, proven);
+    }
     settle(core, &mut tx, (&talk.voice, &policy), &mut activation, Start::Now).await?;
     tx.commit().await?;
     Ok(())

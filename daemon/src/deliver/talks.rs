@@ -124,6 +124,7 @@ async fn carry(
             break;
         }
     }
-    // Nobody to tell means that the connection is gone and everything with it.
-    drop(end.send(conversation).await);
+    if end.send(conversation).await.is_err() {
+        crate::log::debug("a conversation outlived its connection");
+    }
 }

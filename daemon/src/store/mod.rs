@@ -31,7 +31,7 @@ pub(crate) use events::{EventReader, Recorded};
 pub(crate) use hosts::{HostRow, HostToken};
 pub(crate) use lock::StoreLock;
 pub(crate) use people::FailureRow;
-pub(crate) use tx::{Tx, Voice, What};
+pub(crate) use tx::{Tx, Voice};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]

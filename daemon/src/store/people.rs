@@ -16,8 +16,6 @@ pub(crate) struct FactorRow {
     pub(crate) sealed: String,
     /// When it was enrolled.
     pub(crate) since: Timestamp,
-    /// The last step that was used; no step up to it counts again.
-    pub(crate) last_step: u64,
     /// When it was last used.
     pub(crate) used_at: Option<Timestamp>,
 }
@@ -63,7 +61,6 @@ impl Tx {
         Ok(Some(FactorRow {
             sealed: row.text("sealed")?,
             since: row.time("since")?,
-            last_step: row.number("last_step")?,
             used_at: row.maybe_time("used_at")?,
         }))
     }

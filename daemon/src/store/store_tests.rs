@@ -1,3 +1,4 @@
+use super::tx::What;
 use super::*;
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::text::UntrustedText;

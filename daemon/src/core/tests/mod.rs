@@ -1,5 +1,12 @@
 //! The core for real: SQLite on disk, real signatures, a clock that is moved by hand. The tests stand where the doors stand.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it does not expect panics, and that is its answer"
+)]
+
+mod actors;
 mod approvals;
 mod delivery;
 mod factors;

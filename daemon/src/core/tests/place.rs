@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use elevate_audit::Event;
 use elevate_policy::Policy;
-use elevate_protocol::document::{Act, Document};
-use elevate_protocol::id::{HostId, Nonce};
+use elevate_protocol::id::Nonce;
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::admin::{AdminAsk, AdminOutcome};
-use elevate_protocol::message::agent::{AgentHello, Applied, Caller, Claim, ToAgent};
+use elevate_protocol::message::agent::ToAgent;
 use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply, Enrolled};
 use elevate_protocol::message::person::{Ask, Outcome, Reply, RequestAsk, Say};
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -18,15 +17,15 @@ use elevate_protocol::message::view::ActivationView;
 use elevate_protocol::name::Name;
 use elevate_protocol::paste::Paste;
 use elevate_protocol::secret::Secret;
-use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE, verify_document};
+use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE};
 use elevate_protocol::time::Span;
-use elevate_protocol::vouch::Vouch;
 use ssh_key::PrivateKey;
 use ssh_key::private::Ed25519Keypair;
 use tokio::sync::mpsc;
 use totp_rs::Totp;
 use zeroize::Zeroizing;
 
+pub(super) use super::actors::{Agent, Obedient, Talk};
 use crate::clock::Clock;
 use crate::core::{Conversation, Core, CoreError, CoreSetup, Speaker};
 
@@ -285,185 +284,6 @@ impl Place {
         let (replies, replied) = mpsc::channel(64);
         tokio::spawn(agent.obey(told, stopped, called, replies));
         Obedient { applied, _stop: stop, calls, replied }
-    }
-}
-
-pub(super) struct Talk {
-    pub(super) say: mpsc::Sender<Say>,
-    pub(super) replies: mpsc::Receiver<Reply>,
-}
-
-impl Talk {
-    pub(super) async fn next(&mut self) -> Reply {
-        soon("a reply", self.replies.recv()).await.expect("the conversation ended without an answer")
-    }
-
-    pub(super) async fn answer(&self, challenge: Nonce, code: &str) {
-        self.say.send(Say::Answer { challenge, code: Secret::new(code.into()) }).await.unwrap();
-    }
-
-    pub(super) async fn challenge(&mut self) -> Nonce {
-        match self.next().await {
-            Reply::Challenge(challenge) => challenge.id,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The next progress that satisfies a condition.
-    pub(super) async fn progress(&mut self, fits: impl Fn(&ActivationView) -> bool) -> ActivationView {
-        loop {
-            match self.next().await {
-                Reply::Progress(view) if fits(&view) => return *view,
-                Reply::Progress(_) | Reply::Verdict { accepted: true, .. } => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    pub(super) async fn end(mut self) -> Result<Outcome, Refusal> {
-        loop {
-            match self.next().await {
-                Reply::Done(outcome) => return Ok(outcome),
-                Reply::Refused(refusal) => return Err(refusal),
-                Reply::Challenge(challenge) => panic!("{challenge:?}"),
-                _ => {}
-            }
-        }
-    }
-}
-
-pub(super) struct Agent {
-    pub(super) host: HostId,
-    vouch: PrivateKey,
-    pub(super) trust: TrustedKeys,
-    claims: mpsc::Sender<SignedBody>,
-    said: mpsc::Receiver<ToAgent>,
-    nonce: Nonce,
-    count: u64,
-    seq: u64,
-    clock: Clock,
-}
-
-/// An obedient agent's other end.
-pub(super) struct Obedient {
-    pub(super) applied: Arc<Mutex<Vec<Document>>>,
-    _stop: mpsc::Sender<()>,
-    pub(super) calls: mpsc::Sender<(u64, Say)>,
-    pub(super) replied: mpsc::Receiver<(u64, Reply)>,
-}
-
-impl Obedient {
-    pub(super) fn acts(&self) -> Vec<&'static str> {
-        let word = |document: &Document| match document.act {
-            Act::Grant(_) => "grant",
-            Act::Extend(_) => "extend",
-            Act::End(_) => "end",
-        };
-        self.applied.lock().unwrap().iter().map(word).collect()
-    }
-}
-
-impl Agent {
-    pub(super) async fn next(&mut self) -> ToAgent {
-        soon("a frame", self.said.recv()).await.expect("the daemon closed the connection")
-    }
-
-    pub(super) async fn closed(&mut self) -> bool {
-        soon("the end", async {
-            while self.said.recv().await.is_some() {}
-            true
-        })
-        .await
-    }
-
-    /// The next that is neither a heartbeat nor offers.
-    pub(super) async fn frame(&mut self) -> ToAgent {
-        loop {
-            match self.next().await {
-                ToAgent::Heartbeat { .. } | ToAgent::Offers { .. } => {}
-                other => return other,
-            }
-        }
-    }
-
-    pub(super) fn sign(&mut self, claim: Claim) -> SignedBody {
-        self.count += 1;
-        let vouch = Vouch { host: self.host, nonce: self.nonce, count: self.count, claim };
-        SignedBody::sign(serde_json::to_string(&vouch).unwrap(), &self.vouch, VOUCH_NAMESPACE).unwrap()
-    }
-
-    pub(super) async fn claim(&mut self, claim: Claim) {
-        let signed = self.sign(claim);
-        drop(self.claims.send(signed).await);
-    }
-
-    pub(super) async fn send(&self, signed: SignedBody) {
-        drop(self.claims.send(signed).await);
-    }
-
-    pub(super) fn greeting(&self, seq: u64) -> AgentHello {
-        AgentHello {
-            versions: Versions::OURS,
-            host: self.host,
-            agent: "0.1.0".into(),
-            sudo: None,
-            epoch: 1,
-            seq,
-            time: self.clock.now(),
-        }
-    }
-
-    pub(super) async fn hello(&mut self, seq: u64) {
-        self.seq = seq;
-        let hello = self.greeting(seq);
-        self.claim(Claim::Hello(hello)).await;
-        assert!(matches!(self.next().await, ToAgent::Welcome { version: 1, .. }));
-    }
-
-    pub(super) async fn accounts(&mut self) {
-        let uids = BTreeMap::from([("alice".parse().unwrap(), 2000)]);
-        self.claim(Claim::Accounts { uids }).await;
-    }
-
-    pub(super) fn read(&self, signed: &SignedBody) -> Document {
-        verify_document(signed, &self.trust, &self.host).unwrap().document().clone()
-    }
-
-    async fn obey(
-        mut self,
-        told: Arc<Mutex<Vec<Document>>>,
-        mut stopped: mpsc::Receiver<()>,
-        mut called: mpsc::Receiver<(u64, Say)>,
-        replies: mpsc::Sender<(u64, Reply)>,
-    ) {
-        loop {
-            tokio::select! {
-                said = self.said.recv() => match said {
-                    None | Some(ToAgent::Refused(_)) => return,
-                    Some(ToAgent::Document(signed)) => {
-                        let document = self.read(&signed);
-                        let seq = document.seq;
-                        if seq == self.seq + 1 {
-                            self.seq = seq;
-                            told.lock().unwrap().push(document);
-                        }
-                        assert!(seq <= self.seq, "a gap");
-                        self.claim(Claim::Applied { seq, result: Applied::Enforced }).await;
-                    }
-                    Some(ToAgent::Offers { .. }) => self.accounts().await,
-                    Some(ToAgent::Heartbeat { .. }) => self.claim(Claim::Heartbeat).await,
-                    Some(ToAgent::Conversation { conversation, reply }) => {
-                        drop(replies.send((conversation, reply)).await);
-                    }
-                    Some(ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Recorded { .. }) => {}
-                },
-                call = called.recv() => if let Some((conversation, say)) = call {
-                    let caller = Caller { uid: 2000, login: "alice".parse().unwrap() };
-                    self.claim(Claim::Conversation { conversation, caller, say }).await;
-                },
-                _ = stopped.recv() => return,
-            }
-        }
     }
 }
 
