@@ -9,6 +9,7 @@ use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -136,6 +137,8 @@ fn keep<F: Future<Output = ()> + Send + 'static>(
 /// An [`AppError`] when it cannot start.
 pub(crate) async fn run(config: Config) -> Result<(), AppError> {
     log::set_level(config.log);
+    // The database and what SQLite puts beside it are nobody else's; the socket gets its own mode.
+    umask(Mode::from_bits_truncate(0o077));
     let keys = Keys::read(&config.data_dir)?;
     let core = Core::open(setup(&config, &keys)?).await?;
     let port = ssh::bind(config.listen).await?;

@@ -324,4 +324,38 @@ mod tests {
             "the effective values are a valid file"
         );
     }
+
+    /// docs/config.md has one row for each key, with its default; no row has no key.
+    #[test]
+    fn the_documentation_has_every_key_with_its_default() {
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md")).unwrap();
+        let part = text.split("### daemon.toml").nth(1).unwrap().split("###").next().unwrap();
+        let mut told: Vec<(String, String)> = Vec::new();
+        for line in part.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            told.push((cells[1].to_owned(), cells[2].to_owned()));
+        }
+        let config = parse(Path::new("d.toml"), "address = \"d:1\"\n");
+        let toml::Value::Table(table) = toml::Value::try_from(config.unwrap()).unwrap() else {
+            panic!("no table")
+        };
+        let mut real = Vec::new();
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) => {
+                    real.extend(
+                        inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value.to_string())),
+                    );
+                }
+                value if key == "address" => {
+                    real.push((key, value.to_string().replace("\"d:1\"", "none, required")))
+                }
+                value => real.push((key, value.to_string())),
+            }
+        }
+        told.sort();
+        real.sort();
+        assert_eq!(told, real);
+    }
 }
