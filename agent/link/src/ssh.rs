@@ -32,7 +32,7 @@ pub(crate) enum SshError {
     #[error("the daemon did not answer within {0} s")]
     Slow(u64),
     /// Somebody else answers, or the daemon has a new key.
-    #[error("the daemon shows the host key {found}, not the one that this host was enrolled with; refused")]
+    #[error("the daemon shows the host key {found}, which is not the pinned one; refused")]
     HostKey { found: String },
     /// A man in the middle could cut packets off the beginning (Terrapin, CVE-2023-48795).
     #[error("the daemon does not speak strict key exchange; refused")]
