@@ -75,7 +75,7 @@ impl Administration {
                 self.console.say(&Line::of(Tone::Faint, &format!("Valid {valid}, once. {}", next(verb))));
             }
             AdminOutcome::People(views) => {
-                self.table(&admin::people_json(&views), &admin::people(&views, &at))
+                self.table(&admin::people_json(&views), &admin::people(&views, &at));
             }
             AdminOutcome::Hosts(views) => self.table(&admin::hosts_json(&views), &admin::hosts(&views, &at)),
             AdminOutcome::Policy { text, digest } => {

@@ -70,7 +70,7 @@ impl<'a> Quiet<'a> {
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
         // Nothing can be done when the terminal is gone, and nothing is left to restore then.
-        if tcsetattr(self.terminal, SetArg::TCSADRAIN, &self.before).is_err() {}
+        let _restored: Result<(), Errno> = tcsetattr(self.terminal, SetArg::TCSADRAIN, &self.before);
     }
 }
 

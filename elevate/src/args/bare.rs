@@ -92,13 +92,11 @@ fn last_takes_next(known: &[&Arg], cluster: &str) -> bool {
 /// Prints what clap has to say, with what is known about odd habits, and gives the exit code.
 pub fn unwind(console: &mut Console, error: &clap::Error) -> u8 {
     let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            lines_of(&text).iter().for_each(|line| console.data(line));
-            return 0;
-        }
-        _ => lines_of(text.trim_end()).iter().for_each(|line| console.warn(line)),
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        lines_of(&text).iter().for_each(|line| console.data(line));
+        return 0;
     }
+    lines_of(text.trim_end()).iter().for_each(|line| console.warn(line));
     if let Some(hint) = hint(error) {
         console.warn(&Line::plain("hint:").then("  ").then(hint));
     }

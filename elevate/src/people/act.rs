@@ -46,10 +46,8 @@ fn review(session: &mut Session, decision: &Ask, id: IdPrefix) -> Result<(), Fai
     if !session.console.manner().asks || session.json() {
         return Ok(());
     }
-    let view = match session.ask(&Ask::Show { id, documents: false }, Wait::Machines)? {
-        End::Done(Outcome::Activation(view)) => view,
-        other => return Err(not_expected(other)),
-    };
+    let end = session.ask(&Ask::Show { id, documents: false }, Wait::Machines)?;
+    let End::Done(Outcome::Activation(view)) = end else { return Err(not_expected(end)) };
     let at = session.at();
     activation::full(&view, &at).iter().for_each(|line| session.console.say(line));
     Ok(())
@@ -119,7 +117,7 @@ fn told(session: &mut Session, end: End, which: bool) -> Result<u8, Failure> {
             }
             Err(Failure::Refused(refusal))
         }
-        other => Err(not_expected(other)),
+        other @ (End::Done(_) | End::Left { .. }) => Err(not_expected(other)),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn add(session: &mut Session) -> Result<u8, Failure> {
             session.show_table(&json::factors(&views), &overview::factors(&views, &at));
         }
         End::Done(_) => {}
-        other => return Err(not_expected(other)),
+        other @ (End::Refused(_) | End::Left { .. }) => return Err(not_expected(other)),
     }
     session.console.say(&Line::of(Tone::Good, "Your second factor is enrolled."));
     settings::forget_invitation(&session.own_settings(), session.around.uid.as_raw(), &server)?;
@@ -48,16 +48,13 @@ pub(super) fn add(session: &mut Session) -> Result<u8, Failure> {
 /// `elevate mfa list`.
 pub(super) fn list(session: &mut Session) -> Result<u8, Failure> {
     let at = session.at();
-    match session.ask(&Ask::FactorList, Wait::Machines)? {
-        End::Done(Outcome::Factors(views)) => {
-            session.show_table(&json::factors(&views), &overview::factors(&views, &at));
-            if views.is_empty() {
-                session.console.say(&Line::plain("No second factor is enrolled: elevate mfa add"));
-            }
-            Ok(0)
-        }
-        other => Err(not_expected(other)),
+    let end = session.ask(&Ask::FactorList, Wait::Machines)?;
+    let End::Done(Outcome::Factors(views)) = end else { return Err(not_expected(end)) };
+    session.show_table(&json::factors(&views), &overview::factors(&views, &at));
+    if views.is_empty() {
+        session.console.say(&Line::plain("No second factor is enrolled: elevate mfa add"));
     }
+    Ok(0)
 }
 
 /// `elevate mfa test`.
@@ -67,7 +64,7 @@ pub(super) fn test(session: &mut Session) -> Result<u8, Failure> {
             session.console.say(&Line::of(Tone::Good, "The code is right."));
             Ok(0)
         }
-        other => Err(not_expected(other)),
+        other @ (End::Refused(_) | End::Left { .. }) => Err(not_expected(other)),
     }
 }
 

@@ -5,7 +5,7 @@
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::Code;
-use elevate_protocol::message::view::{ActivationView, ExplanationView, State};
+use elevate_protocol::message::view::{ActivationView, State};
 use elevate_protocol::name::Name;
 
 use super::request::{exit_of, not_expected};
@@ -14,14 +14,12 @@ use crate::args::{CanI, List, Requests};
 use crate::failure::Failure;
 use crate::paint::Line;
 use crate::render::{activation, json, overview as show_overview};
-use crate::talk::{End, TalkError, Told, Wait};
+use crate::talk::{End, Told, Wait};
 
 /// `elevate` alone.
 pub(super) fn overview(session: &mut Session) -> Result<u8, Failure> {
-    let view = match session.ask(&Ask::Overview, Wait::Machines)? {
-        End::Done(Outcome::Overview(view)) => view,
-        other => return Err(not_expected(other)),
-    };
+    let end = session.ask(&Ask::Overview, Wait::Machines)?;
+    let End::Done(Outcome::Overview(view)) = end else { return Err(not_expected(end)) };
     let at = session.at();
     if session.common.quiet && !session.json() {
         session.only_ids(&view.active);
@@ -36,10 +34,8 @@ pub(super) fn overview(session: &mut Session) -> Result<u8, Failure> {
 pub(super) fn list(session: &mut Session, words: &List) -> Result<u8, Failure> {
     let at = session.at();
     if words.eligible {
-        let views = match session.ask(&Ask::Eligible, Wait::Machines)? {
-            End::Done(Outcome::Eligible(views)) => views,
-            other => return Err(not_expected(other)),
-        };
+        let end = session.ask(&Ask::Eligible, Wait::Machines)?;
+        let End::Done(Outcome::Eligible(views)) = end else { return Err(not_expected(end)) };
         if session.common.quiet && !session.json() {
             views.iter().for_each(|view| session.console.data(&Line::plain(view.role.as_str())));
         } else {
@@ -63,10 +59,9 @@ pub(super) fn list(session: &mut Session, words: &List) -> Result<u8, Failure> {
 
 /// My activations.
 pub(super) fn activations(session: &mut Session, all: bool) -> Result<Vec<ActivationView>, Failure> {
-    match session.ask(&Ask::Activations { all }, Wait::Machines)? {
-        End::Done(Outcome::Activations(views)) => Ok(views),
-        other => Err(not_expected(other)),
-    }
+    let end = session.ask(&Ask::Activations { all }, Wait::Machines)?;
+    let End::Done(Outcome::Activations(views)) = end else { return Err(not_expected(end)) };
+    Ok(views)
 }
 
 pub(super) fn show_list(session: &mut Session, views: &[ActivationView]) {
@@ -118,10 +113,9 @@ pub(super) fn show(session: &mut Session, id: IdPrefix, documents: bool) -> Resu
 }
 
 fn one(session: &mut Session, id: IdPrefix, documents: bool) -> Result<Box<ActivationView>, Failure> {
-    match session.ask(&Ask::Show { id, documents }, Wait::Machines)? {
-        End::Done(Outcome::Activation(view)) => Ok(view),
-        other => Err(not_expected(other)),
-    }
+    let end = session.ask(&Ask::Show { id, documents }, Wait::Machines)?;
+    let End::Done(Outcome::Activation(view)) = end else { return Err(not_expected(end)) };
+    Ok(view)
 }
 
 /// `elevate requests`.
@@ -135,10 +129,8 @@ pub(super) fn requests(session: &mut Session, words: &Requests) -> Result<u8, Fa
     if words.watch {
         return watch(session, &ask);
     }
-    let views = match session.ask(&ask, Wait::Machines)? {
-        End::Done(Outcome::Activations(views)) => views,
-        other => return Err(not_expected(other)),
-    };
+    let end = session.ask(&ask, Wait::Machines)?;
+    let End::Done(Outcome::Activations(views)) = end else { return Err(not_expected(end)) };
     let at = session.at();
     let review = matches!(ask, Ask::Requests { to_review: true, .. });
     if review && session.console.manner().tables && !session.json() && !session.common.quiet {
@@ -189,10 +181,8 @@ pub(super) fn can_i(session: &mut Session, words: CanI) -> Result<u8, Failure> {
 }
 
 fn explain(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {
-    let view: ExplanationView = match session.ask(ask, Wait::Machines)? {
-        End::Done(Outcome::Explanation(view)) => view,
-        other => return Err(not_expected(other)),
-    };
+    let end = session.ask(ask, Wait::Machines)?;
+    let End::Done(Outcome::Explanation(view)) = end else { return Err(not_expected(end)) };
     session.show(&json::explanation(&view), &show_overview::explanation(&view));
     if let (Some(hint), false) = (&view.hint, session.json()) {
         session.console.say(&Line::plain("hint:  ").then(hint));
@@ -202,16 +192,12 @@ fn explain(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {
 
 /// `elevate whoami`.
 pub(super) fn whoami(session: &mut Session) -> Result<u8, Failure> {
-    match session.ask(&Ask::Whoami, Wait::Machines)? {
-        End::Done(Outcome::Account(view)) => {
-            if session.common.quiet && !session.json() {
-                session.console.data(&Line::plain(view.person.as_str()));
-            } else {
-                session.show(&json::account(&view), &show_overview::account(&view));
-            }
-            Ok(0)
-        }
-        End::Done(_) => Err(TalkError::Unexpected("another outcome").into()),
-        other => Err(not_expected(other)),
+    let end = session.ask(&Ask::Whoami, Wait::Machines)?;
+    let End::Done(Outcome::Account(view)) = end else { return Err(not_expected(end)) };
+    if session.common.quiet && !session.json() {
+        session.console.data(&Line::plain(view.person.as_str()));
+    } else {
+        session.show(&json::account(&view), &show_overview::account(&view));
     }
+    Ok(0)
 }

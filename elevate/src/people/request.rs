@@ -35,10 +35,8 @@ pub(super) fn request(session: &mut Session, words: &Request) -> Result<u8, Fail
 
 /// `elevate R-7K2M`: waits on when it is mine and waits, otherwise shows it.
 pub(super) fn take_up(session: &mut Session, id: IdPrefix) -> Result<u8, Failure> {
-    let view = match session.ask(&Ask::Show { id: id.clone(), documents: false }, Wait::Machines)? {
-        End::Done(Outcome::Activation(view)) => view,
-        other => return Err(not_expected(other)),
-    };
+    let end = session.ask(&Ask::Show { id: id.clone(), documents: false }, Wait::Machines)?;
+    let End::Done(Outcome::Activation(view)) = end else { return Err(not_expected(end)) };
     let waits = matches!(view.state, State::Pending | State::Approved);
     if waits && is_mine(session, &view)? {
         let wait = waiting(session, &Wanted::nothing());
@@ -53,10 +51,9 @@ pub(super) fn take_up(session: &mut Session, id: IdPrefix) -> Result<u8, Failure
 }
 
 fn is_mine(session: &mut Session, view: &ActivationView) -> Result<bool, Failure> {
-    match session.ask(&Ask::Whoami, Wait::Machines)? {
-        End::Done(Outcome::Account(account)) => Ok(account.person == view.person),
-        other => Err(not_expected(other)),
-    }
+    let end = session.ask(&Ask::Whoami, Wait::Machines)?;
+    let End::Done(Outcome::Account(account)) = end else { return Err(not_expected(end)) };
+    Ok(account.person == view.person)
 }
 
 /// On a terminal for people, otherwise for machines only, unless something else was said.
@@ -110,11 +107,9 @@ fn eligible(session: &mut Session, ask: &Ask) -> Result<Vec<EligibilityView>, Fa
     if session.door(ask).is_err() {
         return Ok(Vec::new());
     }
-    match session.ask(&Ask::Eligible, Wait::Machines)? {
-        End::Done(Outcome::Eligible(found)) => Ok(found),
-        End::Refused(refusal) => Err(Failure::Refused(refusal)),
-        other => Err(not_expected(other)),
-    }
+    let end = session.ask(&Ask::Eligible, Wait::Machines)?;
+    let End::Done(Outcome::Eligible(found)) = end else { return Err(not_expected(end)) };
+    Ok(found)
 }
 
 /// One line from the person; none when it is empty.

@@ -89,7 +89,7 @@ fn active(session: &mut Session, end: End) -> Result<Box<ActivationView>, Failur
     let view = match end {
         End::Done(Outcome::Activation(view)) => view,
         End::Left { last: Some(view), .. } => view,
-        other => return Err(not_expected(other)),
+        other @ (End::Done(_) | End::Refused(_) | End::Left { .. }) => return Err(not_expected(other)),
     };
     if exit_of(&view, false) == 0 {
         return Ok(view);

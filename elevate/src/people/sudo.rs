@@ -3,6 +3,7 @@
 //! In: argv, the account. Out: the command's status as shells say it. sudo is named by its path, never looked for.
 
 use std::ffi::{CString, OsStr, OsString};
+use std::io::{PipeReader, pipe};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +14,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::console::Console;
@@ -96,25 +97,39 @@ pub(super) fn argv(order: Order<'_>, run_as: Option<&Name>) -> Vec<OsString> {
 pub(super) fn run(argv: &[OsString], console: &mut Console, signals: &Signals) -> Result<u8, Failure> {
     let failed = |what| move |error: Errno| Failure::System { what, source: error.into() };
     let child = spawn(argv).map_err(failed("start sudo"))?;
+    let over = end_of(child).map_err(failed("wait for sudo"))?;
     let mut told = false;
-    loop {
-        match waitpid(child, Some(WaitPidFlag::WNOHANG)).map_err(failed("wait for sudo"))? {
-            WaitStatus::Exited(_, status) => return Ok(u8::try_from(status & 0xff).unwrap_or(1)),
-            WaitStatus::Signaled(_, signal, _) => return Ok(of_signal(signal)),
-            _ => {}
-        }
-        wait(signals).map_err(failed("wait for sudo"))?;
+    while !wait(&over, signals).map_err(failed("wait for sudo"))? {
         while let Some(caught) = signals.next().map_err(failed("wait for sudo"))? {
             // The terminal's own signals reach sudo without us.
             if caught.sent && kill(child, caught.signal) == Err(Errno::EPERM) && !told {
                 told = true;
-                console.warn(&Line::plain(
-                    "elevate: sudo runs as root and cannot be sent signals; waiting for it to end",
-                ));
+                let text = "elevate: sudo runs as root and cannot be sent signals; waiting for it to end";
+                console.warn(&Line::plain(text));
             }
         }
-        signals.children_seen().map_err(failed("wait for sudo"))?;
     }
+    match waitpid(child, None).map_err(failed("wait for sudo"))? {
+        WaitStatus::Exited(_, status) => Ok(u8::try_from(status & 0xff).unwrap_or(1)),
+        WaitStatus::Signaled(_, signal, _) => Ok(of_signal(signal)),
+        WaitStatus::Stopped(..)
+        | WaitStatus::PtraceEvent(..)
+        | WaitStatus::PtraceSyscall(_)
+        | WaitStatus::Continued(_)
+        | WaitStatus::StillAlive => Err(failed("wait for sudo")(Errno::ECHILD)),
+    }
+}
+
+/// A pipe that ends when the child does. The child stays to be waited for, so that its pid stays its own.
+fn end_of(child: Pid) -> Result<PipeReader, Errno> {
+    let system = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    let (over, held) = pipe().map_err(system)?;
+    let waiting = move || {
+        while waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+        drop(held);
+    };
+    std::thread::Builder::new().name("sudo".into()).spawn(waiting).map_err(system)?;
+    Ok(over)
 }
 
 /// 128+n, as shells do.
@@ -127,13 +142,17 @@ fn of_signal(signal: Signal) -> u8 {
     u8::try_from(number).unwrap_or(0).saturating_add(128)
 }
 
-fn wait(signals: &Signals) -> Result<(), Errno> {
+/// Whether the child is over; otherwise a signal is there.
+fn wait(over: &PipeReader, signals: &Signals) -> Result<bool, Errno> {
     let mut watched =
-        [PollFd::new(signals.children(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        [PollFd::new(over.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     match poll(&mut watched, PollTimeout::NONE) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(error) => Err(error),
+        Ok(_) => {}
+        Err(Errno::EINTR) => return Ok(false),
+        Err(error) => return Err(error),
     }
+    let [over, _] = watched;
+    Ok(over.any().unwrap_or(false))
 }
 
 /// Starts it with no signal blocked and SIGPIPE as usual, whatever this program has.
@@ -203,7 +222,7 @@ mod tests {
         }
     }
 
-    /// In one test, since signals belong to the whole process.
+    /// Signals are raised for this thread only: the other tests of this process go on.
     #[test]
     fn the_status_is_the_commands_own_and_a_signal_reaches_it() {
         let null = || File::options().read(true).write(true).open("/dev/null").unwrap();
@@ -216,7 +235,8 @@ mod tests {
         // Blocked here, delivered there: the command starts with a clean mask.
         assert_eq!(status("kill -TERM $$; sleep 5"), 128 + 15);
         // Sent to this program, passed on to the command.
-        assert_eq!(status("trap 'exit 42' TERM; kill -TERM $PPID; while :; do sleep 0.05; done"), 42);
+        nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+        assert_eq!(status("exec sleep 60"), 128 + 15);
         assert!(run(&words(&["/no/such/program"]), &mut console, &signals).is_err());
     }
 }

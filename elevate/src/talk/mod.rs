@@ -58,6 +58,7 @@ pub struct Talk<'a> {
     console: &'a mut Console,
     signals: &'a Signals,
     wait: Wait,
+    patience: Duration,
     state: Progress,
 }
 
@@ -82,7 +83,7 @@ impl<'a> Talk<'a> {
     ) -> Self {
         let state =
             Progress { question: None, challenged: None, last: None, silence: None, people_until: None };
-        Self { conversation, console, signals, wait, state }
+        Self { conversation, console, signals, wait, patience: ANSWER_PATIENCE, state }
     }
 
     /// Asks, and stays until it is over.
@@ -90,7 +91,7 @@ impl<'a> Talk<'a> {
     /// # Errors
     /// A [`TalkError`]; what is pending stays pending.
     pub fn ask(mut self, ask: &Ask, told: &mut dyn FnMut(&mut Console, Told<'_>)) -> Result<End, TalkError> {
-        self.turn(Some(ANSWER_PATIENCE));
+        self.turn(Some(self.patience));
         self.conversation.say(&Say::Hello { versions: Versions::OURS })?;
         match self.listen()? {
             Heard::Reply(Reply::Hello { version: VERSION }) => {}
@@ -100,7 +101,7 @@ impl<'a> Talk<'a> {
             Heard::Interrupted | Heard::TimeOver => return Ok(self.leave(Leaving::Interrupted)),
         }
         self.conversation.say(&Say::Ask(ask.clone()))?;
-        self.turn(if self.wait == Wait::Follow { None } else { Some(ANSWER_PATIENCE) });
+        self.turn(if self.wait == Wait::Follow { None } else { Some(self.patience) });
         loop {
             let heard = match self.answer()? {
                 Some(end) => return Ok(end),
@@ -126,7 +127,7 @@ impl<'a> Talk<'a> {
 
     fn leave(mut self, why: Leaving) -> End {
         // Closing says the same; this only says it sooner.
-        if self.conversation.say(&Say::Leave).is_err() {}
+        drop(self.conversation.say(&Say::Leave));
         End::Left { last: self.state.last, why }
     }
 
@@ -148,7 +149,7 @@ impl<'a> Talk<'a> {
                     Some(Question::Challenge(asked)) => {
                         let say = Say::Answer { challenge: asked.id, code: text };
                         self.state.challenged = Some(asked);
-                        (say, ANSWER_PATIENCE)
+                        (say, self.patience)
                     }
                     Some(Question::Prompt { .. }) | None => (Say::Input { text }, PAM_PATIENCE),
                 };
@@ -170,7 +171,7 @@ impl<'a> Talk<'a> {
     }
 
     fn give_up(&mut self) {
-        if self.conversation.say(&Say::Leave).is_err() {}
+        drop(self.conversation.say(&Say::Leave));
     }
 
     fn take(
@@ -197,7 +198,7 @@ impl<'a> Talk<'a> {
             Reply::Verdict { accepted, tries, message } => self.verdict(accepted, tries, message.as_deref()),
             Reply::Seed { uri } => {
                 told(self.console, Told::Seed(uri.expose()));
-                self.turn(Some(ANSWER_PATIENCE));
+                self.turn(Some(self.patience));
             }
             Reply::Event(event) => told(self.console, Told::Event(&event)),
             Reply::Progress(view) => return Ok(self.progress(view, told)),
@@ -208,7 +209,7 @@ impl<'a> Talk<'a> {
     }
 
     fn verdict(&mut self, accepted: bool, tries: u8, message: Option<&str>) {
-        self.turn(Some(ANSWER_PATIENCE));
+        self.turn(Some(self.patience));
         if accepted {
             return;
         }
@@ -238,7 +239,7 @@ impl<'a> Talk<'a> {
             // Nobody decides any more; the daemon and the hosts have to answer.
             (Wait::Machines | Wait::People(_), false) => {
                 self.state.people_until = None;
-                self.turn(Some(ANSWER_PATIENCE));
+                self.turn(Some(self.patience));
             }
             (Wait::Machines, true) => {
                 self.give_up();
@@ -306,3 +307,7 @@ fn question_line(text: &UntrustedText) -> Line {
     let end = if shown.ends_with([':', '?', '.']) { "" } else { ":" };
     Line::plain(shown).then(end)
 }
+
+#[cfg(test)]
+#[path = "../talk_tests.rs"]
+mod tests;

@@ -96,7 +96,7 @@ impl Link {
     pub fn close(self) {
         drop(self.orders);
         // A panic of the thread was shown by itself; nothing depends on it here.
-        if self.thread.join().is_err() {}
+        drop(self.thread.join());
     }
 }
 
@@ -109,12 +109,13 @@ fn tell(fate: &Fate, error: DoorError) {
 
 /// Fills in the address where an error came without one.
 fn at(error: DoorError, address: &str) -> DoorError {
-    match error {
-        DoorError::Ssh { address: none, source } if none.is_empty() => {
-            DoorError::Ssh { address: address.to_owned(), source }
-        }
-        other => other,
+    let mut error = error;
+    if let DoorError::Ssh { address: none, .. } = &mut error
+        && none.is_empty()
+    {
+        *none = address.to_owned();
     }
+    error
 }
 
 fn late(address: &str) -> DoorError {
@@ -200,7 +201,7 @@ async fn carry(
     }
     let bye = handle.disconnect(Disconnect::ByApplication, "", "");
     // The daemon may have hung up first; then there is nothing to say goodbye to.
-    if timeout(CLOSE_PATIENCE, bye).await.is_err() {}
+    drop(timeout(CLOSE_PATIENCE, bye).await);
     Ok(())
 }
 
