@@ -18,8 +18,9 @@ fn a_person_activates_a_role_sudo_obeys_and_it_ends() -> Result<()> {
     let db1 = fleet.managed("db1", &["tier=db"])?;
 
     // No standing right, and sudo's own refusal comes after the offer.
-    let (code, said) = web1.sudo("alice", &ID)?;
-    ensure!(code == 1 && said.contains("You may activate: elevate web-ops"), "{code} {said}");
+    let said = web1.host.run("alice", ["sudo", "/usr/bin/id", "-u"])?.exits(1)?;
+    ensure!(said.contains("You may activate: elevate web-ops"), "{said}");
+    ensure!(said.contains("password is required"), "sudo's own refusal follows: {said}");
 
     let reason = ["web-ops", "-m", "INC-4211 nginx hangs"];
     let screen = web1.activate(&mut alice, &reason, || carol.approve_from("alice").map(drop))?;
@@ -38,7 +39,7 @@ fn a_person_activates_a_role_sudo_obeys_and_it_ends() -> Result<()> {
     ensure!(said.contains("db1"), "{said}");
 
     // The warning comes to alice's terminal; then one extension.
-    let mut shell = web1.host.tty("alice", ["bash", "--norc"])?;
+    let mut shell = web1.host.cmd("alice", ["bash", "--norc"]).limit(Duration::from_secs(90)).tty()?;
     shell.expect("ends in")?;
     shell.line("elevate extend 30s -m 'a little more'")?;
     shell.expect("Code for")?;
@@ -102,17 +103,26 @@ fn a_person_with_an_ordinary_rule_keeps_it_after_the_end() -> Result<()> {
     Ok(())
 }
 
+/// Each layer of expiry with the others off: first NOTAFTER alone, then the gate alone.
 #[test]
-fn an_expired_grant_is_refused_by_the_gate_with_the_agent_dead() -> Result<()> {
+fn an_expired_grant_is_refused_by_notafter_and_by_the_gate_with_the_agent_dead() -> Result<()> {
     let policy = elevate_tests::fleet::POLICY.replace("duration = \"10m\"", "duration = \"5s\"");
     let fleet = Fleet::with_policy(&policy)?;
     let _alice = fleet.person("alice")?;
     let mut web1 = fleet.managed("web1", &["tier=web"])?;
     web1.host.run("alice", ["elevate", "web-quick", "-m", "the agent will die"])?.success()?;
     web1.kill_agent()?;
-    ensure!(web1.host.exists("/run/elevate/sudoers.d/u2000"), "nobody removed the drop-in");
+    let drop_in = "/run/elevate/sudoers.d/u2000";
+    let rules = web1.host.read(drop_in)?;
     web1.wait_sudo("alice", &ID, false)?;
-    ensure!(!web1.host.exists("/run/elevate/sudoers.d/u2000"), "the gate removed the drop-in");
+    ensure!(web1.host.exists(drop_in), "NOTAFTER alone refused: sudo never came to the gate");
+
+    let (before, after) = rules.split_once("NOTAFTER=").context("a rule has its end")?;
+    let (_, after) = after.split_once(' ').context("and something follows")?;
+    web1.host.write_as(drop_in, format!("{before}{after}"), elevate_tests::Access::root(0o440))?;
+    let (code, said) = web1.sudo("alice", &ID)?;
+    ensure!(code == 1 && said.contains("grant ended"), "the gate alone refuses: {code} {said}");
+    ensure!(!web1.host.exists(drop_in), "the gate removed the drop-in");
     // Root's own sudo and console do not care.
     web1.host.run("root", ["sudo", "-n", "true"])?.success()?;
     Ok(())

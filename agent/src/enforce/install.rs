@@ -64,9 +64,8 @@ pub(crate) fn perform(paths: &Paths, actions: &[Action]) -> Result<(), SafeError
             Action::WriteDropIn { uid, text } => put(&drop_in(paths, *uid), text, DROP_IN_MODE)?,
             Action::RemoveDropIn { uid } => safe::remove(&drop_in(paths, *uid))?,
             Action::RemoveGrant { uid, id } => {
+                // The folder stays, empty: its time tells the gate that rights changed while a sudo was held stopped.
                 safe::remove(&grant(paths, *uid, *id))?;
-                // Only an empty folder goes; one that still has files is the next plan's.
-                drop(std::fs::remove_dir(grants(paths, *uid)));
             }
         }
     }

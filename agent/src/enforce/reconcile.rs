@@ -55,11 +55,11 @@ pub(crate) fn reconcile(
     for name in safe::names(&paths.grants)? {
         let folder = paths.grants.join(&name);
         let want = uid_of(&name).and_then(|uid| wanted.get(&uid));
-        if want.is_none() || !is_folder(&folder) {
-            let ours = is_folder(&folder) && uid_of(&name).is_some() && only_known(&folder, known);
-            remove(&folder, ours, &mut findings)?;
+        if uid_of(&name).is_none() || !is_folder(&folder) {
+            remove(&folder, false, &mut findings)?;
             continue;
         }
+        // An account's folder stays, perhaps empty: see install::perform.
         safe::folder(&folder, install::GRANTS_MODE)?;
         for inner in safe::names(&folder)? {
             let path = folder.join(&inner);
@@ -96,9 +96,4 @@ fn is_folder(path: &Path) -> bool {
 fn is_rest(path: &Path, uid: u32, known: &BTreeSet<ActivationId>) -> bool {
     let read = safe::read(path, 1024 * 1024).ok().and_then(|text| reader::read(&text).ok());
     read.is_some_and(|found| found.ids.is_subset(known) && found.rules.iter().all(|rule| rule.uid == uid))
-}
-
-fn only_known(folder: &Path, known: &BTreeSet<ActivationId>) -> bool {
-    safe::names(folder)
-        .is_ok_and(|names| names.iter().all(|name| id_of(name).is_some_and(|id| known.contains(&id))))
 }

@@ -118,8 +118,14 @@ impl Stage {
 
     fn refusal(&mut self) -> Result<()> {
         let host = self.web1.host.clone();
-        let said = self.show(&host, "alice", &["sudo", "-n", "id", "-u"], 1)?;
-        ensure!(said.contains("elevate web-ops"), "there was no offer");
+        self.prompt(&host, "alice", &["sudo", "id", "-u"])?;
+        let mut screen = host.tty("alice", ["sudo", "id", "-u"])?;
+        screen.expect("You may activate: elevate web-ops")?;
+        screen.expect("password")?;
+        screen.interrupt()?;
+        let status = screen.wait()?;
+        self.say(&screen.screen())?;
+        ensure!(!status.success(), "sudo did not refuse");
         self.show(&host, "alice", &["elevate"], 0).map(drop)
     }
 
