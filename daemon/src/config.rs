@@ -342,16 +342,12 @@ mod tests {
         };
         let mut real = Vec::new();
         for (key, value) in table {
-            match value {
-                toml::Value::Table(inner) => {
-                    real.extend(
-                        inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value.to_string())),
-                    );
-                }
-                value if key == "address" => {
-                    real.push((key, value.to_string().replace("\"d:1\"", "none, required")))
-                }
-                value => real.push((key, value.to_string())),
+            if let toml::Value::Table(inner) = value {
+                real.extend(
+                    inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value.to_string())),
+                );
+            } else {
+                real.push((key, value.to_string().replace("\"d:1\"", "none, required")));
             }
         }
         told.sort();
