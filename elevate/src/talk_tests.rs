@@ -69,7 +69,7 @@ impl Desk {
 
 /// Polls a condition that has no event, with a deadline.
 fn until(condition: impl Fn() -> bool) {
-    let deadline = clock::instant() + Duration::from_secs(10);
+    let deadline = clock::instant().checked_add(Duration::from_secs(10)).unwrap();
     while !condition() {
         assert!(clock::instant() < deadline, "what was waited for did not come");
         std::thread::sleep(Duration::from_millis(2));
@@ -83,12 +83,12 @@ impl Peer {
     fn hears(&mut self) -> Option<Say> {
         frame::read(&mut self.0).unwrap()
     }
-    fn says(&mut self, reply: Reply) {
-        frame::write(&mut self.0, &reply).unwrap();
+    fn says(&mut self, reply: &Reply) {
+        frame::write(&mut self.0, reply).unwrap();
     }
     fn greets(&mut self) -> Ask {
         assert!(matches!(self.hears(), Some(Say::Hello { .. })));
-        self.says(Reply::Hello { version: VERSION });
+        self.says(&Reply::Hello { version: VERSION });
         match self.hears() {
             Some(Say::Ask(ask)) => ask,
             other => panic!("{other:?}"),
@@ -100,7 +100,7 @@ impl Peer {
             ask: Ask::FactorTest.digest().unwrap(),
             prompt: "Code for alice: test".parse().unwrap(),
         };
-        self.says(Reply::Challenge(challenge));
+        self.says(&Reply::Challenge(challenge));
     }
     fn is_answered(&mut self) -> String {
         match self.hears() {
@@ -146,10 +146,10 @@ fn a_code_is_asked_without_echo_and_again_while_tries_are_left() {
         assert_eq!(peer.greets(), Ask::FactorTest);
         peer.challenges();
         assert_eq!(peer.is_answered(), "000000");
-        peer.says(Reply::Verdict { accepted: false, tries: 2, message: Some("that code is wrong".into()) });
+        peer.says(&Reply::Verdict { accepted: false, tries: 2, message: Some("that code is wrong".into()) });
         assert_eq!(peer.is_answered(), CODE);
-        peer.says(Reply::Verdict { accepted: true, tries: 2, message: None });
-        peer.says(Reply::Done(Outcome::Ok));
+        peer.says(&Reply::Verdict { accepted: true, tries: 2, message: None });
+        peer.says(&Reply::Done(Outcome::Ok));
     });
     let typed =
         [desk.types(1, "alice: test: ", "000000\n"), desk.types(2, "alice: test: ", &format!(" {CODE} \n"))];
@@ -171,17 +171,17 @@ fn c13_a_second_challenge_is_answered_with_a_new_code_and_its_own_id() {
         peer.is_answered();
         let mut view = pending();
         view.state = State::Approved;
-        peer.says(Reply::Verdict { accepted: true, tries: 3, message: None });
-        peer.says(Reply::Progress(Box::new(view)));
+        peer.says(&Reply::Verdict { accepted: true, tries: 3, message: None });
+        peer.says(&Reply::Progress(Box::new(view)));
         let challenge = Challenge {
             id: Nonce::from_random([9; 16]),
             ask: Ask::FactorTest.digest().unwrap(),
             prompt: "Fresh code".parse().unwrap(),
         };
-        peer.says(Reply::Challenge(challenge));
+        peer.says(&Reply::Challenge(challenge));
         let Some(Say::Answer { challenge, code }) = peer.hears() else { panic!("no answer") };
         assert_eq!((challenge, code.expose()), (Nonce::from_random([9; 16]), "222222"));
-        peer.says(Reply::Done(Outcome::Activation(Box::new(self::view()))));
+        peer.says(&Reply::Done(Outcome::Activation(Box::new(self::view()))));
     });
     let typed = [desk.types(1, "alice: test: ", "111111\n"), desk.types(1, "Fresh code: ", "222222\n")];
     let end = talk(conversation, &mut console, Wait::People(None)).unwrap();
@@ -195,11 +195,11 @@ fn prompts_of_a_hosts_pam_stack_are_put_to_the_person() {
     let (desk, mut console) = Desk::new();
     let (conversation, thread) = peer(|peer| {
         peer.greets();
-        peer.says(Reply::Notice { text: "site policy applies".parse().unwrap() });
-        peer.says(Reply::Prompt { text: "Colour: ".parse().unwrap(), echo: true });
+        peer.says(&Reply::Notice { text: "site policy applies".parse().unwrap() });
+        peer.says(&Reply::Prompt { text: "Colour: ".parse().unwrap(), echo: true });
         let Some(Say::Input { text }) = peer.hears() else { panic!("no input") };
         assert_eq!(text.expose(), "blue");
-        peer.says(Reply::Done(Outcome::Ok));
+        peer.says(&Reply::Done(Outcome::Ok));
     });
     let typed = desk.types(1, "Colour: ", "blue\n");
     assert!(matches!(talk(conversation, &mut console, Wait::Machines).unwrap(), End::Done(_)));
@@ -246,8 +246,8 @@ fn waiting_is_left_on_ctrl_c_and_the_request_stays() {
     let (near, far) = UnixStream::pair().unwrap();
     let mut peer = Peer(far);
     // The peer's part is said before: it fits into the socket, and the signal comes after it was taken.
-    peer.says(Reply::Hello { version: VERSION });
-    peer.says(Reply::Progress(Box::new(pending())));
+    peer.says(&Reply::Hello { version: VERSION });
+    peer.says(&Reply::Progress(Box::new(pending())));
     let conversation = Conversation::over(near, None).unwrap();
     let mut seen = 0;
     let mut told = |console: &mut Console, told: Told<'_>| {
@@ -276,7 +276,7 @@ fn waiting_ends_when_its_time_is_over_or_people_are_not_waited_for() {
         let (_desk, mut console) = Desk::new();
         let (conversation, thread) = peer(|peer| {
             peer.greets();
-            peer.says(Reply::Progress(Box::new(pending())));
+            peer.says(&Reply::Progress(Box::new(pending())));
             assert!(matches!(peer.hears(), Some(Say::Leave)));
         });
         let end = talk(conversation, &mut console, wait).unwrap();
@@ -306,7 +306,7 @@ fn silence_hanging_up_and_other_versions_have_their_exit_codes() {
 
     let (conversation, thread) = peer(|peer| {
         peer.hears();
-        peer.says(Reply::Refused(Refusal::new(Code::Version, "speaks 2 to 3")));
+        peer.says(&Reply::Refused(Refusal::new(Code::Version, "speaks 2 to 3")));
     });
     let end = talk(conversation, &mut console, Wait::Machines).unwrap();
     assert!(matches!(end, End::Refused(refusal) if refusal.code == Code::Version));
@@ -314,7 +314,7 @@ fn silence_hanging_up_and_other_versions_have_their_exit_codes() {
 
     let (conversation, thread) = peer(|peer| {
         peer.hears();
-        peer.says(Reply::Hello { version: VERSION + 1 });
+        peer.says(&Reply::Hello { version: VERSION + 1 });
     });
     assert!(matches!(talk(conversation, &mut console, Wait::Machines), Err(TalkError::Version(_))));
     thread.join().unwrap();
@@ -331,10 +331,10 @@ fn b13_nothing_that_others_wrote_controls_the_terminal() {
         let mut hostile = pending();
         hostile.short = HOSTILE.into();
         hostile.reason = Some(UntrustedText::lossy(HOSTILE));
-        peer.says(Reply::Progress(Box::new(hostile)));
-        peer.says(Reply::Verdict { accepted: false, tries: 0, message: Some(HOSTILE.into()) });
-        peer.says(Reply::Event(format!("{{\"x\":\"{}\"}}", HOSTILE.replace('\x1b', "\u{7f}"))));
-        peer.says(Reply::Refused(Refusal::new(Code::Usage, HOSTILE).hint(HOSTILE)));
+        peer.says(&Reply::Progress(Box::new(hostile)));
+        peer.says(&Reply::Verdict { accepted: false, tries: 0, message: Some(HOSTILE.into()) });
+        peer.says(&Reply::Event(format!("{{\"x\":\"{}\"}}", HOSTILE.replace('\x1b', "\u{7f}"))));
+        peer.says(&Reply::Refused(Refusal::new(Code::Usage, HOSTILE).hint(HOSTILE)));
     });
     let end = talk(conversation, &mut console, Wait::People(None)).unwrap();
     let End::Refused(refusal) = end else { panic!("{end:?}") };
