@@ -63,6 +63,7 @@ pub(super) async fn reload(core: &Inner, voice: &Voice) -> Result<Digest, Reload
     put_in_force(core, &mut tx, &policy).await?;
     let before = core.policy();
     swap(core, Arc::clone(&policy));
+    core.agents.ask_again();
     if let Err(error) = tx.commit().await {
         swap(core, before);
         return Err(error.into());

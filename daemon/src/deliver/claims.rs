@@ -77,15 +77,14 @@ impl Serving {
         self.pump().await
     }
 
-    async fn accounts(&self, uids: BTreeMap<Login, u32>) -> Result<(), Cut> {
+    async fn accounts(&mut self, uids: BTreeMap<Login, u32>) -> Result<(), Cut> {
         let offered = self.offered.clone().unwrap_or_default();
         let known = uids.into_iter().filter(|(login, _)| offered.contains_key(login)).collect();
         let mut tx = self.core.inner().store.write().await?;
         tx.set_accounts(self.host.id, &known).await?;
-        tx.touch_accounts(self.host.id);
-        // Before the commit tells whoever waits for it.
-        self.seat.accounts_told(true);
         tx.commit().await?;
+        // After the commit: whoever goes on finds them.
+        self.answered();
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub(super) async fn hello(
         seat,
         next,
         offered: None,
+        unanswered: 0,
+        asked: 0,
         talks: talks::Talks::new(),
     };
     serving.say(ToAgent::Welcome { version, name: serving.host.name.clone() }).await?;

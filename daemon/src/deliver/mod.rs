@@ -67,6 +67,10 @@ pub(super) struct Serving {
     /// Place of the next document to send.
     next: u64,
     offered: Option<offers::Offers>,
+    /// Offers that the agent has not answered yet.
+    unanswered: u32,
+    /// Which count of the registry the latest offers belong to.
+    asked: u64,
     talks: talks::Talks,
 }
 

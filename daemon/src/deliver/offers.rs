@@ -3,6 +3,7 @@
 //! In: the policy. Out: [`ToAgent::Offers`], only when it differs from what was sent last. The agent answers with accounts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use elevate_policy::roles_for_login;
 use elevate_protocol::message::agent::ToAgent;
@@ -10,6 +11,7 @@ use elevate_protocol::name::{Login, Name};
 
 use super::{Cut, Serving};
 use crate::core::host_facts;
+use crate::store::Change;
 
 /// Roles by login.
 pub(super) type Offers = BTreeMap<Login, Vec<Name>>;
@@ -17,7 +19,8 @@ pub(super) type Offers = BTreeMap<Login, Vec<Name>>;
 impl Serving {
     /// Sends the offers when they differ from the last ones.
     pub(super) async fn offer(&mut self) -> Result<(), Cut> {
-        let inner = self.core.inner();
+        let inner = Arc::clone(self.core.inner());
+        self.asked = inner.agents.asked();
         let (policy, now) = (inner.policy(), inner.clock.now());
         let host = host_facts(&self.host);
         let mut roles = Offers::new();
@@ -29,10 +32,28 @@ impl Serving {
             }
         }
         if self.offered.as_ref() == Some(&roles) {
+            // Nothing to ask again: what was answered, or will be, holds for this policy too.
+            if self.unanswered == 0 {
+                self.accounts_are_known();
+            }
             return Ok(());
         }
-        self.seat.accounts_told(false);
+        self.unanswered = self.unanswered.saturating_add(1);
         self.offered = Some(roles.clone());
         self.say(ToAgent::Offers { roles }).await
+    }
+
+    /// An agent answers each of its offers once, in order; what it says unasked comes when nothing is unanswered.
+    pub(super) fn answered(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if self.unanswered == 0 {
+            self.accounts_are_known();
+        }
+    }
+
+    /// Everybody who waits for this host's accounts goes on.
+    fn accounts_are_known(&self) {
+        self.seat.has_answered(self.asked);
+        self.core.inner().store.tell(Change::Accounts(self.host.id));
     }
 }

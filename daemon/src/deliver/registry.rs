@@ -3,6 +3,7 @@
 //! In: connections that said hello. Out: a [`Seat`] each. Only in memory: after a restart nobody is connected.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use elevate_protocol::id::HostId;
@@ -12,12 +13,17 @@ type Slots = HashMap<HostId, Slot>;
 
 /// Connected hosts.
 #[derive(Default)]
-pub(crate) struct Registry(Arc<Mutex<Slots>>);
+pub(crate) struct Registry {
+    slots: Arc<Mutex<Slots>>,
+    /// Counts policies: how many times hosts had to be asked which accounts they have.
+    asked: AtomicU64,
+}
 
 struct Slot {
     generation: u64,
     skewed: bool,
-    told_accounts: bool,
+    /// Up to which count of `asked` the host has answered; none: not at all.
+    answered: Option<u64>,
     // Dropped with the slot, which is how the connection hears that it was replaced.
     _end: oneshot::Sender<()>,
 }
@@ -39,38 +45,48 @@ impl Registry {
     /// Takes a host's place, from whoever had it.
     pub(super) fn enter(&self, host: HostId, skewed: bool) -> Seat {
         let (end, gone) = oneshot::channel();
-        let mut slots = locked(&self.0);
+        let mut slots = locked(&self.slots);
         let generation = slots.get(&host).map_or(0, |slot| slot.generation.saturating_add(1));
-        slots.insert(host, Slot { generation, skewed, told_accounts: false, _end: end });
-        Seat { slots: Arc::clone(&self.0), host, generation, gone }
+        slots.insert(host, Slot { generation, skewed, answered: None, _end: end });
+        Seat { slots: Arc::clone(&self.slots), host, generation, gone }
     }
 
     /// Whether a host's agent is connected.
     #[must_use]
     pub(crate) fn is_connected(&self, host: HostId) -> bool {
-        locked(&self.0).contains_key(&host)
+        locked(&self.slots).contains_key(&host)
     }
 
     /// Whether a connected host's clock is too far from ours for new grants.
     #[must_use]
     pub(crate) fn is_skewed(&self, host: HostId) -> bool {
-        locked(&self.0).get(&host).is_some_and(|slot| slot.skewed)
+        locked(&self.slots).get(&host).is_some_and(|slot| slot.skewed)
     }
 
     /// Whether a connected host has yet to answer which accounts it has.
     #[must_use]
     pub(crate) fn owes_accounts(&self, host: HostId) -> bool {
-        locked(&self.0).get(&host).is_some_and(|slot| !slot.told_accounts)
+        locked(&self.slots).get(&host).is_some_and(|slot| slot.answered < Some(self.asked()))
+    }
+
+    /// Another policy is in force: every host has to be asked again which accounts it has.
+    pub(crate) fn ask_again(&self) {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The count to which an answer to offers of the policy in force belongs. Fetch it before the policy.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// Ends a host's connection.
     pub(crate) fn drop_host(&self, host: HostId) {
-        locked(&self.0).remove(&host);
+        locked(&self.slots).remove(&host);
     }
 
     /// Ends every connection.
     pub(crate) fn clear(&self) {
-        locked(&self.0).clear();
+        locked(&self.slots).clear();
     }
 }
 
@@ -80,12 +96,12 @@ impl Seat {
         locked(&self.slots).get(&self.host).is_some_and(|slot| slot.generation == self.generation)
     }
 
-    /// Notes whether the host has answered the latest offers.
-    pub(super) fn accounts_told(&self, told: bool) {
+    /// Notes up to which count the host has answered.
+    pub(super) fn has_answered(&self, count: u64) {
         if let Some(slot) = locked(&self.slots).get_mut(&self.host)
             && slot.generation == self.generation
         {
-            slot.told_accounts = told;
+            slot.answered = Some(count);
         }
     }
 }

@@ -183,6 +183,13 @@ impl Store {
         self.changes.subscribe()
     }
 
+    /// Tells of something that is no commit's own.
+    pub(crate) fn tell(&self, change: Change) {
+        // Nobody listening is fine.
+        let heard = self.changes.send(change);
+        drop(heard);
+    }
+
     /// The number of the next event, as it grows.
     #[must_use]
     pub(crate) fn head(&self) -> watch::Receiver<u64> {

@@ -120,11 +120,6 @@ impl Tx {
         self.note(Change::Documents(id));
     }
 
-    /// Says after the commit that a host said which accounts it has.
-    pub(crate) fn touch_accounts(&mut self, id: HostId) {
-        self.note(Change::Accounts(id));
-    }
-
     /// Says after the commit that offers may differ.
     pub(crate) fn touch_policy(&mut self) {
         self.note(Change::Policy);

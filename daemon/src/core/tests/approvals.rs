@@ -114,6 +114,28 @@ async fn c07_a_grant_ends_when_its_eligibility_goes() {
 }
 
 #[tokio::test]
+async fn a_person_who_becomes_eligible_is_known_on_the_host_at_once() {
+    let place = Place::new().await;
+    place.write_policy(&POLICY.replace(r#"who = ["alice"]"#, r#"who = ["bob"]"#));
+    place.core.reload_policy().await.unwrap();
+    let web1 = place.enrol("web1", "web", 31).await;
+    let agent = place.obedient(&web1, 31).await;
+    place.factor("alice").await;
+    for _ in 0..5 {
+        place.write_policy(POLICY);
+        place.core.reload_policy().await.unwrap();
+        let active = view(place.ask_with_code("alice", waiting("web-ops")).await.unwrap());
+        assert_eq!(active.state, State::Active);
+        place.write_policy(&POLICY.replace(r#"who = ["alice"]"#, r#"who = ["bob"]"#));
+        place.core.reload_policy().await.unwrap();
+        // The same policy again asks nobody anew and holds nobody up.
+        place.core.reload_policy().await.unwrap();
+    }
+    place.event("grant.confirmed", 10).await;
+    assert_eq!(agent.acts().len(), 10);
+}
+
+#[tokio::test]
 async fn a_denial_ends_the_waiting_and_is_final() {
     let (place, _agent) = ready().await;
     let mut talk = place.talk(place.person("alice"), waiting("dba"));

@@ -115,6 +115,29 @@ async fn d02_wrong_codes_delay_and_lock_across_conversations_and_restarts() {
     assert!(place.ask_with_code("alice", Ask::FactorTest).await.is_ok());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn d02_fifty_at_once_get_five_codes_looked_at() {
+    let place = Place::new().await;
+    place.factor("alice").await;
+    place.clock.advance(30);
+    let wrong = place.wrong_code("alice");
+    let mut rounds = Vec::new();
+    // A person may hold a bounded number of conversations: those above are refused, which is fine for this.
+    for _ in 0..50 {
+        let (mut talk, wrong) = (place.talk(place.person("alice"), Ask::FactorTest), wrong.clone());
+        rounds.push(tokio::spawn(async move {
+            let Reply::Challenge(challenge) = talk.next().await else { return 0 };
+            talk.answer(challenge.id, &wrong).await;
+            u32::from(matches!(talk.next().await, Reply::Verdict { accepted: false, .. }))
+        }));
+    }
+    let mut evaluated = 0;
+    for round in rounds {
+        evaluated += round.await.unwrap();
+    }
+    assert_eq!((evaluated, place.count("factor.rejected").await), (5, 5));
+}
+
 #[tokio::test]
 async fn d06_a_challenge_takes_its_own_answer_only() {
     let place = Place::new().await;
