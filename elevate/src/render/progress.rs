@@ -20,9 +20,8 @@ pub fn changes(view: &ActivationView, before: Option<&ActivationView>, at: &At) 
         let said = one.reason.as_ref().map(|text| format!("  \"{}\"", text.escaped())).unwrap_or_default();
         lines.push(Line::plain("  ").then(&one.person.to_string()).and(Tone::Good, " approved").then(&said));
     }
-    if before.is_some() && before.map(still_needs) != Some(still_needs(view)) && view.state == State::Pending
-    {
-        let needs = still_needs(view).unwrap_or_else(|| "nobody".to_owned());
+    let news = before.is_some_and(|before| still_needs(before) != still_needs(view));
+    if let (true, State::Pending, Some(needs)) = (news, &view.state, still_needs(view)) {
         lines.push(Line::of(Tone::Warn, "  Waiting").then(&format!(" for {needs}.")));
     }
     let started = |view: &ActivationView| view.state == State::Approved;

@@ -23,9 +23,12 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// For a terminal.
+    /// For a terminal. Nothing when there is no entry.
     #[must_use]
     pub fn columns(&self) -> Vec<Line> {
+        if self.rows.is_empty() {
+            return Vec::new();
+        }
         let head: Vec<(Tone, String)> =
             self.head.iter().map(|head| (Tone::Faint, (*head).to_owned())).collect();
         let all: Vec<Vec<Line>> = std::iter::once(&head)
