@@ -8,6 +8,7 @@ use std::time::Duration;
 use elevate_protocol::text::UntrustedText;
 
 use crate::child;
+use crate::module_file;
 use crate::paths::Paths;
 use crate::safe;
 
@@ -66,8 +67,10 @@ pub(crate) enum ProbeError {
         /// The service.
         service: String,
     },
-    /// The module's file is not there, or not root's alone.
-    #[error("{MODULE} is not in the system's PAM folder; install it again")]
+    /// The module's file is not there, not loadable, or not root's alone.
+    #[error(
+        "{MODULE} is not in the system's PAM folder, or not whole, or not root's alone; install it again"
+    )]
     Module,
 }
 
@@ -113,9 +116,10 @@ fn module(paths: &Paths) -> Result<(), ProbeError> {
     use std::os::unix::fs::MetadataExt;
     let path = paths.pam_modules().ok_or(ProbeError::Module)?.join(MODULE);
     // Followed on purpose: packages install versioned files behind a link, and dlopen(3) follows too.
-    let meta = std::fs::metadata(path).map_err(|_| ProbeError::Module)?;
+    let meta = std::fs::metadata(&path).map_err(|_| ProbeError::Module)?;
     let safe = meta.is_file() && meta.uid() == 0 && meta.mode() & 0o022 == 0;
-    if safe { Ok(()) } else { Err(ProbeError::Module) }
+    let loads = safe && module_file::is_loadable(&path).unwrap_or(false);
+    if loads { Ok(()) } else { Err(ProbeError::Module) }
 }
 
 /// Whether our account line comes before every line that could let a call pass without it.

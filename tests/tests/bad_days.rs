@@ -35,7 +35,7 @@ fn wrong_input_is_refused_with_what_to_type() -> Result<()> {
     refused(&["web-quick", "-n"], 2, "reason")?;
     refused(&["web-quick", "-d", "90", "-m", "a long enough reason"], 2, "90m")?;
     refused(&["web-quick", "-d", "2h", "-m", "a long enough reason"], 2, "1h")?;
-    refused(&["show", "G-ZZZZ"], 7, "G-ZZZZ")?;
+    refused(&["show", "G-ZZZZ"], 7, "ZZZZ")?;
     refused(&["approve", "R-ZZZZ"], 3, "own key")?;
     let said =
         web1.host.run("mallory", ["elevate", "web-quick", "-m", "a long enough reason", "-n"])?.exits(3)?;

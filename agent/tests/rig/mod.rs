@@ -96,7 +96,10 @@ impl Rig {
         rig.write("etc/sudoers.d/zz-elevate", "@includedir /run/elevate/sudoers.d\n", 0o440);
         rig.gates();
         rig.write("lib/x/security/pam_unix.so", "", 0o644);
-        rig.write("lib/x/security/pam_elevate.so", "", 0o644);
+        // Any whole library will do: the agent looks at the file and does not load it.
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let library = maps.split_whitespace().find(|word| word.contains("/libc.so")).unwrap();
+        std::fs::copy(library, rig.path("lib/x/security/pam_elevate.so")).unwrap();
         rig.write(
             "passwd",
             "root:x:0:0:root:/root:/bin/sh\nalice:x:2000:2000::/:/bin/sh\nmallory:x:2001:2001::/:/bin/sh\n",

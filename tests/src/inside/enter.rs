@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{User, chdir, initgroups, setresgid, setresuid, setsid};
+use nix::unistd::{User, chdir, fchown, initgroups, setresgid, setresuid, setsid};
 use rustix::process::{Pid, PidfdFlags, ioctl_tiocsctty, pidfd_open};
 
 use super::args::Args;
@@ -88,6 +88,10 @@ pub fn inside(args: &Args) -> Result<ExitCode> {
     super::drop_dangerous_capabilities()?;
     let name = args.one("--user").unwrap_or("root");
     let user = User::from_name(name)?.with_context(|| format!("the host has no user {name}"))?;
+    if std::io::stdin().is_terminal() {
+        // As login(1) and sshd(8) do: a terminal is its user's.
+        fchown(std::io::stdin(), Some(user.uid), None).context("cannot give the terminal to its user")?;
+    }
     initgroups(&CString::new(name)?, user.gid)?;
     setresgid(user.gid, user.gid, user.gid)?;
     setresuid(user.uid, user.uid, user.uid)?;
