@@ -175,10 +175,12 @@ async fn d06_through_a_host_nothing_follows_before_its_pam_stack_agrees() {
         }
     }
     assert_eq!(place.count("factor.unconfirmed").await, 1);
-    // Another host cannot be asked for from here, and nothing is decided from here.
+    // Another host cannot be asked for from here, nothing is decided from here, and no seed comes here (D12).
     let other = RequestAsk { hosts: vec![name("db1")], ..wanted("dba", true) };
     let id: IdPrefix = "7K2M".parse().unwrap();
-    for (conversation, ask) in [(3, Ask::Request(other)), (4, Ask::Approve { id, reason: None })] {
+    let invitation = place.token(AdminAsk::PersonInvite { person: name("alice"), valid: None }).await;
+    let add = Ask::FactorAdd { invitation };
+    for (conversation, ask) in [(3, Ask::Request(other)), (4, Ask::Approve { id, reason: None }), (5, add)] {
         agent.calls.send((conversation, Say::Ask(ask))).await.unwrap();
         let (_, Reply::Refused(refusal)) = soon("a refusal", agent.replied.recv()).await.unwrap() else {
             panic!("not refused")

@@ -124,9 +124,10 @@ impl Place {
     pub(super) fn talk(&self, speaker: Speaker, ask: Ask) -> Talk {
         let (say, heard) = mpsc::channel(8);
         let (reply, replies) = mpsc::channel(8);
+        // Before the core sees it: one that is refused at once hears nothing.
+        say.try_send(Say::Ask(ask)).unwrap();
         let core = self.core.clone();
         tokio::spawn(async move { core.converse(Conversation { speaker, say: heard, reply }).await });
-        say.try_send(Say::Ask(ask)).unwrap();
         Talk { say, replies }
     }
 
