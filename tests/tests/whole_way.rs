@@ -50,7 +50,9 @@ fn a_person_activates_a_role_sudo_obeys_and_it_ends() -> Result<()> {
     ensure!(code == 0, "{said}");
 
     web1.wait_sudo("alice", &ID, false)?;
-    ensure!(!web1.host.exists("/run/elevate/sudoers.d/u2000"), "the drop-in is gone");
+    elevate_tests::eventually(elevate_tests::PATIENCE, "the drop-in to go", || {
+        !web1.host.exists("/run/elevate/sudoers.d/u2000")
+    })?;
 
     for code in
         ["request.created", "request.approved", "grant.issued", "grant.extended", "host.used", "grant.ended"]

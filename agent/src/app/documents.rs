@@ -135,6 +135,8 @@ impl Agent {
         if let Err(error) = check::terms(&held.verified, now.wall) {
             return self.settle(Some(error.to_string()), now);
         }
+        // Looked at afresh: no rule is installed on the strength of a gate that stood some seconds ago.
+        self.probe(now);
         if let Err(error) = &self.enforcement {
             return self.settle(Some(error.to_string()), now);
         }

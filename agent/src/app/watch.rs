@@ -83,7 +83,7 @@ impl Agent {
     }
 
     /// Looks whether rules may still be installed, and takes all away when not.
-    fn probe(&mut self, now: Moment) {
+    pub(crate) fn probe(&mut self, now: Moment) {
         let found = probe::enforcement(&self.paths, &self.sudo);
         if found == self.enforcement {
             return;

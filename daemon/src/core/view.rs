@@ -3,7 +3,7 @@
 //! In: rows, the policy, who is connected. Out: views. Nothing is decided here.
 
 use elevate_policy::{Decision, Need, Policy, needs};
-use elevate_protocol::id::ActivationId;
+use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::message::view::{
     ActivationHostView, ActivationView, ApprovedView, EligibilityView, HostState, NeedView, PersonView,
 };
@@ -96,15 +96,11 @@ async fn hosts(
     let mut found = Vec::new();
     for part in &activation.hosts {
         let own: Vec<&StoredDocument> = issued.iter().filter(|document| document.host == part.id).collect();
-        let state = match own.last() {
-            None => HostState::None,
-            Some(StoredDocument { refused: Some(why), .. }) => HostState::Refused { why: why.clone() },
-            Some(StoredDocument { acked_at: Some(_), .. }) => HostState::Confirmed,
-            Some(_) if core.agents.is_connected(part.id) => HostState::Sent,
-            Some(_) => {
-                let since = tx.host(part.id).await?.and_then(|host| host.seen_at);
-                HostState::Offline { since }
-            }
+        // What a host refused stays what it says, also after the end that followed.
+        let refused = own.iter().rev().find_map(|document| document.refused.clone());
+        let state = match (refused, own.last()) {
+            (Some(why), _) => HostState::Refused { why },
+            (None, last) => standing(core, tx, part.id, last.copied()).await?,
         };
         let documents = match documents {
             Documents::With => own.into_iter().map(|document| document.signed.clone()).collect(),
@@ -113,6 +109,21 @@ async fn hosts(
         found.push(ActivationHostView { name: part.name.clone(), state, documents });
     }
     Ok(found)
+}
+
+/// Where the latest document stands on a host that refused none.
+async fn standing(
+    core: &Inner,
+    tx: &mut Tx,
+    host: HostId,
+    last: Option<&StoredDocument>,
+) -> Result<HostState, Fault> {
+    match last {
+        None => Ok(HostState::None),
+        Some(StoredDocument { acked_at: Some(_), .. }) => Ok(HostState::Confirmed),
+        Some(_) if core.agents.is_connected(host) => Ok(HostState::Sent),
+        Some(_) => Ok(HostState::Offline { since: tx.host(host).await?.and_then(|found| found.seen_at) }),
+    }
 }
 
 /// While it is open the decision says what counts; afterwards the rules of today are shown beside what was given.

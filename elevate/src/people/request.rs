@@ -2,6 +2,7 @@
 //!
 //! In: a role and how it is wanted, or an id. Out: a grant, or how far it is; the exit code says which.
 
+use elevate_protocol::document::EndCause;
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::{Ask, Outcome, RequestAsk};
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -194,6 +195,7 @@ pub(super) fn exit_of(view: &ActivationView, nowait: bool) -> u8 {
         State::Active => Code::Host.exit(),
         State::Denied { .. } => Code::Denied.exit(),
         State::Refused { .. } => Code::NotEligible.exit(),
+        State::Ended { cause: EndCause::NotEnforced | EndCause::AccountChanged, .. } => Code::Host.exit(),
         State::Withdrawn | State::Lapsed | State::Ended { .. } => Code::Gone.exit(),
     }
 }
@@ -255,7 +257,6 @@ impl Wanted {
 mod tests {
     use super::*;
     use crate::render::activation::tests::view;
-    use elevate_protocol::document::EndCause;
     use elevate_protocol::time::Timestamp;
 
     #[test]
@@ -272,6 +273,7 @@ mod tests {
         assert_eq!(exit(State::Denied { by: "bob".parse().unwrap(), reason: reason() }), 5);
         assert_eq!(exit(State::Refused { reason: "no".into() }), 3);
         assert_eq!(exit(State::Lapsed), 7);
+        assert_eq!(exit(State::Ended { cause: EndCause::NotEnforced, at: Timestamp(0) }), 9);
         assert_eq!(exit(State::Ended { cause: EndCause::Dropped, at: Timestamp(0) }), 7);
         let mut silent = view();
         silent.hosts.iter_mut().for_each(|host| host.state = HostState::Sent);

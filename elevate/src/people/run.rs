@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use elevate_protocol::document::EndCause;
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -99,7 +100,9 @@ fn active(session: &mut Session, end: End) -> Result<Box<ActivationView>, Failur
             session.console.say(&progress::left(&view, &at));
             Code::Pending
         }
-        State::Active => Code::Host,
+        State::Active | State::Ended { cause: EndCause::NotEnforced | EndCause::AccountChanged, .. } => {
+            Code::Host
+        }
         State::Denied { .. } => Code::Denied,
         State::Refused { .. } => Code::NotEligible,
         State::Withdrawn | State::Lapsed | State::Ended { .. } => Code::Gone,

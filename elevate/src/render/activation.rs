@@ -147,7 +147,12 @@ pub fn one_line(view: &ActivationView, at: &At) -> Line {
     match &view.state {
         State::Active => {
             let until = view.ends_at.map(|end| when::until(end, at)).unwrap_or_default();
-            head.and(tone, &where_active(view)).then(&format!(" until {until}: {role}"))
+            let extended = match view.extensions {
+                0 => String::new(),
+                1 => ", extended".to_owned(),
+                times => format!(", extended {times} times"),
+            };
+            head.and(tone, &where_active(view)).then(&format!(" until {until}{extended}: {role}"))
         }
         State::Pending => {
             let needs = still_needs(view).map(|needs| format!(", needs {needs}")).unwrap_or_default();
@@ -172,12 +177,22 @@ pub fn one_line(view: &ActivationView, at: &At) -> Line {
         State::Lapsed => head.and(tone, "lapsed").then(": nobody decided or started it in time"),
         State::Refused { reason } => head.and(tone, "refused").then(&format!(": {reason}")),
         State::Ended { cause, at: ended } => head.and(tone, "ended").then(&format!(
-            " {}: {}; {role} on {}",
+            " {}: {}; {role} on {}{}",
             when::clock(*ended, at),
             cause_words(*cause),
-            hosts(view)
+            hosts(view),
+            refusals(view)
         )),
     }
+}
+
+/// What hosts refused: `; web1 refuses: …`.
+fn refusals(view: &ActivationView) -> String {
+    let refused = view.hosts.iter().filter_map(|host| match &host.state {
+        HostState::Refused { why } => Some(format!("; {} refuses: {}", host.name, why.escaped())),
+        HostState::None | HostState::Sent | HostState::Offline { .. } | HostState::Confirmed => None,
+    });
+    refused.take(3).collect()
 }
 
 /// What an approver has to know, before `elevate approve` and `deny`.

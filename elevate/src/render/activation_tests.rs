@@ -81,6 +81,9 @@ fn texts(lines: &[Line]) -> Vec<String> {
 #[test]
 fn an_active_grant_says_where_and_until_when() {
     assert_eq!(text(&one_line(&view(), &at())), "G-7K2M active on db1 until 14:40 UTC (59m): dba");
+    let extended = |extensions| text(&one_line(&ActivationView { extensions, ..view() }, &at()));
+    assert_eq!(extended(1), "G-7K2M active on db1 until 14:40 UTC (59m), extended: dba");
+    assert_eq!(extended(2), "G-7K2M active on db1 until 14:40 UTC (59m), extended 2 times: dba");
     assert_eq!(
         text(&progress::how_to_use(&view())),
         "Use: sudo -u postgres CMD   Done early: elevate drop G-7K2M   More time: elevate extend G-7K2M 30m"
