@@ -193,7 +193,7 @@ impl Fleet {
     /// # Errors
     /// The log cannot be read.
     pub fn events(&self, code: &str) -> Result<Vec<serde_json::Value>> {
-        let lines = self.ctl(&["audit", "tail", "-n", "1000", "--format", "json"])?;
+        let lines = self.ctl(&["audit", "tail", "-n", "10000", "--format", "json"])?;
         let all =
             lines.lines().map(serde_json::from_str::<serde_json::Value>).collect::<Result<Vec<_>, _>>()?;
         Ok(all.into_iter().filter(|event| event.get("code").is_some_and(|found| found == code)).collect())
