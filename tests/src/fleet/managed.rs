@@ -135,6 +135,16 @@ impl Managed {
         Ok((ran.status.code().unwrap_or(-1), format!("{}{}", ran.stdout, ran.stderr)))
     }
 
+    /// Waits until the agent has taken the rights of a person away; sudo is not asked, so that no use is reported.
+    ///
+    /// # Errors
+    /// There is no such person, or not within `limit`.
+    pub fn wait_end(&self, login: &str) -> Result<()> {
+        let (_, uid) = PEOPLE.iter().find(|(name, _)| *name == login).context("nobody of that name")?;
+        let drop_in = format!("/run/elevate/sudoers.d/u{uid}");
+        eventually(PATIENCE.saturating_mul(6), "the drop-in to go", || !self.host.exists(&drop_in))
+    }
+
     /// Waits until `sudo -n` of these arguments exits as expected.
     ///
     /// # Errors
