@@ -49,10 +49,9 @@ fn a_person_activates_a_role_sudo_obeys_and_it_ends() -> Result<()> {
     let (code, said) = web1.sudo("alice", &ID)?;
     ensure!(code == 0, "{said}");
 
-    web1.wait_sudo("alice", &ID, false)?;
-    elevate_tests::eventually(elevate_tests::PATIENCE, "the drop-in to go", || {
-        !web1.host.exists("/run/elevate/sudoers.d/u2000")
-    })?;
+    web1.wait_end("alice")?;
+    let (code, said) = web1.sudo("alice", &ID)?;
+    ensure!(code == 1, "{said}");
 
     for code in
         ["request.created", "request.approved", "grant.issued", "grant.extended", "host.used", "grant.ended"]
