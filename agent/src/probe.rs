@@ -1,6 +1,6 @@
 //! Whether sudo on this host obeys drop-ins and the PAM gate stands before it.
 //!
-//! In: sudo's version, PAM files, the module, the include line. Out: [`Enforcement`], or what is missing. Runs as: root.
+//! In: sudo's version, PAM files, the module, the include line. Out: nothing, or what is missing. Runs as: root.
 //! A rule without the gate would outlive the agent: without the gate nothing is installed (docs/architecture.md "sudo").
 
 use std::time::Duration;

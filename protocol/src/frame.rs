@@ -1,7 +1,7 @@
 //! Frames: a length of four bytes, most significant first, and that many bytes of one JSON message.
 //!
 //! In: bytes of a stream. Out: typed messages, or the reason to close. Spec: docs/wire.md "Frames".
-//! [`Decoder`] is for streams that arrive in pieces; [`read`] and [`write`] are for blocking ones.
+//! [`Decoder`] is for streams that arrive in pieces; `read` and `write` are for blocking ones.
 
 use std::io::{self, Read, Write};
 

@@ -54,7 +54,7 @@ pub(crate) fn write(at: Timestamp) -> Result<String, DateError> {
     Ok(format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z"))
 }
 
-/// Reads back what [`write`] wrote; written separately from it, by counting up.
+/// Reads back what `write` wrote; written separately from it, by counting up.
 pub(crate) fn read(text: &str) -> Option<Timestamp> {
     let digits = text.strip_suffix('Z')?;
     if digits.len() != 14 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,6 +1,6 @@
 //! Giving back: a request before it is decided, a grant before its time; and taking away.
 //!
-//! In: [`Ask::Cancel`], [`Ask::Drop`], an administrator's revocation. Out: End documents, events. Needs no factor.
+//! In: `Ask::Cancel`, `Ask::Drop`, an administrator's revocation. Out: End documents, events. Needs no factor.
 //!
 //! [`Ask::Cancel`]: elevate_protocol::message::person::Ask::Cancel
 

@@ -1,6 +1,6 @@
 //! A person of the policy: stable id, login on hosts, public keys, dates.
 //!
-//! In: what `parse` checked. Out: [`Person`]. Spec: docs/policy.md "[people]".
+//! In: what `parse` checked. Out: [`Person`]. Spec: docs/policy.md "`[people]`".
 
 use elevate_protocol::name::{Login, Name};
 use elevate_protocol::time::Timestamp;

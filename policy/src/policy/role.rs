@@ -1,6 +1,6 @@
 //! A role: who may activate it, where, for what, how long and on which conditions.
 //!
-//! In: what `parse` checked, defaults filled in. Out: [`Role`]. Spec: docs/policy.md "[roles]".
+//! In: what `parse` checked, defaults filled in. Out: [`Role`]. Spec: docs/policy.md "`[roles]`".
 
 use elevate_protocol::name::Name;
 use elevate_protocol::sudo::{Allowed, SudoPart};
