@@ -103,6 +103,17 @@ impl Directory {
         self.changed
     }
 
+    /// Makes its time of change the time of now, and changes nothing else.
+    pub(crate) fn touch(&self) -> Result<(), FileError> {
+        let mode = nix::sys::stat::fstat(&self.fd)?.st_mode;
+        Ok(nix::sys::stat::fchmod(&self.fd, Mode::from_bits_truncate(mode & 0o7777))?)
+    }
+
+    /// Makes an empty directory for root alone in this one.
+    pub(crate) fn make(&self, name: &str) -> Result<(), FileError> {
+        Ok(nix::sys::stat::mkdirat(self.fd.as_fd(), name, Mode::S_IRWXU)?)
+    }
+
     /// Reads a plain file of at most `most` bytes.
     pub(crate) fn read(&self, name: &str, most: u64) -> Result<Text, FileError> {
         let flags =

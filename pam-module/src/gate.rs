@@ -141,6 +141,14 @@ pub(crate) fn decide(paths: &Paths, moment: Moment) -> Verdict {
 fn has_moved(paths: &Paths, moment: Moment) -> bool {
     let name = format!("u{}", moment.uid);
     let Ok(grants) = Directory::open(&paths.grants).and_then(|all| all.enter(&name)) else { return false };
+    let present = moment.began.saturating_add(moment.age);
+    if grants.changed() > present.saturating_add(GRACE) {
+        // The wall clock was set back after they changed (threat G01): nobody can tell which came first. This call is sent back,
+        // and the directory gets the time of now, or ordinary rules would be refused until the clock has caught up.
+        return match grants.touch() {
+            Ok(()) | Err(_) => true,
+        };
+    }
     let grace = if moment.age < YOUNG { GRACE } else { Duration::ZERO };
     let began = moment.began.saturating_add(grace);
     grants.changed() > began
@@ -169,12 +177,28 @@ fn decide_by_files(paths: &Paths, moment: Moment) -> Verdict {
         if replaced && attempt < ATTEMPTS {
             continue;
         }
+        mark_changed(paths, moment.uid);
         return match directory.unlink(&name) {
             Ok(()) | Err(FileError::Missing) => Verdict::Closed(why),
             Err(source) => Verdict::Closed(Closed::DropIn { source }),
         };
     }
     Verdict::Closed(Closed::Directory)
+}
+
+/// Leaves a trace of a rule that goes: whoever has several of their sudos stopped finds the rule gone with the first, and the
+/// others must not pass as unmanaged. Where this fails the agent's own change of the directory is what is left.
+fn mark_changed(paths: &Paths, uid: u32) {
+    let marked = Directory::open(&paths.grants).and_then(|all| {
+        let name = format!("u{uid}");
+        match all.enter(&name) {
+            Err(FileError::Missing) => all.make(&name),
+            found => found?.touch(),
+        }
+    });
+    match marked {
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Whether there is a drop-in for `uid` now, whatever it holds.

@@ -347,6 +347,43 @@ fn a_sudo_that_was_stopped_while_its_grants_changed_is_sent_back() {
     assert!(matches!(at(UID, changed + second, Duration::ZERO), Verdict::Unmanaged));
 }
 
+// With the agent dead nobody but the gate takes the rule of an ended grant away.
+#[test]
+fn the_second_of_two_stopped_sudos_does_not_pass_because_the_first_one_removed_the_rule() {
+    for grants_are_gone in [false, true] {
+        let site = Site::new();
+        if grants_are_gone {
+            fs::remove_dir_all(site.paths.grants.join("u2000")).unwrap();
+        }
+        let minute = Duration::from_secs(60);
+        let stopped = Moment {
+            uid: UID,
+            now: NOW.after(Span::HOUR),
+            began: crate::clock::since_1970().saturating_sub(Duration::from_millis(100)),
+            age: minute,
+        };
+        assert!(matches!(decide(&site.paths, stopped), Verdict::Closed(_)));
+        assert!(matches!(decide(&site.paths, stopped), Verdict::Moved), "{grants_are_gone}");
+        let later = Moment { began: crate::clock::since_1970().saturating_add(minute), ..stopped };
+        assert!(matches!(decide(&site.paths, later), Verdict::Unmanaged), "the next one is as any other");
+    }
+}
+
+// THREATS G01, and "ordinary sudo rules work as before".
+#[test]
+fn g01_a_clock_set_back_sends_a_call_back_once_and_not_until_it_has_caught_up() {
+    let site = Site::new();
+    fs::remove_file(site.dropin()).unwrap();
+    let changed = || Directory::open(&site.paths.grants).unwrap().enter("u2000").unwrap().changed();
+    let first = changed();
+    let hour = Duration::from_secs(3600);
+    let behind = Moment { uid: UID, now: NOW, began: first.saturating_sub(hour), age: Duration::ZERO };
+    assert!(matches!(decide(&site.paths, behind), Verdict::Moved));
+    assert!(changed() > first, "the directory has the time of now, by whatever clock there is");
+    let next = Moment { began: changed(), ..behind };
+    assert!(matches!(decide(&site.paths, next), Verdict::Unmanaged));
+}
+
 #[test]
 fn a_drop_in_that_is_replaced_while_it_is_read_is_not_lost() {
     let site = Site::new();
