@@ -34,6 +34,9 @@ pub(super) async fn converse(core: &Core, conversation: Conversation) {
         Ok(outcome) => Reply::Done(outcome),
         Err(Stop::Refuse(refusal)) => Reply::Refused(refusal),
         Err(Stop::Left) => return,
+        Err(Stop::Fault(_)) if core.0.store.is_closed() => {
+            Reply::Refused(Refusal::new(Code::Unreachable, "the daemon is stopping"))
+        }
         Err(Stop::Fault(fault)) => {
             crate::log::error(&crate::log::chain(&fault));
             Reply::Refused(Refusal::new(Code::Internal, "the daemon could not do it; its own log says why"))

@@ -96,8 +96,10 @@ pub(crate) async fn serve(
         // Best effort: who is refused may not listen.
         drop(tokio::time::timeout(SEND_WITHIN, last.send(ToAgent::Refused(refusal.clone()))).await);
     }
-    if let Err(fault) = record_end(core, (host, from), &cut).await {
-        crate::log::error(&fault.to_string());
+    match record_end(core, (host, from), &cut).await {
+        Err(fault) if !core.inner().store.is_closed() => crate::log::error(&crate::log::chain(&fault)),
+        // Stopping: the next start says what is connected.
+        Ok(()) | Err(_) => {}
     }
 }
 
@@ -109,6 +111,7 @@ async fn record_end(core: &Core, (id, from): (HostId, IpAddr), cut: &Cut) -> Res
             let why = format!("from {from}: {}", refusal.message);
             Kind::HostRefused { why: UntrustedText::lossy(&why) }
         }
+        Cut::Fault(_) if core.inner().store.is_closed() => return Ok(()),
         Cut::Fault(fault) => {
             crate::log::error(&crate::log::chain(fault));
             Kind::HostLost { why: UntrustedText::lossy("the daemon failed; its own log says why") }

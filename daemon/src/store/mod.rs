@@ -12,11 +12,15 @@ mod people;
 mod row;
 mod tx;
 
+use std::fs::{OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
+use nix::libc;
 use sqlx::AnyPool;
 use sqlx::SqlSafeStr as _;
 use sqlx::any::AnyPoolOptions;
@@ -126,6 +130,7 @@ impl Store {
         let lock = StoreLock::take(folder)?;
         sqlx::any::install_default_drivers();
         let path = folder.join("elevated.db");
+        private(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
         let address = address_of(&path)?;
         let writer = pool(&address, 1).await?;
         migrator().run(&writer).await?;
@@ -208,10 +213,10 @@ impl Store {
         self.epoch
     }
 
-    /// Whether [`Store::close`] was called.
+    /// Whether [`Store::close`] was called. The readers close first.
     #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
-        self.writer.is_closed()
+        self.readers.is_closed() || self.writer.is_closed()
     }
 
     /// Closes the database and gives the folder up. Everything asked of the store afterwards is an error.
@@ -220,6 +225,19 @@ impl Store {
         self.writer.close().await;
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+/// Nobody else reads the database, whatever the umask is; SQLite gives its -wal and -shm files the same mode.
+fn private(path: &Path) -> io::Result<()> {
+    let mut open = OpenOptions::new();
+    let file = open
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// Every migration there is, in order. An old one is never changed: its checksum is in the database.

@@ -60,3 +60,29 @@ fn a_path_that_is_no_plain_address_is_refused() {
         assert!(matches!(address_of(Path::new(path)), Err(StoreError::Path { .. })), "{path}");
     }
 }
+
+#[tokio::test]
+async fn nobody_else_reads_the_database_whatever_its_mode_was() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("elevated.db"), "").unwrap();
+    std::fs::set_permissions(folder.path().join("elevated.db"), Permissions::from_mode(0o644)).unwrap();
+    let store = store(folder.path()).await;
+    let mut tx = store.write().await.unwrap();
+    tx.record(noted("so that there is a -wal")).await.unwrap();
+    tx.commit().await.unwrap();
+    for name in ["elevated.db", "elevated.db-wal", "elevated.db-shm", "elevated.lock"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_a_symlink_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, folder.path().join("elevated.db")).unwrap();
+    let opened =
+        Store::open(folder.path(), Clock::manual(1_800_000_000), ClusterId::from_random([1; 16])).await;
+    assert!(matches!(opened, Err(StoreError::Open { .. })));
+    assert!(!elsewhere.exists());
+}
