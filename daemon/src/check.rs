@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::core::{PolicyReadError, read_policy};
+use crate::core::read_policy;
 use crate::{USAGE, config, report};
 
 /// Checks; nothing is changed.
@@ -26,11 +26,6 @@ pub(crate) fn check(path: &Path) -> ExitCode {
     }
     let policy = match read_policy(&config.policy_dir) {
         Ok(policy) => policy,
-        Err(PolicyReadError::Policy { source }) => {
-            // One line for each finding, with file, line and column.
-            eprintln!("{source}");
-            return ExitCode::from(USAGE);
-        }
         Err(error) => {
             report(&error);
             return ExitCode::from(USAGE);

@@ -217,7 +217,7 @@ pub(crate) fn init(config: &Path, settings: &Init) -> Result<(), InitError> {
     println!("  1. write people and roles: {}", plan.policy().display());
     println!("  2. check:  elevated --check-config");
     println!("  3. start:  systemctl enable --now elevated   (or, as {}: elevated run)", settings.user);
-    println!("  4. invite: elevatectl host invite web1 env=prod    elevatectl person invite alice");
+    println!("  4. invite: elevatectl host invite web1 --label env=prod    elevatectl person invite alice");
     Ok(())
 }
 

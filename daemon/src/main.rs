@@ -31,8 +31,17 @@ use cli::{Cli, Command};
 /// Exit code of an input that was refused.
 const USAGE: u8 = 2;
 
-/// The error as people read it: `error:` and its causes.
-fn report(error: &dyn Error) {
+/// The error as people read it: `error:` and its causes; what is wrong with a policy line by line.
+fn report(error: &(dyn Error + 'static)) {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if let Some(findings) = inner.downcast_ref::<elevate_policy::PolicyError>() {
+            // Escaped already, but for its own line ends.
+            eprintln!("{findings}");
+            return;
+        }
+        cause = inner.source();
+    }
     eprintln!("error: {}", elevate_protocol::text::escape(&log::chain(error)));
 }
 
@@ -63,6 +72,8 @@ fn run(cli: &Cli) -> ExitCode {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
+        // Only a look, whatever else is said.
+        _ if cli.check_config => check::check(&cli.config),
         Some(Command::Init(settings)) => match init::init(&cli.config, settings) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -70,7 +81,8 @@ fn main() -> ExitCode {
                 ExitCode::from(USAGE)
             }
         },
-        Some(Command::Run) if !cli.check_config => run(&cli),
-        Some(Command::Run) | None => check::check(&cli.config),
+        Some(Command::Run) => run(&cli),
+        // clap asks for a command or --check-config.
+        None => check::check(&cli.config),
     }
 }
