@@ -185,6 +185,18 @@ fn a_host_is_enrolled_proved_and_unenrolled_again() {
     }
 }
 
+// Administrators type `enroll` at a terminal, and sudo writes there what it says where there is one.
+#[test]
+fn a_host_is_enrolled_at_a_terminal() {
+    let site = Site::new(&enrolled());
+    let (code, said) = site.inside(
+        "printf '#!/bin/sh\\n%s enroll --yes --no-services < %s\\n' \"$agent\" \"$SITE/paste\" > $SITE/typed; chmod 755 $SITE/typed\n\
+         script -q -e -c $SITE/typed /dev/null || exit 90\n\
+         test -e /etc/sudoers.d/zz-elevate",
+    );
+    assert_eq!(code, Some(0), "{said}");
+}
+
 // THREATS A17: what an agent that died has left gives nobody a right, and unenroll removes it without the agent.
 #[test]
 fn a17_unenroll_beside_a_dead_agent_leaves_no_rule_behind() {

@@ -1,6 +1,6 @@
 //! A program run as another account, with something on its standard input: the link, and sudo for the canaries.
 //!
-//! In: path, arguments, account, input. Out: what it said. Absolute path, no environment, no shell, deadline (STYLE §6).
+//! In: path, arguments, account, input. Out: what it said. Absolute path, no environment, no shell, no terminal, deadline (STYLE §6).
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::child::{self, Answer, ChildError};
 use crate::clock;
+use crate::paths::Paths;
 
 /// Longest output kept, in bytes.
 const OUTPUT_MAX: u64 = 256 * 1024;
@@ -42,13 +43,16 @@ pub(crate) fn run(
     deadline: Duration,
 ) -> Result<Answer, ChildError> {
     let start = |source| ChildError::Start { path: path.to_owned(), source };
-    let mut child = Command::new(path)
+    // sudo and PAM modules write to the controlling terminal where there is one, and enroll is typed at a terminal: in a session
+    // of its own a program has none. setsid(1) does not fork here, since it is not a group leader, so the child leads its group.
+    let missing = || start(std::io::Error::new(std::io::ErrorKind::NotFound, "no setsid(1) on this host"));
+    let mut child = Command::new(Paths::program("setsid").ok_or_else(missing)?)
+        .arg(path)
         .args(arguments)
         .env_clear()
         .current_dir("/")
         .uid(account.uid)
         .gid(account.gid)
-        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
