@@ -226,6 +226,19 @@ fn without_the_gate_no_rule_stands() {
     until("the removal of the drop-in", || !rig.path(DROP_IN).exists());
 }
 
+// The gate reads 64 grants for one call of sudo; one more would close it for all of them.
+#[test]
+fn a_person_holds_no_more_grants_than_the_gate_reads() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    for number in 1..=64 {
+        assert_eq!(daemon.apply(u64::from(number), act(grant(number, 3600))), Applied::Enforced);
+    }
+    let text = rig.read(DROP_IN);
+    assert_eq!(refused(daemon.apply(65, act(grant(65, 3600)))), "uid 2000 has too many grants in force here");
+    assert_eq!(rig.read(DROP_IN), text);
+}
+
 #[test]
 fn offers_name_only_those_who_have_an_account_here() {
     let rig = Rig::new();

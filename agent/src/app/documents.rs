@@ -22,6 +22,10 @@ use crate::store::documents::{self, HELD_MAX, Held};
 
 /// Most documents that wait for their turn.
 const INBOX_MAX: usize = 1024;
+/// Most bytes of them: they are verified only when it is their turn.
+const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most grants of one uid: as many as the PAM gate reads for one call of sudo.
+const UID_GRANTS_MAX: usize = 64;
 
 /// A document that is being checked by a thread.
 #[derive(Debug)]
@@ -30,6 +34,17 @@ pub(crate) struct Pending {
     seq: u64,
     /// The grant as it will be.
     held: Held,
+    /// What it is to be put in the place of.
+    before: Before,
+}
+
+/// What was held of a grant when its document came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// Nothing.
+    Nothing,
+    /// The grant. When it ends while the document is being checked, it has ended.
+    Grant,
 }
 
 /// As much of a document as is needed to refuse it by its place.
@@ -44,7 +59,8 @@ struct Place {
 impl Agent {
     /// A document arrived.
     pub(crate) fn document(&mut self, signed: SignedBody) {
-        if self.inbox.len() >= INBOX_MAX {
+        let bytes = self.inbox.iter().map(|waiting| waiting.body.len()).fold(0, usize::saturating_add);
+        if self.inbox.len() >= INBOX_MAX || bytes >= INBOX_BYTES_MAX {
             self.cut_link("the daemon sends documents faster than they can be applied");
             return;
         }
@@ -143,6 +159,8 @@ impl Agent {
         if let Err(error) = self.below_ceiling(&held.verified) {
             return self.settle(Some(error), now);
         }
+        let known = self.grants.contains_key(&held.verified.grant().id);
+        let before = if known { Before::Grant } else { Before::Nothing };
         let (paths, verified, seq) = (self.paths.clone(), held.verified.clone(), document.seq);
         let sender = self.sender.clone();
         let started = thread::Builder::new().name("check".into()).spawn(move || {
@@ -150,7 +168,7 @@ impl Agent {
             drop(sender.send(Message::Checked { seq, result }));
         });
         match started {
-            Ok(_) => self.checking = Some(Pending { seq, held }),
+            Ok(_) => self.checking = Some(Pending { seq, held, before }),
             Err(error) => self.settle(Some(format!("this host cannot check it: {error}")), now),
         }
     }
@@ -163,6 +181,9 @@ impl Agent {
             (Act::Grant(_), None) if self.grants.len() >= HELD_MAX => {
                 return Err("this host holds too many grants".into());
             }
+            (Act::Grant(grant), None) if self.grants_of(grant.uid) >= UID_GRANTS_MAX => {
+                return Err(format!("uid {} has too many grants in force here", grant.uid));
+            }
             (Act::Grant(_), None) => SignedGrant::new(signed.clone()),
             (_, Some(standing)) if standing.text.contains(&signed.body) => standing.held.signed.clone(),
             (Act::Grant(_), Some(_)) => return Err("a grant of this id is already in force".into()),
@@ -171,8 +192,14 @@ impl Agent {
             }
             (Act::Extend(_) | Act::End(_), None) => return Err("there is no such grant in force here".into()),
         };
+        // Read back as the gate and the next start read it: what is longer than they take would end there.
+        let chain = SignedGrant::from_text(&chain.to_text()).map_err(|error| error.to_string())?;
         let config = &self.identity.config;
         Held::verify(chain, &self.identity.signers, &config.host).map_err(|error| error.to_string())
+    }
+
+    fn grants_of(&self, uid: u32) -> usize {
+        self.grants.values().filter(|standing| standing.held.verified.grant().uid == uid).count()
     }
 
     /// An end needs no check: it only takes away, and one for a grant that is not here is done already.
@@ -195,6 +222,15 @@ impl Agent {
 
     fn install(&mut self, pending: Pending, now: Moment) -> Result<(), String> {
         let (id, uid) = (pending.held.verified.grant().id, pending.held.verified.grant().uid);
+        // The checks took a while: what held at their beginning is looked at again.
+        self.sweep(now);
+        if pending.before == Before::Grant && !self.grants.contains_key(&id) {
+            return Err("the grant ended while the document was checked".into());
+        }
+        check::terms(&pending.held.verified, now.wall).map_err(|error| error.to_string())?;
+        self.probe(now);
+        self.enforcement.as_ref().map_err(ToString::to_string)?;
+        self.below_ceiling(&pending.held.verified)?;
         documents::save(&self.paths, &pending.held).map_err(|error| journal::chain(&error))?;
         let mut standing = match self.grants.get(&id) {
             Some(before) => before.extended(pending.held, now),
@@ -204,19 +240,28 @@ impl Agent {
         let before = self.grants.insert(id, standing);
         self.save_deadlines();
         if let Err(why) = self.enforce(uid, now) {
-            // What was in force before the extension stays so; a new grant is forgotten.
-            match before {
-                Some(before) => {
-                    documents::save(&self.paths, &before.held).map_err(|error| journal::chain(&error))?;
-                    self.grants.insert(id, before);
-                    drop(self.enforce(uid, now));
-                }
-                None => self.forget(id, uid, now),
-            }
+            self.put_back(id, uid, before, now);
             return Err(why);
         }
         journal::log(Level::Info, &format!("grant G-{id} of uid {uid} is in force"));
         Ok(())
+    }
+
+    /// After a document that could not be enforced: what was in force before an extension stays so, a new grant is forgotten.
+    /// A grant whose former documents cannot be made durable is forgotten too, or the next start would find the refused one.
+    fn put_back(&mut self, id: ActivationId, uid: u32, before: Option<Standing>, now: Moment) {
+        let Some(before) = before else { return self.forget(id, uid, now) };
+        match documents::save(&self.paths, &before.held) {
+            Ok(()) => {
+                self.grants.insert(id, before);
+                self.save_deadlines();
+                drop(self.enforce(uid, now));
+            }
+            Err(error) => {
+                journal::log(Level::Error, &journal::chain(&error));
+                self.end(id, EndCause::NotEnforced, now);
+            }
+        }
     }
 
     fn forget(&mut self, id: ActivationId, uid: u32, now: Moment) {

@@ -122,18 +122,24 @@ impl Agent {
         done
     }
 
-    /// Ends a grant here: rules first, then its documents, then the report.
+    /// Ends a grant here: rules first, then the report, then its documents. An agent that is killed in between ends it again
+    /// at its next start, and says so twice rather than never.
     pub(crate) fn end(&mut self, id: ActivationId, cause: EndCause, now: Moment) {
         let Some(standing) = self.grants.remove(&id) else { return };
         let uid = standing.held.verified.grant().uid;
         // What cannot be removed now is tried again with each round of reconciling.
-        drop(self.enforce(uid, now));
+        if let Err(why) = self.enforce(uid, now) {
+            self.tampered(
+                now,
+                &format!("the rules of uid {uid} could not be changed at the end of G-{id}: {why}"),
+            );
+        }
+        journal::log(Level::Info, &format!("grant G-{id} of uid {uid} ended: {cause:?}"));
+        self.report(now, Report::Ended { grant: id, cause });
         if let Err(error) = documents::forget(&self.paths, id) {
             journal::log(Level::Error, &journal::chain(&error));
         }
         self.save_deadlines();
-        journal::log(Level::Info, &format!("grant G-{id} of uid {uid} ended: {cause:?}"));
-        self.report(now, Report::Ended { grant: id, cause });
     }
 
     /// Ends what is over and warns of what soon will be.
