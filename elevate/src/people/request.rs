@@ -38,8 +38,8 @@ pub(super) fn request(session: &mut Session, words: &Request) -> Result<u8, Fail
 pub(super) fn take_up(session: &mut Session, id: IdPrefix) -> Result<u8, Failure> {
     let end = session.ask(&Ask::Show { id: id.clone(), documents: false }, Wait::Machines)?;
     let End::Done(Outcome::Activation(view)) = end else { return Err(not_expected(end)) };
-    let waits = matches!(view.state, State::Pending | State::Approved);
-    if waits && is_mine(session, &view)? {
+    let mine = is_mine(session, &view)?;
+    if mine && matches!(view.state, State::Pending | State::Approved) {
         let wait = waiting(session, &Wanted::nothing());
         let end = session.ask(&Ask::Resume { id }, wait)?;
         return conclude(session, end, false, None);
@@ -48,7 +48,8 @@ pub(super) fn take_up(session: &mut Session, id: IdPrefix) -> Result<u8, Failure
     if !session.only_ids(std::slice::from_ref(&view)) {
         session.show(&json::activation(&view, at.now), &activation::full(&view, &at));
     }
-    Ok(0)
+    // Who comes back for a request of their own learns by the code as well what became of it.
+    Ok(if mine { exit_of(&view, false) } else { 0 })
 }
 
 fn is_mine(session: &mut Session, view: &ActivationView) -> Result<bool, Failure> {

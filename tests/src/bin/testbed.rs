@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use elevate_tests::inside::args::Args;
-use elevate_tests::inside::{enter, init, shell, switch, tree};
+use elevate_tests::inside::{enter, init, shell, speak, switch, tree};
 
 const HELP: &str = "\
 testbed: hosts with their own /etc, users, processes and address on one machine
@@ -20,6 +20,8 @@ testbed: hosts with their own /etc, users, processes and address on one machine
                                   one host, until standard input ends; says READY <pid>
   testbed exec --pid PID --cgroup DIR [--user U] [--dir D] [--env K=V]… [--pid-to SOCKET] CMD…
                                   a command in a host, with its exit status
+  testbed speak --socket PATH [--times N] [--after close]
+                                  standard input to a local socket, N times at once; what it answers
 ";
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn run() -> Result<ExitCode> {
         "init-inside" => return init::inside(&args(init::OPTIONS)?),
         "exec" => return enter::launch(&args(enter::OPTIONS)?, words),
         "exec-inside" => return enter::inside(&args(enter::OPTIONS)?),
+        "speak" => speak::run(&args(speak::OPTIONS)?)?,
         "help" | "--help" => print!("{HELP}"),
         other => bail!("unknown subcommand {other:?}; see testbed help"),
     }

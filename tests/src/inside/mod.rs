@@ -10,6 +10,7 @@ pub mod init;
 pub mod mounts;
 pub mod shell;
 pub mod sources;
+pub mod speak;
 pub mod switch;
 pub mod tree;
 
