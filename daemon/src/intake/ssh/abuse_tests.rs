@@ -96,6 +96,27 @@ async fn h09_authenticated_connections_take_no_seat_of_the_others() {
 }
 
 #[tokio::test]
+async fn h09_who_says_to_be_new_keeps_the_seat_of_the_unauthenticated() {
+    let limits = Limits { unauthenticated_per_source: 2, ..Limits::default() };
+    let fixture = Fixture::with(patience(), limits, &[]).await;
+    let mut held = Vec::new();
+    for seed in [NOBODY, NOBODY - 1] {
+        let mut handle = fixture.connect().await;
+        assert!(login(&mut handle, SUBSYSTEM_ENROL, key(seed)).await, "anybody may ask to enrol");
+        assert!(open(&handle, SUBSYSTEM_ENROL).await.is_some());
+        held.push(handle);
+    }
+    let mut third = TcpStream::connect(fixture.address).await.unwrap();
+    let mut first = [0u8; 4];
+    assert!(third.read_exact(&mut first).await.is_err(), "a third one was greeted");
+    drop(held);
+    let again = async {
+        while TcpStream::connect(fixture.address).await.unwrap().read_exact(&mut first).await.is_err() {}
+    };
+    timeout(SOON, again).await.expect("the seats come back");
+}
+
+#[tokio::test]
 async fn b06_broken_frames_end_the_connection_and_others_are_served() {
     let fixture = Fixture::with(Patience { frame: SHORT, ..patience() }, Limits::default(), &[]).await;
     let deep = "[".repeat(100_000);

@@ -35,9 +35,15 @@ enum Who {
         key: String,
         _seat: Seat<Name>,
     },
-    Host(HostId),
-    /// Holds this key, and says to be new.
-    New(Box<PublicKey>),
+    Host {
+        id: HostId,
+        _seat: Seat<HostId>,
+    },
+    /// Holds this key, and says to be new. Everybody can say that, so the seat of the unauthenticated is kept (threat H09).
+    New {
+        key: Box<PublicKey>,
+        seat: Option<Seat<IpAddr>>,
+    },
 }
 
 /// A channel: with a subsystem already, or still without.
@@ -119,15 +125,21 @@ impl Door {
                 let key = key.fingerprint(HashAlg::Sha256).to_string();
                 Some(Who::Person { name, key, _seat: seat })
             }
-            Holder::Host(host) => Some(Who::Host(host)),
-            Holder::Nobody => Some(Who::New(Box::new(key.clone()))),
+            Holder::Host(id) => {
+                let Some(seat) = self.shared.hosts.take(id) else {
+                    log::warning(&format!("{}: too many connections of host {id}", self.from));
+                    return None;
+                };
+                Some(Who::Host { id, _seat: seat })
+            }
+            Holder::Nobody => Some(Who::New { key: Box::new(key.clone()), seat: None }),
         }
     }
 
     fn channels_allowed(&self) -> usize {
         match self.who {
             Some(Who::Person { .. }) => CHANNELS_MAX,
-            Some(Who::Host(_) | Who::New(_)) => 1,
+            Some(Who::Host { .. } | Who::New { .. }) => 1,
             None => 0,
         }
     }
@@ -137,8 +149,8 @@ impl Door {
         let Some(who) = &self.who else { return false };
         let fits = match who {
             Who::Person { .. } => name == SUBSYSTEM_PERSON,
-            Who::Host(_) => name == SUBSYSTEM_AGENT,
-            Who::New(_) => name == SUBSYSTEM_ENROL,
+            Who::Host { .. } => name == SUBSYSTEM_AGENT,
+            Who::New { .. } => name == SUBSYSTEM_ENROL,
         };
         let Some(state) = self.channels.get_mut(&id).filter(|_| fits) else { return false };
         let State::Open(channel) = std::mem::replace(state, State::Taken) else { return false };
@@ -149,8 +161,8 @@ impl Door {
                 let speaker = Speaker::Person { name: name.clone(), key: key.clone(), address: from };
                 self.spawn(person::serve(core, speaker, stream, patience));
             }
-            Who::Host(host) => self.spawn(agent::serve(core, *host, from, stream, patience)),
-            Who::New(key) => self.spawn(enrol::serve(core, (**key).clone(), from, stream, patience)),
+            Who::Host { id, .. } => self.spawn(agent::serve(core, *id, from, stream, patience)),
+            Who::New { key, .. } => self.spawn(enrol::serve(core, (**key).clone(), from, stream, patience)),
         }
         true
     }
@@ -205,7 +217,10 @@ impl Handler for Door {
 
     async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), russh::Error> {
         if let Some((login, seat)) = self.login.take() {
-            drop(seat);
+            match &mut self.who {
+                Some(Who::New { seat: kept, .. }) => *kept = Some(seat),
+                Some(Who::Person { .. } | Who::Host { .. }) | None => drop(seat),
+            }
             // An error: nobody waits any more, the connection is being cut.
             let _told: Result<(), ()> = login.send(());
         }

@@ -31,7 +31,11 @@ use super::counter::{Counter, Seat, source_of};
 use crate::config::Limits;
 use crate::core::Core;
 use crate::log;
+use elevate_protocol::id::HostId;
 use elevate_protocol::name::Name;
+
+/// Connections of one host: its agent has one, and old ones that are not yet known to be dead.
+const HOST_CONNECTIONS: u32 = 8;
 
 /// Why nobody can connect.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) core: Core,
     pub(crate) patience: Patience,
     pub(crate) people: Counter<Name>,
+    pub(crate) hosts: Counter<HostId>,
     sources: Counter<IpAddr>,
     config: Arc<Config>,
 }
@@ -105,6 +110,7 @@ pub(crate) async fn serve(listener: Listener, core: Core, stop: watch::Receiver<
         core,
         patience,
         people: Counter::new(limits.connections_per_person, u32::MAX),
+        hosts: Counter::new(HOST_CONNECTIONS, u32::MAX),
         sources: Counter::new(limits.unauthenticated_per_source, limits.unauthenticated),
         config: Arc::new(algorithms::config(host_key)),
     });
