@@ -82,6 +82,7 @@ async fn talk_through(core: &Core, talk: &mut Dialogue) -> Told<Outcome> {
         ask = first_ask(talk) => ask?,
         () = clock.sleep_until(until) => return refuse(Code::Usage, "nothing was asked"),
     };
+    talk.stands(core.inner())?;
     allowed(&talk.speaker, &ask)?;
     answer(core, talk, &ask).await
 }

@@ -71,6 +71,12 @@ impl Dialogue {
         }
     }
 
+    /// Whether whoever was let in would be let in now: a key that was taken away, a login of somebody else or an entry that
+    /// ended speaks no longer, also on a connection that was there before.
+    pub(super) fn stands(&self, core: &Inner) -> Told<()> {
+        stands(core, &self.speaker)
+    }
+
     /// The door that wrong codes are counted at.
     pub(super) fn door(&self) -> String {
         match &self.speaker {
@@ -110,10 +116,12 @@ impl Dialogue {
         self.tell(Reply::Challenge(Challenge { id, ask, prompt })).await?;
         let clock = core.clock.clone();
         let until = clock.now().after(CHALLENGE_LIFE);
-        tokio::select! {
-            proven = self.answers(core, &person, id, &demand) => proven,
-            () = clock.sleep_until(until) => refuse(Code::Factor, "no code came in time; nothing was changed"),
-        }
+        let proven = tokio::select! {
+            proven = self.answers(core, &person, id, &demand) => proven?,
+            () = clock.sleep_until(until) => return refuse(Code::Factor, "no code came in time; nothing was changed"),
+        };
+        self.stands(core)?;
+        Ok(proven)
     }
 
     /// Before anybody is asked for a code: is there a factor, is this door open.
@@ -222,6 +230,29 @@ impl Dialogue {
         tx.commit().await?;
         refuse(Code::Factor, "the host's own authentication did not pass; nothing was changed")
     }
+}
+
+/// See [`Dialogue::stands`].
+pub(super) fn stands(core: &Inner, speaker: &Speaker) -> Told<()> {
+    let policy = core.policy();
+    let (entry, what) = match speaker {
+        Speaker::Root { .. } => return Ok(()),
+        Speaker::Person { name, key, .. } => {
+            (policy.person(name).filter(|one| one.keys.iter().any(|own| fingerprint(own) == *key)), "key")
+        }
+        Speaker::OnHost { name, login, .. } => {
+            (policy.person(name).filter(|one| one.login == *login), "login")
+        }
+    };
+    match entry {
+        Some(entry) if !entry.is_over(core.clock.now()) => Ok(()),
+        Some(_) => refuse(Code::NotEligible, "your entry in the policy has ended"),
+        None => refuse(Code::NotEligible, format!("this {what} is nobody's in the policy any more")),
+    }
+}
+
+fn fingerprint(key: &elevate_policy::PersonKey) -> String {
+    key.fingerprint.to_string()
 }
 
 fn closed<T>(until: Timestamp, now: Timestamp, locked: bool) -> Told<T> {

@@ -18,14 +18,13 @@ use super::dialogue::Dialogue;
 use super::facts::host_facts;
 use super::fault::{Fault, Told, refuse, refuse_hint};
 use super::{Inner, Speaker, random};
+use crate::issue::is_personal;
 use crate::store::{Activation, HostPart, HostRow, Tx};
 
 /// Requests of one person that may be open at a time.
 const OPEN_MAX: usize = 20;
 /// How long a connected host may take to say which accounts it has.
 const ACCOUNTS_WITHIN: Span = Span(5);
-/// Uids below are the system's and are never granted anything.
-pub(crate) const UID_MIN: u32 = 1000;
 
 /// Makes the draft of a request at the time of the transaction.
 pub(super) async fn draft(
@@ -129,7 +128,7 @@ pub(super) async fn accounts(
             }
         };
         host.uid = match known {
-            Some(uid) if uid >= UID_MIN => uid,
+            Some(uid) if is_personal(uid) => uid,
             Some(uid) => {
                 return refuse(Code::NotEligible, format!("uid {uid} on {} is a system account", host.name));
             }

@@ -20,6 +20,7 @@ use ssh_key::{HashAlg, PublicKey};
 use super::end::everything;
 use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use super::mfa::token_hash;
+use super::strangers::Entry;
 use super::{Core, Inner, random};
 use crate::log::chain;
 use crate::store::{HostRow, HostToken, Tx, Voice};
@@ -32,7 +33,7 @@ pub(super) async fn enrol(core: &Core, ask: EnrolAsk, link_key: &PublicKey, from
     match enrolled(core.inner(), &ask, link_key, &voice).await {
         Ok(enrolled) => EnrolReply::Enrolled(enrolled),
         Err(Stop::Refuse(refusal)) => {
-            if let Err(fault) = record_refusal(core.inner(), &voice, &refusal).await {
+            if let Err(fault) = record_refusal(core.inner(), (&voice, from), &refusal).await {
                 crate::log::error(&chain(&fault));
             }
             EnrolReply::Refused(refusal)
@@ -48,9 +49,24 @@ pub(super) async fn enrol(core: &Core, ask: EnrolAsk, link_key: &PublicKey, from
     }
 }
 
-async fn record_refusal(core: &Inner, voice: &Voice, refusal: &Refusal) -> Result<(), Fault> {
+async fn record_refusal(
+    core: &Inner,
+    (voice, from): (&Voice, IpAddr),
+    refusal: &Refusal,
+) -> Result<(), Fault> {
+    let why = match core.strangers.refused(from, core.clock.now()) {
+        Entry::Record { left_out: 0 } => refusal.message.clone(),
+        Entry::Record { left_out } => {
+            format!("{} ({left_out} refusals before this one were not recorded)", refusal.message)
+        }
+        Entry::FirstLeftOut => {
+            crate::log::warning(&format!("{from}: too many refused enrolments; not all are recorded"));
+            return Ok(());
+        }
+        Entry::LeftOut => return Ok(()),
+    };
     let mut tx = core.store.write().await?;
-    let kind = Kind::HostEnrolRefused { why: UntrustedText::lossy(&refusal.message) };
+    let kind = Kind::HostEnrolRefused { why: UntrustedText::lossy(&why) };
     tx.record(voice.did(Subject::default(), kind)).await?;
     tx.commit().await?;
     Ok(())

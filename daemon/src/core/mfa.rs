@@ -95,6 +95,7 @@ async fn try_code(
     fresh: &NewFactor,
 ) -> Told<Option<u32>> {
     let person = talk.person()?.clone();
+    talk.stands(core)?;
     let mut tx = core.store.write().await?;
     tx.count_try(hash).await?;
     let Some(row) = tx.invitation(hash).await? else { return refuse(Code::Factor, "the invitation is gone") };

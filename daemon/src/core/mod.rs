@@ -24,6 +24,7 @@ mod requests;
 mod review;
 mod settle;
 mod speaker;
+mod strangers;
 mod tail;
 mod talks;
 mod timers;
@@ -53,7 +54,6 @@ use crate::factor::{FactorError, SealKey};
 use crate::issue::Issuer;
 use crate::store::{EventReader, Store, StoreError, Voice};
 
-pub(crate) use draft::UID_MIN;
 pub(crate) use facts::host_facts;
 pub(crate) use fault::Fault;
 pub(crate) use policy_files::{PolicyReadError, read_policy};
@@ -125,10 +125,13 @@ pub(crate) struct Inner {
     seal: SealKey,
     policy: RwLock<Arc<Policy>>,
     policy_dir: PathBuf,
+    /// Held from reading the files to the commit: of two reloads the later one has the later files.
+    reloading: tokio::sync::Mutex<()>,
     advertised: String,
     fingerprint: String,
     link_keys: RwLock<HashMap<String, HostId>>,
     talks: talks::Talks,
+    strangers: strangers::Strangers,
 }
 
 impl Inner {
@@ -158,10 +161,12 @@ impl Core {
             seal: SealKey::new(&setup.seal_key)?,
             policy: RwLock::new(Arc::new(setup.policy)),
             policy_dir: setup.policy_dir,
+            reloading: tokio::sync::Mutex::default(),
             advertised: setup.advertised,
             fingerprint: setup.fingerprint,
             link_keys: RwLock::new(HashMap::new()),
             talks: talks::Talks::default(),
+            strangers: strangers::Strangers::default(),
         };
         let core = Self(Arc::new(inner));
         core.take_up().await?;

@@ -48,6 +48,7 @@ impl From<StoreError> for ReloadError {
 
 /// Reads the files and puts them in force.
 pub(super) async fn reload(core: &Inner, voice: &Voice) -> Result<Digest, ReloadError> {
+    let _one_at_a_time = core.reloading.lock().await;
     let policy = match read_policy(&core.policy_dir) {
         Ok(policy) => Arc::new(policy),
         Err(error) => {

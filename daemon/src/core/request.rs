@@ -180,6 +180,7 @@ pub(super) async fn resume(core: &Core, talk: &mut Dialogue, ask: &Ask, prefix: 
 
 /// Starts an approved request, with a fresh factor where the role asks for one.
 pub(super) async fn start(core: &Inner, talk: &mut Dialogue, ask: &Ask, approved: &Activation) -> Told<()> {
+    talk.stands(core)?;
     choose::about_here_only(talk, approved)?;
     let mut tx = core.store.read().await?;
     let decision = judge(&mut tx, &core.policy(), core.store.cluster(), approved).await?;

@@ -48,6 +48,10 @@ pub(super) async fn hello(
     let Claim::Hello(agent) = claim else {
         return refused(Code::Usage, "a hello comes first", "update elevate-agent");
     };
+    // As it is now: meanwhile documents may have been issued and applied, or the host may have enrolled anew.
+    let Some(host) = inner.store.read().await?.host(id).await? else {
+        return refused(Code::UnknownHost, "this host is not enrolled", "enrol it: elevate-agent enroll");
+    };
     let version = fitting(&host, &agent)?;
     let skewed = agent.time.0.abs_diff(inner.clock.now().0) > SKEW_MAX;
     let next = record(core, &host, &agent, skewed).await?;

@@ -12,7 +12,8 @@ use elevate_protocol::text::UntrustedText;
 use tokio::sync::mpsc;
 
 use super::{Cut, Serving};
-use crate::core::{Conversation, Speaker, UID_MIN};
+use crate::core::{Conversation, Speaker};
+use crate::issue::is_personal;
 
 /// Words that wait on either side of a conversation.
 const WORDS: usize = 8;
@@ -86,7 +87,7 @@ impl Serving {
         if self.talks.open.len() >= CONVERSATIONS_MAX {
             return Err(Refusal::new(Code::Busy, "too many conversations on this host"));
         }
-        if caller.uid < UID_MIN {
+        if !is_personal(caller.uid) {
             return Err(Refusal::new(Code::NotEligible, "root and system accounts activate nothing"));
         }
         let policy = self.core.inner().policy();

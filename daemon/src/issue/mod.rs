@@ -47,9 +47,26 @@ pub(crate) enum IssueError {
         /// Bytes.
         found: usize,
     },
+    /// The uid is no person's; whoever asked was to be refused before.
+    #[error("uid {uid} is granted nothing")]
+    System {
+        /// The uid.
+        uid: u32,
+    },
     /// Permit and activation are not of each other.
     #[error("the permit is not for this activation")]
     Elsewhere,
+}
+
+/// Uids below are the system's (login.defs(5) UID_MIN).
+const UID_MIN: u32 = 1000;
+/// `nobody`, and -1 in 16 and in 32 bits, which chown(2) and sudo take for something else (threat A06).
+const UID_NEVER: [u32; 3] = [65_534, 65_535, u32::MAX];
+
+/// Whether a uid can be a person's. Nobody else is ever granted anything.
+#[must_use]
+pub(crate) fn is_personal(uid: u32) -> bool {
+    uid >= UID_MIN && !UID_NEVER.contains(&uid)
 }
 
 /// Signs for one cluster.
@@ -86,6 +103,9 @@ impl Issuer {
         let covers = activation.hosts.iter().all(|host| permitted.contains(&host.id));
         if permit.activation() != activation.id || permitted.len() != activation.hosts.len() || !covers {
             return Err(IssueError::Elsewhere);
+        }
+        if let Some(host) = activation.hosts.iter().find(|host| !is_personal(host.uid)) {
+            return Err(IssueError::System { uid: host.uid });
         }
         activation.revision = 1;
         activation.state = State::Active;

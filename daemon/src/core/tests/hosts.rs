@@ -1,8 +1,9 @@
 //! Enrolment, and who may say what on a host's connection.
 
 use elevate_protocol::message::Versions;
-use elevate_protocol::message::agent::{Claim, Report, ToAgent};
+use elevate_protocol::message::agent::{Caller, Claim, Report, ToAgent};
 use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply};
+use elevate_protocol::message::person::{Reply, Say};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{SignedBody, VOUCH_NAMESPACE};
@@ -166,4 +167,56 @@ async fn a_silent_host_is_lost_and_a_report_counts_once() {
     place.clock.advance(45);
     assert!(agent.closed().await);
     place.event("host.lost", 1).await;
+}
+
+#[tokio::test]
+async fn h02_a_key_of_nobody_cannot_fill_the_log() {
+    let place = Place::new().await;
+    for _ in 0..50 {
+        assert_eq!(refusal(place.enrol_with(Secret::new("0".repeat(26)), 41).await), Code::NotEligible);
+    }
+    assert_eq!(place.count("host.enrol-refused").await, 10);
+    place.clock.advance(60);
+    place.enrol_with(Secret::new("0".repeat(26)), 41).await;
+    let last = place.events().await.pop().unwrap();
+    assert!(last.to_line().unwrap().contains("40 refusals before this one were not recorded"));
+}
+
+/// What a host claims of accounts and callers is its own claim; no claim reaches the system's accounts.
+#[tokio::test]
+async fn a06_no_claim_of_a_host_gives_a_system_account_a_grant() {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    place.factor("alice").await;
+    let mut agent = place.agent(&web1, 31).await;
+    agent.hello(0).await;
+    assert!(matches!(agent.next().await, ToAgent::Offers { .. }));
+    for (conversation, uid) in (1..).zip([0, 1, 999, 65_534, 65_535, u32::MAX]) {
+        // Door 2: the account that the host says the login is.
+        let uids = std::collections::BTreeMap::from([("alice".parse().unwrap(), uid)]);
+        agent.claim(Claim::Accounts { uids }).await;
+        // Door 1: the caller that the host says is there. Its answer comes after the accounts were taken.
+        let caller = Caller { uid, login: "alice".parse().unwrap() };
+        let say = Say::Ask(request("web-ops"));
+        agent.claim(Claim::Conversation { conversation, caller, say }).await;
+        match agent.frame().await {
+            ToAgent::Conversation { reply: Reply::Refused(refused), .. } => {
+                assert_eq!(refused.code, Code::NotEligible, "{uid}");
+            }
+            other => panic!("{uid}: {other:?}"),
+        }
+        let refused = place.ask("alice", request("web-ops")).await.unwrap_err();
+        assert_eq!(refused.code, Code::NotEligible, "{uid}: {refused:?}");
+        assert!(refused.message.contains(&format!("uid {uid} ")), "{refused:?}");
+    }
+    assert_eq!((place.count("request.created").await, place.count("grant.issued").await), (0, 0));
+    // A person's account is granted what was refused: nothing else was in the way.
+    agent.accounts().await;
+    let report = Report::Started { agent: "0.1.0".into(), grants: 0 };
+    agent.claim(Claim::Report { number: 1, at: place.clock.now(), report }).await;
+    assert!(matches!(agent.frame().await, ToAgent::Recorded { number: 1 }));
+    let mut talk = place.talk(place.person("alice"), request("web-ops"));
+    let challenge = talk.challenge().await;
+    talk.answer(challenge, &place.code("alice")).await;
+    place.event("grant.issued", 1).await;
 }

@@ -19,8 +19,8 @@ use elevate_protocol::paste::Paste;
 use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE};
 use elevate_protocol::time::Span;
-use ssh_key::PrivateKey;
 use ssh_key::private::Ed25519Keypair;
+use ssh_key::{HashAlg, PrivateKey};
 use tokio::sync::mpsc;
 use totp_rs::Totp;
 use zeroize::Zeroizing;
@@ -63,6 +63,19 @@ pub(super) fn key(seed: u8) -> PrivateKey {
     PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
 }
 
+/// The key of a person of [`POLICY`].
+pub(super) fn persons_key(who: &str) -> PrivateKey {
+    key(who.as_bytes()[0] + 100)
+}
+
+/// The policy with everybody's key in it.
+fn with_keys(text: &str) -> String {
+    ["alice", "bob", "carol", "dave", "mallory"].iter().fold(text.to_owned(), |text, who| {
+        let line = persons_key(who).public_key().to_openssh().unwrap();
+        text.replace(&format!("\n{who} = {{}}\n"), &format!("\n{who} = {{ keys = [{line:?}] }}\n"))
+    })
+}
+
 pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
@@ -97,7 +110,7 @@ impl Place {
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("policy.d")).unwrap();
-        std::fs::write(folder.path().join("policy.d/main.toml"), POLICY).unwrap();
+        std::fs::write(folder.path().join("policy.d/main.toml"), with_keys(POLICY)).unwrap();
         let clock = Clock::manual(START);
         let core = open(folder.path(), &clock).await.unwrap();
         Self { folder, clock, core, totps: Mutex::default() }
@@ -111,12 +124,13 @@ impl Place {
 
     pub(super) fn write_policy(&self, text: &str) -> Policy {
         let file = self.folder.path().join("policy.d/main.toml");
-        std::fs::write(&file, text).unwrap();
-        Policy::parse(&[("main.toml".into(), text.into())]).unwrap()
+        let text = with_keys(text);
+        std::fs::write(&file, &text).unwrap();
+        Policy::parse(&[("main.toml".into(), text)]).unwrap()
     }
 
     pub(super) fn person(&self, who: &str) -> Speaker {
-        let key = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".to_owned();
+        let key = persons_key(who).public_key().fingerprint(HashAlg::Sha256).to_string();
         Speaker::Person { name: name(who), key, address: "10.1.2.3".parse().unwrap() }
     }
 
