@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use crate::clock;
@@ -68,21 +69,24 @@ pub(crate) fn run(path: &Path, arguments: &[&str], deadline: Duration) -> Result
     let (sender, receiver) = mpsc::channel();
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
+    // A program may close both and go on: its end is waited for within the deadline too, and left for us to reap.
+    notice_end(&child, sender.clone());
     // The pipes are read to their ends by threads of their own: a program that fills one must not wait for us, and one
     // that leaves a grandchild with the pipe open must not keep us beyond the deadline.
     collect(stdout, sender.clone(), Stream::Stdout);
     collect(stderr, sender, Stream::Stderr);
     let mut answer = Answer { code: None, stdout: String::new(), stderr: String::new() };
     let until = clock::read().boot.after_millis(deadline);
-    for _ in 0..2 {
+    for _ in 0..3 {
         let left = clock::read().boot.until(until);
-        let Ok((stream, text)) = receiver.recv_timeout(left) else {
-            kill(&mut child);
-            return Err(ChildError::Deadline { path: path.to_owned(), deadline });
-        };
-        match stream {
-            Stream::Stdout => answer.stdout = text,
-            Stream::Stderr => answer.stderr = text,
+        match receiver.recv_timeout(left) {
+            Ok(Seen::Wrote(Stream::Stdout, text)) => answer.stdout = text,
+            Ok(Seen::Wrote(Stream::Stderr, text)) => answer.stderr = text,
+            Ok(Seen::Ended) => {}
+            Err(_) => {
+                kill(&mut child);
+                return Err(ChildError::Deadline { path: path.to_owned(), deadline });
+            }
         }
     }
     answer.code = child.wait().ok().and_then(|status| status.code());
@@ -96,18 +100,32 @@ enum Stream {
     Stderr,
 }
 
-fn collect<R: Read + Send + 'static>(
-    stream: Option<R>,
-    sender: mpsc::Sender<(Stream, String)>,
-    which: Stream,
-) {
+/// What is seen of a program.
+#[derive(Debug)]
+enum Seen {
+    /// All that it wrote.
+    Wrote(Stream, String),
+    /// It is over.
+    Ended,
+}
+
+fn notice_end(child: &Child, sender: mpsc::Sender<Seen>) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
+    thread::spawn(move || {
+        // An error means that it was killed and reaped meanwhile; nobody listens then.
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).ok();
+        drop(sender.send(Seen::Ended));
+    });
+}
+
+fn collect<R: Read + Send + 'static>(stream: Option<R>, sender: mpsc::Sender<Seen>, which: Stream) {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(stream) = stream {
             // A read that fails is an end: what was said until then is what was said.
             drop(stream.take(OUTPUT_MAX).read_to_end(&mut bytes));
         }
-        drop(sender.send((which, String::from_utf8_lossy(&bytes).into_owned())));
+        drop(sender.send(Seen::Wrote(which, String::from_utf8_lossy(&bytes).into_owned())));
     });
 }
 
@@ -129,6 +147,15 @@ mod tests {
     fn a_program_that_hangs_is_killed_with_its_children() {
         let begin = std::time::Instant::now();
         let asked = run(Path::new("/bin/sh"), &["-c", "sleep 600 & wait"], Duration::from_millis(200));
+        assert!(matches!(asked, Err(ChildError::Deadline { .. })), "{asked:?}");
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_program_that_closes_its_output_and_goes_on_is_killed_too() {
+        let begin = std::time::Instant::now();
+        let script = "exec >&- 2>&-; sleep 600";
+        let asked = run(Path::new("/bin/sh"), &["-c", script], Duration::from_millis(200));
         assert!(matches!(asked, Err(ChildError::Deadline { .. })), "{asked:?}");
         assert!(begin.elapsed() < Duration::from_secs(5));
     }
