@@ -13,6 +13,7 @@ use std::rc::Rc;
 use elevate_protocol::frame;
 use elevate_protocol::message::pam::{FromChild, PAM_SERVICE, ToChild};
 use elevate_protocol::text::UntrustedText;
+use nix::sys::signal::Signal;
 use pam_client::{Context, ConversationHandler, ErrorCode, Flag};
 
 use crate::journal::{self, Level};
@@ -21,6 +22,8 @@ use crate::journal::{self, Level};
 pub(crate) fn run() -> ExitCode {
     // No terminal to open behind the person's back, and a group of its own that the agent can kill whole.
     nix::unistd::setsid().ok();
+    // An agent that is killed takes this process along: nobody else would end a module of the site that hangs.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).ok();
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -23,7 +23,7 @@ use elevate_protocol::message::person::{Ask, Challenge, Outcome, Reply, Say};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::secret::Secret;
 use elevate_protocol::text::UntrustedText;
-use rig::{Daemon, Rig, act, grant};
+use rig::{Daemon, Rig, act, grant, until};
 
 /// Not a test of its own: what the other tests run as alice or mallory.
 #[test]
@@ -135,6 +135,63 @@ fn the_stack_prompts_only_for_the_ask_that_was_vouched_for() {
     assert!(matches!(alice.hears(), Reply::Prompt { .. }));
     drop(alice);
     assert!(matches!(daemon.claim(), Some(Claim::Conversation { say: Say::Leave, .. })));
+}
+
+/// A host whose PAM stack hangs, alice who waits at it, and the stack's process.
+fn hanging_stack(rig: &Rig, daemon: &mut Daemon) -> (rig::person::Person, u64, u32) {
+    rig.write(
+        "services/elevate",
+        "auth required pam_exec.so /bin/sleep 20\naccount required pam_permit.so\n",
+        0o644,
+    );
+    let mut alice = rig.person(2000, "talk");
+    alice.say(&Say::Ask(Ask::FactorTest));
+    let Some(Claim::Conversation { conversation, .. }) = daemon.claim() else { panic!("no ask") };
+    daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Challenge(factor_test()) });
+    let in_module = |pid: &u32| {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children.is_ok_and(|children| !children.trim().is_empty())
+    };
+    let mut stack = None;
+    until("the module", || {
+        stack = rig.children().into_iter().find(in_module);
+        stack.is_some()
+    });
+    (alice, conversation, stack.unwrap())
+}
+
+fn factor_test() -> Challenge {
+    let ask = Ask::FactorTest.digest().unwrap();
+    Challenge { id: Nonce::from_random([4; 16]), ask, prompt: UntrustedText::lossy("Code for alice") }
+}
+
+fn is_over(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+#[test]
+fn a_stack_that_hangs_does_not_outlive_an_agent_that_was_killed() {
+    let mut rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let (_alice, _, stack) = hanging_stack(&rig, &mut daemon);
+    let begin = Instant::now();
+    rig.kill();
+    until("the end of the stack", || is_over(stack));
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+// A link or a daemon that lies can ask, and ask again: each challenge is a process of root's.
+#[test]
+fn challenges_without_end_end_the_conversation() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let (mut alice, conversation, stack) = hanging_stack(&rig, &mut daemon);
+    for _ in 0..20 {
+        daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Challenge(factor_test()) });
+    }
+    assert_eq!(refusal(alice.hears()).0, Code::Integrity);
+    until("the end of every stack", || is_over(stack) && rig.children().is_empty());
 }
 
 #[test]

@@ -28,6 +28,8 @@ const VISITORS_MAX: usize = 64;
 const VISITORS_PER_UID: usize = 4;
 /// Connections that only root, and so `pam_elevate.so`, may have on top of those.
 const VISITORS_OF_ROOT: usize = 16;
+/// Most challenges of one conversation: each starts a process.
+const STACKS_MAX: u8 = 16;
 /// Frames that may wait for a person's program.
 const ROOM: usize = 64;
 
@@ -53,6 +55,7 @@ struct Talk {
     caller: Caller,
     ask: Digest,
     stack: Option<Stack>,
+    stacks: u8,
 }
 
 /// A PAM child that runs for a challenge.
@@ -162,7 +165,7 @@ impl Agent {
         };
         let conversation = self.people.count();
         let Some(visitor) = self.people.visitors.get_mut(&serial) else { return };
-        visitor.talk = Some(Talk { conversation, caller, ask: digest, stack: None });
+        visitor.talk = Some(Talk { conversation, caller, ask: digest, stack: None, stacks: 0 });
         self.people.conversations.insert(conversation, serial);
         self.say(serial, Say::Ask(ask.clone()));
     }
@@ -258,6 +261,11 @@ impl Agent {
             );
             return self.refuse(serial, refusal.hint("do not type a code; tell your administrators"));
         }
+        if talk.stacks >= STACKS_MAX {
+            let refusal = Refusal::new(Code::Integrity, "the daemon asks for a code again and again");
+            return self.refuse(serial, refusal.hint("do not type a code; tell your administrators"));
+        }
+        talk.stacks = talk.stacks.saturating_add(1);
         match door::pam::start(&talk.caller.login, serial, number, self.sender.clone()) {
             Ok(peer) => {
                 let (input, verdict) = (Input::Unasked, Verdict::Open);

@@ -178,6 +178,17 @@ impl Rig {
         agent.wait().unwrap();
     }
 
+    /// The agent's child processes.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let pid = self.agent.as_ref().unwrap().id();
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let of_task =
+            tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        of_task
+            .flat_map(|line| line.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+            .collect()
+    }
+
     /// Resident memory of the agent in kilobytes.
     pub(crate) fn memory(&self) -> u64 {
         let pid = self.agent.as_ref().unwrap().id();
@@ -242,6 +253,11 @@ impl Daemon {
 
     pub(crate) fn send(&mut self, message: &ToAgent) {
         frame::write(&mut self.stream, message).unwrap();
+    }
+
+    /// Sends where the agent may have hung up; whether it went out.
+    pub(crate) fn try_send(&mut self, message: &ToAgent) -> bool {
+        frame::write(&mut self.stream, message).is_ok()
     }
 
     /// The next claim that is no report; reports are kept and acknowledged. None when the agent hung up.
