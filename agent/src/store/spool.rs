@@ -16,6 +16,8 @@ use crate::safe::{self, Durability, SafeError};
 
 /// Most bytes of reports that wait.
 const SPOOL_MAX: u64 = 16 * 1024 * 1024;
+/// Most reports that wait: each is a file, and takes a block of the disk however short it is.
+const REPORTS_MAX: usize = 16_384;
 /// Longest single report in bytes.
 const REPORT_MAX: u64 = 256 * 1024;
 
@@ -99,7 +101,10 @@ impl Spool {
     fn put(&mut self, entry: Entry) -> Result<bool, SafeError> {
         let Ok(text) = serde_json::to_string(&entry) else { return Ok(false) };
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        if length > REPORT_MAX || self.bytes.saturating_add(length) > self.most {
+        if self.waiting.len() >= REPORTS_MAX
+            || length > REPORT_MAX
+            || self.bytes.saturating_add(length) > self.most
+        {
             return Ok(false);
         }
         let number = self.next;
