@@ -125,10 +125,15 @@ fn module(paths: &Paths) -> Result<(), ProbeError> {
 /// Whether our account line comes before every line that could let a call pass without it.
 fn has_gate(text: &str) -> bool {
     for line in text.lines() {
+        // A line that goes on would swallow the one after it, which may look like ours.
+        if line.ends_with('\\') {
+            return false;
+        }
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
-        let Some(kind) = words.next() else { continue };
-        if kind == "@include" {
+        // libpam takes a type in any case.
+        let Some(kind) = words.next().map(str::to_ascii_lowercase) else { continue };
+        if kind.starts_with('@') {
             return false;
         }
         if kind.trim_start_matches('-') != "account" {
@@ -176,6 +181,11 @@ mod tests {
             "account sufficient pam_permit.so",
             "account include system-auth",
             "account [success=done default=ignore] pam_x.so",
+            "ACCOUNT sufficient pam_permit.so",
+            "-Account sufficient pam_permit.so",
+            "@INCLUDE common-account",
+            "account required pam_permit.so \\",
+            "auth required pam_permit.so \\",
         ] {
             assert!(!has_gate(&format!("{before}\n{ours}\n")), "{before}");
         }
