@@ -115,11 +115,19 @@ struct Shown<'a> {
 
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]
-enum StatusError {
+pub(crate) enum StatusError {
+    /// Not there.
     #[error("elevate-agent has not run since this host was started, or you are not root")]
-    Read { source: SafeError },
+    Read {
+        /// Why.
+        source: SafeError,
+    },
+    /// Not understood.
     #[error("the status file is of another version; restart elevate-agent")]
-    Parse { source: serde_json::Error },
+    Parse {
+        /// Why.
+        source: serde_json::Error,
+    },
 }
 
 /// Prints the status. Exit code 0 when the agent runs, enforces and is connected; 9 otherwise.
@@ -140,13 +148,17 @@ pub(crate) fn run(paths: &Paths, format: Format) -> ExitCode {
     if fine { ExitCode::SUCCESS } else { ExitCode::from(9) }
 }
 
-fn load(paths: &Paths) -> Result<Status, StatusError> {
+/// What the agent last wrote.
+///
+/// # Errors
+/// [`StatusError`] when it is not there or of another version.
+pub(crate) fn load(paths: &Paths) -> Result<Status, StatusError> {
     let text = safe::read(&paths.status, FILE_MAX).map_err(|source| StatusError::Read { source })?;
     serde_json::from_str(&text).map_err(|source| StatusError::Parse { source })
 }
 
 /// Whether the agent answers a hello: the file alone could be of one that is dead.
-fn answers(paths: &Paths) -> bool {
+pub(crate) fn answers(paths: &Paths) -> bool {
     let Ok(mut stream) = UnixStream::connect(&paths.agent_socket) else { return false };
     let bounded = stream.set_read_timeout(Some(PING)).and_then(|()| stream.set_write_timeout(Some(PING)));
     let hello = Say::Hello { versions: Versions::OURS };

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,9 +14,11 @@ use crate::child;
 use crate::clock;
 use crate::config;
 use crate::journal;
+use crate::module_file;
 use crate::nss;
 use crate::paths::Paths;
 use crate::probe::{self, INCLUDE, MODULE, SERVICES, Sudo};
+use crate::status;
 
 use super::canary;
 use super::changes;
@@ -52,14 +53,9 @@ pub(crate) fn run(paths: &Paths) -> ExitCode {
     findings.extend(SERVICES.map(|service| lines(paths, service)));
     findings.extend([include(paths), parse()]);
     findings.extend(switches(paths));
-    findings.extend([
-        leftover(paths),
-        vouch_key(paths),
-        link_key(paths),
-        agent(paths),
-        link(paths),
-        clock_is_right(paths),
-    ]);
+    findings.extend([leftover(paths), vouch_key(paths), link_key(paths)]);
+    findings.extend(agent(paths));
+    findings.push(clock_is_right(paths));
     let mut wrong = false;
     for finding in findings {
         match finding {
@@ -100,7 +96,13 @@ fn module(paths: &Paths) -> Finding {
     let fix = "make install, or install the package again";
     let Some(path) = checks::module(paths) else { return bad(format!("{MODULE} is missing"), fix) };
     match fs::metadata(&path) {
-        Ok(meta) if meta.uid() == 0 && meta.mode() & 0o022 == 0 => Finding::Good(path.display().to_string()),
+        Ok(meta) if meta.uid() == 0 && meta.mode() & 0o022 == 0 => {
+            if module_file::is_loadable(&path).unwrap_or(false) {
+                Finding::Good(path.display().to_string())
+            } else {
+                bad(format!("{} is not whole, or not for this machine", path.display()), fix)
+            }
+        }
         Ok(_) | Err(_) => bad(format!("{} can be changed by others than root", path.display()), fix),
     }
 }
@@ -203,26 +205,30 @@ fn link_key(paths: &Paths) -> Finding {
     }
 }
 
-fn agent(paths: &Paths) -> Finding {
-    match UnixStream::connect(&paths.agent_socket) {
-        Ok(_) => Finding::Good("the agent answers".to_owned()),
-        Err(error) => bad(
-            format!("the agent does not answer: {error}"),
-            "systemctl start elevate-agent    (then: journalctl -u elevate-agent)",
-        ),
+/// Whether the agent answers, and what it says of itself: whether rules can be enforced, whether the daemon is connected. A
+/// status file of an agent that does not answer says nothing.
+fn agent(paths: &Paths) -> Vec<Finding> {
+    if !status::answers(paths) {
+        let fix = "systemctl restart elevate-agent    (then: journalctl -u elevate-agent)";
+        return vec![bad("the agent does not answer", fix)];
     }
-}
-
-/// The agent writes down when it last heard from the daemon through the link.
-fn link(paths: &Paths) -> Finding {
-    let fix = "systemctl start elevate-link    (then: journalctl -u elevate-link)";
-    let text = fs::read_to_string(&paths.status).unwrap_or_default();
-    let status: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    match status.get("connected").and_then(serde_json::Value::as_bool) {
-        Some(true) => Finding::Good("the daemon is connected".to_owned()),
-        Some(false) => bad("the daemon is not connected", fix),
-        None => bad("the agent does not say whether the daemon is connected", fix),
+    let mut findings = vec![Finding::Good("the agent answers".to_owned())];
+    match status::load(paths) {
+        Ok(status) => {
+            findings.push(match status.hindrance {
+                None => Finding::Good("the agent can enforce rules here".to_owned()),
+                Some(why) => bad(format!("the agent enforces no rule here: {why}"), AGAIN),
+            });
+            let fix = "systemctl start elevate-link    (then: journalctl -u elevate-link)";
+            findings.push(if status.connected {
+                Finding::Good("the daemon is connected".to_owned())
+            } else {
+                bad("the daemon is not connected", fix)
+            });
+        }
+        Err(error) => findings.push(bad(journal::chain(&error), "systemctl restart elevate-agent")),
     }
+    findings
 }
 
 /// A clock that is behind what this host has already seen was set back.
