@@ -250,6 +250,56 @@ fn offers_name_only_those_who_have_an_account_here() {
     assert_eq!(mode(&rig, "run/elevate/offers.json"), 0o600);
 }
 
+// The daemon counts answers: one for each of its offers, in their order.
+#[test]
+fn offers_are_answered_one_after_the_other() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let both = [("alice", "web-ops"), ("mallory", "dba")];
+    let sent: [&[(&str, &str)]; 5] = [&both[..1], &both[1..], &both, &[], &both[..1]];
+    for of in sent {
+        daemon.send(&offers(of));
+    }
+    for of in sent {
+        let Some(Claim::Accounts { uids }) = daemon.claim() else { panic!("no accounts") };
+        let logins: Vec<&str> = uids.keys().map(|login| login.as_str()).collect();
+        assert_eq!(logins, of.iter().map(|(login, _)| *login).collect::<Vec<_>>());
+    }
+}
+
+// Each offer costs a look-up by another program: a peer that floods them is not served with a thread for each.
+#[test]
+fn a_flood_of_offers_closes_the_connection() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    until("the end of the connection", || !daemon.try_send(&offers(&[("alice", "web-ops")])));
+    let mut daemon = Daemon::connect(&rig);
+    daemon.send(&offers(&[("alice", "web-ops")]));
+    assert!(matches!(daemon.claim(), Some(Claim::Accounts { uids }) if uids.len() == 1));
+}
+
+// A link that lies must not make the host forget what it has not even sent: at most 256 reports are on the way at a time.
+#[test]
+fn reports_that_were_not_sent_cannot_be_acknowledged() {
+    let mut rig = Rig::new();
+    rig.kill();
+    for number in 1..=400u32 {
+        let report = Report::Started { agent: "test".into(), grants: number };
+        let report = serde_json::to_string(&report).unwrap();
+        rig.write(
+            &format!("var/lib/elevate/spool/{number}"),
+            &format!("{{\"at\":1,\"report\":{report}}}"),
+            0o600,
+        );
+    }
+    rig.start();
+    let mut daemon = Daemon::connect(&rig);
+    daemon.send(&ToAgent::Recorded { number: u64::MAX });
+    for wanted in 1..=400 {
+        daemon.report(|report| matches!(report, Report::Started { grants, .. } if *grants == wanted));
+    }
+}
+
 /// A power cut between the grant's file and the place in the log: the daemon sends the document again.
 #[test]
 fn a_document_that_was_stored_but_not_counted_is_applied_once() {

@@ -88,6 +88,7 @@ impl Agent {
         let Some(link) = self.link.take() else { return };
         link.peer.cut();
         self.inbox.clear();
+        self.offers.clear();
         journal::log(Level::Warning, &format!("the connection to the daemon is over: {why}"));
         self.daemon_lost();
     }
@@ -134,25 +135,26 @@ impl Agent {
     fn welcome_says(&mut self, said: ToAgent, now: Moment) {
         match said {
             ToAgent::Document(signed) => self.document(signed),
-            ToAgent::Offers { roles } => {
-                self.offers = Some(roles);
-                self.resolve_offers();
-            }
-            ToAgent::Recorded { number } => {
-                if let Err(error) = self.spool.acknowledge(number) {
-                    journal::log(Level::Error, &journal::chain(&error));
-                }
-                if let Some(link) = &mut self.link {
-                    link.recorded = link.recorded.max(number.min(link.reported));
-                }
-                self.send_reports();
-            }
+            ToAgent::Offers { roles } => self.offered(roles),
+            ToAgent::Recorded { number } => self.recorded(number),
             ToAgent::Conversation { conversation, reply } => self.daemon_replies(conversation, reply),
             ToAgent::Heartbeat { time } => self.check_skew(time, now),
             ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Refused(_) => {
                 self.cut_link("the daemon speaks out of turn");
             }
         }
+    }
+
+    /// The daemon has everything up to `number`. What was not sent on this connection cannot have been recorded, whoever
+    /// says so: those reports stay.
+    fn recorded(&mut self, number: u64) {
+        let Some(link) = &mut self.link else { return };
+        let number = number.min(link.reported);
+        link.recorded = link.recorded.max(number);
+        if let Err(error) = self.spool.acknowledge(number) {
+            journal::log(Level::Error, &journal::chain(&error));
+        }
+        self.send_reports();
     }
 
     fn check_skew(&mut self, theirs: Timestamp, now: Moment) {
@@ -184,7 +186,11 @@ impl Agent {
     /// is said again on the next one.
     pub(crate) fn claim(&mut self, claim: Claim) {
         let Some(link) = &mut self.link else { return };
-        let (Stage::Greeted(nonce) | Stage::Welcome(nonce)) = link.stage else { return };
+        let nonce = match (link.stage, &claim) {
+            (Stage::Welcome(nonce), _) | (Stage::Greeted(nonce), Claim::Hello(_)) => nonce,
+            // Before the daemon's welcome only the hello is in turn.
+            (Stage::Silent | Stage::Greeted(_), _) => return,
+        };
         let count = link.count.saturating_add(1);
         let vouch = Vouch { host: self.identity.config.host, nonce, count, claim };
         let signed = serde_json::to_string(&vouch)

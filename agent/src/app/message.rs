@@ -72,6 +72,8 @@ pub(crate) enum Message {
     Accounts(BTreeMap<ActivationId, AccountState>),
     /// The accounts of offers were looked up.
     Resolved {
+        /// The connection on which they came.
+        link: u64,
         /// The offers.
         roles: Roles,
         /// The accounts that are there.

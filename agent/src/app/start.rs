@@ -12,6 +12,7 @@ use std::thread;
 
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::Report;
+use elevate_protocol::time::Span;
 use nix::sys::stat::{Mode, umask};
 
 use super::grants::{Account, Standing};
@@ -34,6 +35,8 @@ use crate::uplink;
 
 /// Messages that may wait for the one thread; those who send more wait.
 const CHANNEL: usize = 256;
+/// How long the accounts of grants are looked at before the doors open.
+const ACCOUNTS_TIME: Span = Span(5);
 
 /// Why the agent does not run. No rule of ours is in force then.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +190,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         link_serial: 0,
         inbox: VecDeque::new(),
         checking: None,
-        offers: None,
+        offers: VecDeque::new(),
         people: People::default(),
         rounds: Rounds::begin(now.boot),
         told: String::new(),
@@ -227,7 +230,10 @@ impl Agent {
         for what in odd {
             self.tampered(now, what);
         }
+        // What is over goes first: the name service may take its time.
+        self.sweep(now);
         self.confirm_accounts();
+        let now = clock::read();
         self.sweep(now);
         self.check_ceiling(now);
         self.reconcile(&known, now);
@@ -239,10 +245,14 @@ impl Agent {
         self.report(now, Report::Started { agent: env!("CARGO_PKG_VERSION").to_owned(), grants });
     }
 
-    /// A quick look at the accounts before anything is installed again. The first that nobody can tell of ends it: the
-    /// rest is looked at by the rounds, and installed when somebody answers.
+    /// A quick look at the accounts before anything is installed again. The first that nobody can tell of ends it, and so does
+    /// a name service that is slow: the rest is looked at by the rounds, and installed when somebody answers.
     fn confirm_accounts(&mut self) {
+        let until = clock::read().boot.after(ACCOUNTS_TIME);
         for standing in self.grants.values_mut() {
+            if clock::read().boot >= until {
+                return;
+            }
             match crate::enforce::check::account(standing.held.verified.grant()) {
                 Ok(()) => standing.account = Account::Confirmed,
                 Err(crate::enforce::check::CheckError::Nss { .. }) => return,

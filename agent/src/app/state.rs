@@ -49,8 +49,9 @@ pub(crate) struct Agent {
     pub(crate) inbox: VecDeque<SignedBody>,
     /// The document that is being checked.
     pub(crate) checking: Option<Pending>,
-    /// Offers whose accounts are to be looked up.
-    pub(crate) offers: Option<Roles>,
+    /// Offers whose accounts are to be looked up, each answered once and in order; the first is being looked up when
+    /// [`Rounds::resolving`] says so.
+    pub(crate) offers: VecDeque<Roles>,
     /// People at door 1.
     pub(crate) people: People,
     /// When things are due that come round again.
@@ -74,6 +75,8 @@ pub(crate) struct Rounds {
     pub(crate) accounts: Boot,
     /// Whether that look is under way.
     pub(crate) looking: Looking,
+    /// Whether the accounts of offers are being looked up.
+    pub(crate) resolving: Looking,
 }
 
 /// Whether accounts are being looked up.
@@ -88,6 +91,8 @@ pub(crate) enum Looking {
 impl Agent {
     /// Takes one message in.
     pub(crate) fn receive(&mut self, message: Message) {
+        // Whatever waits in the channel, and however much of it: what is over ends first (THREATS G06).
+        self.sweep(clock::read());
         match message {
             Message::Tick => self.tick(clock::read()),
             Message::LinkUp(stream) => self.link_up(stream),
@@ -98,7 +103,7 @@ impl Agent {
             Message::Pam { serial, child, event } => self.pam(serial, child, event),
             Message::Checked { seq, result } => self.checked(seq, result),
             Message::Accounts(states) => self.accounts_seen(&states),
-            Message::Resolved { roles, accounts } => self.offers_resolved(roles, accounts),
+            Message::Resolved { link, roles, accounts } => self.offers_resolved(link, roles, accounts),
         }
         self.set_alarm(clock::read());
         self.tell_status();

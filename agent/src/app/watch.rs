@@ -32,6 +32,8 @@ const RECONCILE: Span = Span(30);
 const ACCOUNTS: Span = Span(60);
 /// The same while an account could not be confirmed.
 const ACCOUNTS_SOON: Span = Span(5);
+/// Most offers that wait.
+const OFFERS_MAX: usize = 16;
 /// Between two looks at the wall clock while grants are in force: it may have been set.
 const WALL: Span = Span(1);
 
@@ -44,6 +46,7 @@ impl Rounds {
             reconcile: now.after(RECONCILE),
             accounts: now,
             looking: Looking::Idle,
+            resolving: Looking::Idle,
         }
     }
 }
@@ -179,32 +182,52 @@ impl Agent {
         }
     }
 
-    /// Looks up the accounts of the latest offers; tried again with each round until somebody answers.
+    /// Offers arrived.
+    pub(crate) fn offered(&mut self, roles: Roles) {
+        if self.offers.len() >= OFFERS_MAX {
+            self.cut_link("the daemon sends offers faster than their accounts can be looked up");
+            return;
+        }
+        self.offers.push_back(roles);
+        self.resolve_offers();
+    }
+
+    /// Looks up the accounts of the oldest offers that wait, one after the other whatever the daemon sends; tried again with
+    /// each round until somebody answers.
     pub(crate) fn resolve_offers(&mut self) {
-        let Some(roles) = self.offers.take() else { return };
-        let sender = self.sender.clone();
-        let work = roles.clone();
+        let Some(roles) = self.offers.front() else { return };
+        if self.rounds.resolving == Looking::Busy {
+            return;
+        }
+        let (sender, work, link) = (self.sender.clone(), roles.clone(), self.link_serial);
         let started = thread::Builder::new().name("offers".into()).spawn(move || {
             let logins: Vec<&Login> = work.keys().collect();
             let accounts = nss::by_logins(&logins);
-            drop(sender.send(Message::Resolved { roles: work, accounts }));
+            drop(sender.send(Message::Resolved { link, roles: work, accounts }));
         });
-        if started.is_err() {
-            self.offers = Some(roles);
+        match started {
+            Ok(_) => self.rounds.resolving = Looking::Busy,
+            Err(error) => journal::log(Level::Error, &format!("offers cannot be looked up: {error}")),
         }
     }
 
-    /// The accounts of offers were looked up.
-    pub(crate) fn offers_resolved(&mut self, roles: Roles, accounts: Result<Vec<Account>, NssError>) {
+    /// The accounts of offers were looked up. An answer on another connection than that of its offers is nobody's.
+    pub(crate) fn offers_resolved(
+        &mut self,
+        link: u64,
+        roles: Roles,
+        accounts: Result<Vec<Account>, NssError>,
+    ) {
+        self.rounds.resolving = Looking::Idle;
+        if link != self.link_serial || !self.is_linked() {
+            return self.resolve_offers();
+        }
         let accounts = match accounts {
             Ok(accounts) => accounts,
-            Err(error) => {
-                journal::log(Level::Warning, &journal::chain(&error));
-                // Newer offers that came meanwhile count more.
-                self.offers.get_or_insert(roles);
-                return;
-            }
+            // They stay where they are: the next round tries again.
+            Err(error) => return journal::log(Level::Warning, &journal::chain(&error)),
         };
+        self.offers.pop_front();
         let people = accounts.into_iter().filter(|account| account.uid >= FIRST_UID);
         let uids: BTreeMap<Login, u32> = people.map(|account| (account.login, account.uid)).collect();
         let here: Roles = roles.into_iter().filter(|(login, _)| uids.contains_key(login)).collect();
@@ -213,6 +236,7 @@ impl Agent {
             journal::log(Level::Error, &journal::chain(&error));
         }
         self.claim(Claim::Accounts { uids });
+        self.resolve_offers();
     }
 
     /// Writes down what `status` shows, when it has changed.
