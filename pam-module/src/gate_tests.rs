@@ -4,126 +4,16 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use elevate_protocol::digest::Digest;
-use elevate_protocol::document::{Act, Document, End, EndCause, Extend, FORMAT, Grant};
-use elevate_protocol::id::ClusterId;
-use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
-use elevate_protocol::sudo::SudoPart;
+use elevate_protocol::document::{Act, End, EndCause, Extend, Grant};
 use elevate_protocol::time::Span;
 use ssh_key::{PrivateKey, private::Ed25519Keypair};
 
 use super::*;
 
-const UID: u32 = 2000;
-const NOW: Timestamp = Timestamp(4_000_000_000);
+#[path = "gate_site.rs"]
+mod site;
 
-struct Site {
-    place: tempfile::TempDir,
-    paths: Paths,
-    key: PrivateKey,
-}
-
-fn id(number: u8) -> ActivationId {
-    ActivationId::from_random([number; 16])
-}
-
-fn host() -> HostId {
-    HostId::from_random([1; 16])
-}
-
-fn grant(number: u8) -> Grant {
-    Grant {
-        id: id(number),
-        revision: 1,
-        person: "alice".parse().unwrap(),
-        login: "alice".parse().unwrap(),
-        uid: UID,
-        request_digest: Digest::of(b"request"),
-        role: "web-ops".parse().unwrap(),
-        role_digest: Digest::of(b"role"),
-        not_before: NOW.before(Span::MINUTE),
-        not_after: NOW.after(Span::HOUR),
-        duration: Span::HOUR,
-        warn: vec![],
-        sudo: SudoPart::everything("root".parse().unwrap()),
-        approvals: vec![],
-        lease: None,
-        critical: vec!["sudo".into()],
-    }
-}
-
-fn sign(key: &PrivateKey, host: HostId, act: Act) -> SignedBody {
-    let cluster = ClusterId::from_random([7; 16]);
-    let document = Document { format: FORMAT, cluster, host, epoch: 1, seq: 1, act };
-    SignedBody::sign(document.to_line().unwrap(), key, GRANT_NAMESPACE).unwrap()
-}
-
-impl Site {
-    /// A host where uid 2000 holds grant 1.
-    fn new() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "run as root: the gate reads only files of uid 0");
-        let place = tempfile::tempdir().unwrap();
-        let at = |name: &str| place.path().join(name);
-        let paths = Paths {
-            dropins: at("sudoers.d"),
-            grants: at("grants"),
-            signers: at("grant_signers"),
-            config: at("agent.toml"),
-            offers: at("offers.json"),
-            socket: at("agent.sock"),
-        };
-        let key = PrivateKey::from(Ed25519Keypair::from_seed(&[5; 32]));
-        fs::create_dir(&paths.dropins).unwrap();
-        fs::create_dir_all(paths.grants.join("u2000")).unwrap();
-        fs::write(&paths.signers, TrustedKeys::one(key.public_key().clone()).unwrap().to_signers().unwrap())
-            .unwrap();
-        fs::write(&paths.config, format!("daemon = \"d:1\"\nhost = \"{}\"\nname = \"web1\"\n", host()))
-            .unwrap();
-        let site = Self { place, paths, key };
-        site.put_grant(1, &SignedGrant::new(sign(&site.key, host(), Act::Grant(Box::new(grant(1))))));
-        site.put_dropin(&format!("# elevate grants {}\n#2000 ALL=(root) NOPASSWD: ALL\n", id(1)));
-        site
-    }
-
-    fn put_grant(&self, number: u8, grant: &SignedGrant) {
-        fs::write(self.grant_file(number), grant.to_text()).unwrap();
-    }
-
-    fn put_dropin(&self, text: &str) {
-        fs::write(self.dropin(), text).unwrap();
-    }
-
-    fn grant_file(&self, number: u8) -> std::path::PathBuf {
-        self.paths.grants.join(format!("u2000/{}.grant", id(number)))
-    }
-
-    fn dropin(&self) -> std::path::PathBuf {
-        self.paths.dropins.join("u2000")
-    }
-
-    fn decide(&self) -> Verdict {
-        self.decide_at(UID, NOW)
-    }
-
-    fn decide_at(&self, uid: u32, now: Timestamp) -> Verdict {
-        let began = crate::clock::since_1970().saturating_add(Duration::from_secs(1));
-        decide(&self.paths, Moment { uid, now, began, age: Duration::ZERO })
-    }
-
-    /// The reason of a closed gate; the drop-in must be gone.
-    fn closed(&self) -> Closed {
-        self.closed_at(NOW)
-    }
-
-    fn closed_at(&self, now: Timestamp) -> Closed {
-        let verdict = self.decide_at(UID, now);
-        assert!(self.dropin().symlink_metadata().is_err(), "the drop-in is still there: {verdict:?}");
-        match verdict {
-            Verdict::Closed(why) => why,
-            Verdict::Open | Verdict::Unmanaged | Verdict::Moved => panic!("not closed: {verdict:?}"),
-        }
-    }
-}
+use self::site::{NOW, Site, UID, grant, host, id, sign};
 
 fn allow_others_to_write(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
