@@ -3,6 +3,7 @@
 //! In: a [`Conversation`]. Out: its last reply. What a door may ask is decided here (docs/wire.md, "doors").
 
 use elevate_audit::{Actor, Door};
+use elevate_protocol::frame::{FRAME_MAX, encode};
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::person::{Ask, Outcome, Reply, Say};
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -16,6 +17,9 @@ use crate::store::{HostRow, Voice};
 
 /// How long somebody may say nothing before the ask.
 const ASK_WITHIN: Span = Span(60);
+
+/// Longest answer in bytes: a frame, less what a host's connection puts around it.
+pub(super) const ANSWER_MAX: usize = FRAME_MAX - 1024;
 
 pub(super) async fn converse(core: &Core, conversation: Conversation) {
     let Conversation { speaker, say, reply } = conversation;
@@ -42,8 +46,20 @@ pub(super) async fn converse(core: &Core, conversation: Conversation) {
             Reply::Refused(Refusal::new(Code::Internal, "the daemon could not do it; its own log says why"))
         }
     };
+    let said = fitting(said);
     // Whoever left does not need the answer: what was done is done and recorded.
     drop(last.send(said).await);
+}
+
+/// An answer that is no frame is not sent at all, and through a host's door would end the connection of everybody there.
+fn fitting(said: Reply) -> Reply {
+    match encode(&said) {
+        Ok(frame) if frame.len() <= ANSWER_MAX => said,
+        Ok(_) | Err(_) => Reply::Refused(
+            Refusal::new(Code::Usage, "the answer is longer than one message")
+                .hint("ask for less: one role, one host or one request"),
+        ),
+    }
 }
 
 fn whose(speaker: &Speaker) -> String {
@@ -191,5 +207,27 @@ async fn answer(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
         Ask::FactorTest => mfa::test(core, talk, ask).await,
         Ask::Whoami => mfa::whoami(core, talk).await,
         Ask::Admin(what) => admin::administer(core, talk, what).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elevate_protocol::message::view::AccountView;
+
+    #[test]
+    fn b06_an_answer_that_is_no_frame_becomes_a_refusal_that_is() {
+        let account = |groups: usize| {
+            Reply::Done(Outcome::Account(AccountView {
+                person: "alice".parse().unwrap(),
+                groups: vec!["operators".parse().unwrap(); groups],
+                through: "web1".parse().unwrap(),
+                factors: vec![],
+            }))
+        };
+        assert!(matches!(fitting(account(10)), Reply::Done(_)));
+        let refused = fitting(account(FRAME_MAX / 8));
+        assert!(matches!(&refused, Reply::Refused(refusal) if refusal.code == Code::Usage));
+        assert!(encode(&refused).unwrap().len() < 1024);
     }
 }

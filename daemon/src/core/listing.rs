@@ -5,11 +5,12 @@
 use elevate_policy::{eligible_roles, may_decide};
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::Outcome;
-use elevate_protocol::message::view::{EligibilityView, OverviewView};
+use elevate_protocol::message::view::{ActivationView, EligibilityView, OverviewView};
 
+use super::ask::ANSWER_MAX;
 use super::dialogue::Dialogue;
 use super::facts::{host_facts, request_of};
-use super::fault::Told;
+use super::fault::{Fault, Told};
 use super::view::{self, Documents, view, views};
 use super::{Core, Inner, Speaker, choose};
 use crate::store::{Activation, Tx};
@@ -60,7 +61,26 @@ pub(super) async fn activations(core: &Core, talk: &Dialogue, all: bool) -> Told
     let mut tx = inner.store.read().await?;
     let mut mine = if all { tx.activations_of(person).await? } else { tx.live_of(person).await? };
     mine.retain(|one| choose::seen_here(talk, one));
-    Ok(Outcome::Activations(views(inner, &mut tx, &inner.policy(), &mine).await?))
+    let mut shown = views(inner, &mut tx, &inner.policy(), &mine).await?;
+    if all {
+        newest(&mut shown)?;
+    }
+    Ok(Outcome::Activations(shown))
+}
+
+/// As many of the newest as one answer carries; the whole history is in the log.
+fn newest(shown: &mut Vec<ActivationView>) -> Result<(), Fault> {
+    let mut left = ANSWER_MAX.saturating_sub(1024);
+    let mut fit = 0usize;
+    for one in shown.iter() {
+        // Each has a comma after it.
+        let size = serde_json::to_vec(one)?.len().saturating_add(1);
+        let Some(rest) = left.checked_sub(size) else { break };
+        left = rest;
+        fit = fit.saturating_add(1);
+    }
+    shown.truncate(fit);
+    Ok(())
 }
 
 /// One's own, or one that one may decide about; root sees every one.

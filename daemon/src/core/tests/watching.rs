@@ -92,3 +92,31 @@ async fn why_and_can_i_answer_with_the_policys_reasons() {
     let Outcome::Explanation(told) = place.ask("mallory", can).await.unwrap() else { panic!() };
     assert!(!told.yes);
 }
+
+#[tokio::test]
+async fn b06_a_long_history_is_answered_with_its_newest_part() {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    let _agent = place.obedient(&web1, 31).await;
+    place.factor("alice").await;
+    let active = view(place.ask_with_code("alice", waiting("web-ops")).await.unwrap());
+    let store = &place.core.inner().store;
+    let mut tx = store.write().await.unwrap();
+    let mut one = tx.activation(active.id).await.unwrap().unwrap();
+    one.state = State::Withdrawn;
+    one.reason = "x".repeat(1000).parse().ok();
+    for n in 1..=400u16 {
+        let mut id = [0u8; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        one.id = elevate_protocol::id::ActivationId::from_random(id);
+        one.asked_at = elevate_protocol::time::Timestamp(START - i64::from(n));
+        tx.insert_activation(&one).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let Ok(Outcome::Activations(shown)) = place.ask("alice", Ask::Activations { all: true }).await else {
+        panic!("no list")
+    };
+    assert!((50..400).contains(&shown.len()), "{}", shown.len());
+    assert_eq!(shown[0].id, active.id);
+    assert!(shown.windows(2).all(|pair| pair[0].asked_at >= pair[1].asked_at));
+}
