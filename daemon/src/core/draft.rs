@@ -134,15 +134,20 @@ pub(super) async fn accounts(
             }
             None => return no_account(core, &login, host),
         };
-        if core.agents.is_skewed(host.id) {
-            return refuse_hint(
-                Code::Host,
-                format!("the clocks of {} and the daemon differ by more than 60 s", host.name),
-                "set the clock right there; no grant starts before",
-            );
-        }
     }
-    Ok(())
+    clocks(core, activation)
+}
+
+/// No grant starts on a host whose time is not ours.
+pub(super) fn clocks(core: &Inner, activation: &Activation) -> Told<()> {
+    match activation.hosts.iter().find(|host| core.agents.is_skewed(host.id)) {
+        None => Ok(()),
+        Some(host) => refuse_hint(
+            Code::Host,
+            format!("the clocks of {} and the daemon differ by more than 60 s", host.name),
+            "set the clock right there; no grant starts before",
+        ),
+    }
 }
 
 fn no_account(core: &Inner, login: &Login, host: &HostPart) -> Told<()> {

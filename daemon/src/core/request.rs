@@ -16,7 +16,7 @@ use super::fault::{Fault, Stop, Told, refuse};
 use super::settle::{Start, settle};
 use super::view::host_list;
 use super::why::reasons;
-use super::{Core, Inner, choose, confirm, draft};
+use super::{Core, Inner, Speaker, choose, confirm, draft};
 use crate::issue::about;
 use crate::store::{Activation, HostRow, Tx};
 
@@ -154,6 +154,10 @@ async fn record(
         ),
     };
     activation.lapses_at = lapses_at;
+    if let Speaker::OnHost { host, login, uid, .. } = &talk.speaker {
+        // The host's kernel has just said so: newer than what the host said of its accounts.
+        tx.set_account(*host, login, *uid).await?;
+    }
     tx.insert_activation(&activation).await?;
     let kind = Kind::RequestCreated {
         hosts: activation.hosts.iter().map(|host| host.name.clone()).collect(),
@@ -182,6 +186,7 @@ pub(super) async fn resume(core: &Core, talk: &mut Dialogue, ask: &Ask, prefix: 
 pub(super) async fn start(core: &Inner, talk: &mut Dialogue, ask: &Ask, approved: &Activation) -> Told<()> {
     talk.stands(core)?;
     choose::about_here_only(talk, approved)?;
+    draft::clocks(core, approved)?;
     let mut tx = core.store.read().await?;
     let decision = judge(&mut tx, &core.policy(), core.store.cluster(), approved).await?;
     drop(tx);

@@ -4,7 +4,7 @@
 //! so that nothing starts on an approval or an eligibility that is gone (threat C06).
 
 use elevate_audit::Kind;
-use elevate_policy::{Decision, Policy};
+use elevate_policy::{Decision, Permit, Policy};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::message::view::State;
 use elevate_protocol::text::UntrustedText;
@@ -24,6 +24,38 @@ pub(super) enum Start {
     Later,
 }
 
+/// What the policy does not know of, and no grant starts with.
+enum Obstacle {
+    /// A host's time is too far from ours.
+    Clock,
+    /// The person's account is not the one that was asked for.
+    Account(String),
+}
+
+/// Looks at clocks and accounts at the start: since the request hours may have gone by (threat C11).
+async fn in_the_way(
+    core: &Inner,
+    tx: &mut Tx,
+    permit: &Permit,
+    activation: &Activation,
+) -> Result<Option<Obstacle>, Fault> {
+    if *permit.login() != activation.login {
+        let why = format!("the login of {} is another one since it was asked; ask again", activation.person);
+        return Ok(Some(Obstacle::Account(why)));
+    }
+    for host in &activation.hosts {
+        // None: the host was not asked about this login lately; it looks at its own accounts before it enforces.
+        if let Some(uid) = tx.account(host.id, &activation.login).await?.filter(|uid| *uid != host.uid) {
+            let (person, name, asked) = (&activation.person, &host.name, host.uid);
+            let why =
+                format!("{person} has uid {uid} on {name}, and had {asked} when it was asked; ask again");
+            return Ok(Some(Obstacle::Account(why)));
+        }
+    }
+    let skewed = activation.hosts.iter().any(|host| core.agents.is_skewed(host.id));
+    Ok(skewed.then_some(Obstacle::Clock))
+}
+
 /// Decides and writes the outcome of an activation that is already in the store.
 pub(super) async fn settle(
     core: &Inner,
@@ -36,8 +68,19 @@ pub(super) async fn settle(
     let before = activation.state.clone();
     match &decision {
         Decision::Permit(permit) if start == Start::Now => {
-            core.issuer.grant(tx, voice, permit, activation).await?;
-            return Ok(decision);
+            match in_the_way(core, tx, permit, activation).await? {
+                None => {
+                    core.issuer.grant(tx, voice, permit, activation).await?;
+                    return Ok(decision);
+                }
+                // The clock may be set right: it waits for its person.
+                Some(Obstacle::Clock) => activation.state = State::Approved,
+                Some(Obstacle::Account(why)) => {
+                    activation.state = State::Refused { reason: why.clone() };
+                    let why = UntrustedText::lossy(&why);
+                    tx.record(voice.did(about(activation), Kind::RequestRefused { why })).await?;
+                }
+            }
         }
         Decision::Permit(_) => activation.state = State::Approved,
         Decision::Pending(pending) => {

@@ -1,9 +1,10 @@
 //! Other people's word: who may give it, what it is bound to, how long it counts.
 
 use elevate_protocol::document::EndCause;
-use elevate_protocol::message::person::{Ask, Outcome};
+use elevate_protocol::message::person::{Ask, Outcome, Reply, Say};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::message::view::{ActivationView, State};
+use elevate_protocol::secret::Secret;
 
 use super::place::*;
 
@@ -196,4 +197,54 @@ async fn a_person_takes_a_request_back_and_only_their_own() {
         code_of(place.ask("mallory", Ask::Show { id: pending.id.into(), documents: false }).await),
         Code::Gone
     );
+}
+
+#[tokio::test]
+async fn c06_a_key_that_was_taken_away_decides_nothing_more_on_a_connection_that_is_there() {
+    let place = Place::new().await;
+    let db1 = place.enrol("db1", "db", 32).await;
+    let agent = place.obedient(&db1, 32).await;
+    place.factor("alice").await;
+    place.factor("bob").await;
+    let pending = view(place.ask_with_code("alice", request("dba")).await.unwrap());
+    let mut talk = place.talk(place.person("bob"), approve(&pending));
+    let challenge = talk.challenge().await;
+    // bob stays a person and an approver; only the key that this connection came with goes.
+    place.write_policy(&POLICY.replace("\nbob = {}\n", "\nbob = { keys = [] }\n"));
+    place.core.reload_policy().await.unwrap();
+    talk.answer(challenge, &place.code("bob")).await;
+    assert_eq!(code_of(talk.end().await), Code::NotEligible);
+    assert_eq!(code_of(place.ask("bob", Ask::Overview).await), Code::NotEligible);
+    assert_eq!(place.count("request.approved").await, 0);
+    assert!(agent.acts().is_empty());
+}
+
+#[tokio::test]
+async fn c11_a_login_that_becomes_somebody_elses_starts_nothing() {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    let mut agent = place.obedient(&web1, 31).await;
+    place.factor("alice").await;
+    agent.calls.send((1, Say::Ask(request("web-ops")))).await.unwrap();
+    let (_, Reply::Challenge(challenge)) = soon("a challenge", agent.replied.recv()).await.unwrap() else {
+        panic!("no challenge")
+    };
+    place.write_policy(
+        &POLICY
+            .replace("\nalice = {}\n", "\nalice = { login = \"alice2\" }\n")
+            .replace("\nmallory = {}\n", "\nmallory = { login = \"alice\" }\n"),
+    );
+    place.core.reload_policy().await.unwrap();
+    let code = Secret::new(place.code("alice"));
+    agent.calls.send((1, Say::Answer { challenge: challenge.id, code })).await.unwrap();
+    agent.calls.send((1, Say::Confirm { challenge: challenge.id, passed: true })).await.unwrap();
+    let refused = loop {
+        match soon("an answer", agent.replied.recv()).await.unwrap() {
+            (_, Reply::Refused(refusal)) => break refusal,
+            (_, Reply::Verdict { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused.code, Code::NotEligible);
+    assert_eq!(place.count("request.created").await, 0);
 }

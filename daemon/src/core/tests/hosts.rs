@@ -3,8 +3,9 @@
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{Caller, Claim, Report, ToAgent};
 use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply};
-use elevate_protocol::message::person::{Reply, Say};
+use elevate_protocol::message::person::{Ask, Reply, Say};
 use elevate_protocol::message::refusal::Code;
+use elevate_protocol::message::view::State;
 use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{SignedBody, VOUCH_NAMESPACE};
 
@@ -219,4 +220,63 @@ async fn a06_no_claim_of_a_host_gives_a_system_account_a_grant() {
     let challenge = talk.challenge().await;
     talk.answer(challenge, &place.code("alice")).await;
     place.event("grant.issued", 1).await;
+}
+
+#[tokio::test]
+async fn c11_an_account_that_is_another_one_by_then_starts_nothing() {
+    let place = Place::new().await;
+    let db1 = place.enrol("db1", "db", 32).await;
+    let agent = place.obedient(&db1, 32).await;
+    for who in ["alice", "bob", "carol"] {
+        place.factor(who).await;
+    }
+    let pending = view(place.ask_with_code("alice", request("dba")).await.unwrap());
+    let approve = Ask::Approve { id: pending.id.into(), reason: None };
+    place.ask_with_code("bob", approve.clone()).await.unwrap();
+    drop(agent);
+    place.event("host.lost", 1).await;
+    // alice was removed there and made anew, with the uid of nobody knows whom.
+    let mut again = place.agent(&db1, 32).await;
+    again.hello(0).await;
+    assert!(matches!(again.next().await, ToAgent::Offers { .. }));
+    let uids = std::collections::BTreeMap::from([("alice".parse().unwrap(), 2001)]);
+    again.claim(Claim::Accounts { uids }).await;
+    let report = Report::Started { agent: "0.1.0".into(), grants: 0 };
+    again.claim(Claim::Report { number: 1, at: place.clock.now(), report }).await;
+    assert!(matches!(again.frame().await, ToAgent::Recorded { number: 1 }));
+    let refused = view(place.ask_with_code("carol", approve).await.unwrap());
+    assert!(
+        matches!(&refused.state, State::Refused { reason } if reason.contains("uid 2001")),
+        "{refused:?}"
+    );
+    assert_eq!((place.count("grant.issued").await, place.count("request.refused").await), (0, 1));
+}
+
+#[tokio::test]
+async fn a_clock_that_went_wrong_since_the_request_is_waited_for() {
+    let place = Place::new().await;
+    let db1 = place.enrol("db1", "db", 32).await;
+    let agent = place.obedient(&db1, 32).await;
+    for who in ["alice", "bob", "carol"] {
+        place.factor(who).await;
+    }
+    let pending = view(place.ask_with_code("alice", request("dba")).await.unwrap());
+    let approve = Ask::Approve { id: pending.id.into(), reason: None };
+    place.ask_with_code("bob", approve.clone()).await.unwrap();
+    drop(agent);
+    place.event("host.lost", 1).await;
+    let mut wrong = place.agent(&db1, 32).await;
+    let mut hello = wrong.greeting(0);
+    hello.time = hello.time.after(elevate_protocol::time::Span(61));
+    wrong.claim(Claim::Hello(hello)).await;
+    assert!(matches!(wrong.frame().await, ToAgent::Welcome { .. }));
+    let approved = view(place.ask_with_code("carol", approve).await.unwrap());
+    assert_eq!(approved.state, State::Approved);
+    let resume = Ask::Resume { id: pending.id.into() };
+    assert_eq!(place.ask("alice", resume.clone()).await.unwrap_err().code, Code::Host);
+    drop(wrong);
+    place.event("host.lost", 2).await;
+    let agent = place.obedient(&db1, 32).await;
+    let active = view(place.ask_with_code("alice", resume).await.unwrap());
+    assert_eq!((active.state, agent.acts()), (State::Active, vec!["grant"]));
 }
