@@ -1,7 +1,7 @@
 //! The one place where the bed waits for a condition that has no event.
 //!
 //! In: a condition, a limit. Out: its value, or an error that names what was awaited.
-//! Runs as: anybody. Spec: docs/style.md "Tests".
+//! Runs as: anybody. Spec: tests/README.md "Rules for tests".
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! How many wrong codes, and what they lead to.
 //!
 //! In: what is remembered of a person's doors. Out: whether a code is looked at, and what a wrong one adds.
-//! Spec: docs/architecture.md §7: 5 wrong → growing delay, 10 → that door locked 15 min, all doors at 30.
+//! Spec: docs/architecture.md "The second factor": 5 wrong → growing delay, 10 → that door locked 15 min, all doors at 30.
 //! One door counts for at most 10 of the 30: a host that lies locks its own door and no other.
 
 use elevate_audit::LockScope;

@@ -1,6 +1,6 @@
 //! The second factor: TOTP, checked here and nowhere else.
 //!
-//! In: a person, a door, a code as typed. Out: [`Checked`]. Runs as: `elevated`. Spec: docs/architecture.md §7, RFC 6238.
+//! In: a person, a door, a code as typed. Out: [`Checked`]. Runs as: `elevated`. Spec: docs/architecture.md "The second factor", RFC 6238.
 //! Threats D01, D02, D04, D12: each step once, wrong codes counted, seeds sealed.
 
 mod check;
