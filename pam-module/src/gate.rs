@@ -129,6 +129,10 @@ pub(crate) struct Moment {
 
 /// Decides, and removes the drop-in of a gate that is closed.
 pub(crate) fn decide(paths: &Paths, moment: Moment) -> Verdict {
+    // No grant is ever for root, and root gains nothing by sudo: no state of our files may keep root from it (THREATS §6.2).
+    if moment.uid == 0 {
+        return Verdict::Unmanaged;
+    }
     let verdict = decide_by_files(paths, moment);
     let lets_pass = matches!(verdict, Verdict::Unmanaged | Verdict::Open);
     if lets_pass && has_moved(paths, moment) { Verdict::Moved } else { verdict }

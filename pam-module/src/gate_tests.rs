@@ -29,6 +29,19 @@ fn an_account_without_a_drop_in_is_not_managed() {
     assert!(matches!(site.decide(), Verdict::Unmanaged));
 }
 
+// "Root's console and ordinary sudo rules work as before": whatever has become of our folders.
+#[test]
+fn root_is_never_managed() {
+    let site = Site::new();
+    fs::write(site.paths.dropins.join("u0"), "torn").unwrap();
+    assert!(matches!(site.decide_at(0, NOW), Verdict::Unmanaged));
+    let real = site.place.path().join("real");
+    fs::rename(&site.paths.dropins, &real).unwrap();
+    symlink(&real, &site.paths.dropins).unwrap();
+    assert!(matches!(site.decide_at(0, NOW), Verdict::Unmanaged));
+    assert!(matches!(site.decide_at(UID, NOW), Verdict::Closed(_)));
+}
+
 #[test]
 fn the_gate_is_open_exactly_while_every_grant_holds() {
     let site = Site::new();
