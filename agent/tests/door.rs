@@ -211,6 +211,25 @@ fn b07_a_thousand_connections_of_mallory_do_not_keep_alice_out() {
     assert!(rig.memory() < 128 * 1024, "{} kB", rig.memory());
 }
 
+// subuid(5) gives one account thousands of uids.
+#[test]
+fn b07_idle_connections_of_many_uids_do_not_keep_alice_out() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let mut crowd: Vec<_> = (0..20).map(|number| rig.person(100_000 + number, "flood 4")).collect();
+    for one in &mut crowd {
+        assert_eq!(one.line().as_deref(), Some("flooding"));
+    }
+    let begin = Instant::now();
+    let mut alice = rig.person(2000, "talk");
+    alice.say(&Say::Ask(Ask::Whoami));
+    let Some(Claim::Conversation { conversation, caller, .. }) = daemon.claim() else { panic!("no ask") };
+    assert_eq!(caller.uid, 2000);
+    daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Done(Outcome::Ok) });
+    assert!(matches!(alice.hears(), Reply::Done(Outcome::Ok)));
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
 #[test]
 fn b06_frames_that_are_none_are_closed_within_five_seconds() {
     let rig = Rig::new();

@@ -91,6 +91,17 @@ impl People {
         of_uid < VISITORS_PER_UID && of_people < VISITORS_MAX
     }
 
+    /// Whoever came first of those who have asked nothing yet, when all places of people are taken and `uid` has less than its
+    /// share. One account may have thousands of uids (subuid(5)), which have no name and so never get to ask.
+    fn in_the_way(&self, uid: u32) -> Option<u64> {
+        let of_uid = self.visitors.values().filter(|visitor| visitor.uid == uid).count();
+        if uid == 0 || of_uid >= VISITORS_PER_UID {
+            return None;
+        }
+        let idle = |visitor: &Visitor| visitor.uid != 0 && visitor.talk.is_none();
+        self.visitors.iter().find(|(_, visitor)| idle(visitor)).map(|(serial, _)| *serial)
+    }
+
     fn count(&mut self) -> u64 {
         self.next = self.next.saturating_add(1);
         self.next
@@ -100,6 +111,12 @@ impl People {
 impl Agent {
     /// Somebody connected.
     pub(crate) fn knock(&mut self, stream: &UnixStream, uid: u32) {
+        if !self.people.has_room(uid)
+            && let Some(idle) = self.people.in_the_way(uid)
+        {
+            let busy = Refusal::new(Code::Busy, "too many elevate commands run on this host at the moment");
+            self.refuse(idle, busy.hint("try again"));
+        }
         let room = self.people.has_room(uid);
         let serial = self.people.count();
         let Ok(peer) = Peer::start(stream, if room { ROOM } else { 1 }) else { return };
