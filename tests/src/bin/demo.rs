@@ -158,10 +158,9 @@ impl Stage {
         let approve = ["elevate", "approve", short, "-m", "go ahead"];
         self.prompt(&laptop, "carol", &approve)?;
         let mut approving = on_screen(&laptop, "carol", &approve)?;
-        let code = self.carol.code()?;
-        self.give_code(&mut approving, &code)?;
-        let at = approving.screen().len();
-        self.finish(approving, at)?;
+        approving.expect("Code for")?;
+        approving.line(&self.carol.code()?)?;
+        self.finish(approving, 0)?;
 
         self.say("and alice's terminal goes on:\n")?;
         self.finish(asking, shown)
