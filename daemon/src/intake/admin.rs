@@ -19,6 +19,9 @@ use crate::log;
 /// Connections at once, for each uid and in all.
 const EACH: u32 = 32;
 const ALL: u32 = 64;
+/// The same for those who may not speak here.
+const EACH_OTHER: u32 = 4;
+const ALL_OTHERS: u32 = 16;
 
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,9 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, AdminError> {
 
 /// Accepts until the listener fails for good.
 pub(crate) async fn serve(listener: UnixListener, core: Core, patience: Patience) {
-    let counter = Counter::new(EACH, ALL);
+    let allowed = Counter::new(EACH, ALL);
+    // Counted apart: whoever is only told why not takes no seat of root's.
+    let others = Counter::new(EACH_OTHER, ALL_OTHERS);
     let own = nix::unistd::geteuid().as_raw();
     loop {
         let stream = match listener.accept().await {
@@ -77,8 +82,9 @@ pub(crate) async fn serve(listener: UnixListener, core: Core, patience: Patience
                 continue;
             }
         };
+        let counter = if may_speak(uid, own) { &allowed } else { &others };
         let Some(seat) = counter.take(uid) else {
-            log::warning(&format!("too many connections of uid {uid} to the local socket"));
+            log::debug(&format!("too many connections of uid {uid} to the local socket"));
             continue;
         };
         let core = core.clone();
@@ -92,13 +98,18 @@ pub(crate) async fn serve(listener: UnixListener, core: Core, patience: Patience
     }
 }
 
+/// Root, or the daemon's own account.
+fn may_speak(uid: u32, own: u32) -> bool {
+    uid == 0 || uid == own
+}
+
 pub(super) async fn one(
     core: Core,
     stream: UnixStream,
     (uid, own): (u32, u32),
     patience: Patience,
 ) -> Result<(), PumpError> {
-    if uid == 0 || uid == own {
+    if may_speak(uid, own) {
         return person::serve(core, Speaker::Root { uid }, stream, patience).await;
     }
     log::warning(&format!("uid {uid} was refused at the local socket"));
