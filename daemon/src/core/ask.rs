@@ -24,7 +24,14 @@ pub(super) const ANSWER_MAX: usize = FRAME_MAX - 1024;
 pub(super) async fn converse(core: &Core, conversation: Conversation) {
     let Conversation { speaker, say, reply } = conversation;
     let last = reply.clone();
-    let answer = match core.0.talks.take(whose(&speaker)) {
+    let place = match &speaker {
+        // Whoever is root here may well work through a list of hosts.
+        Speaker::Root { .. } => core.0.talks.take(whose(&speaker)),
+        Speaker::Person { .. } | Speaker::OnHost { .. } => {
+            core.0.talks.take_seldom(whose(&speaker), core.0.clock.now())
+        }
+    };
+    let answer = match place {
         None => Err(Stop::Refuse(Refusal::new(Code::Busy, "too many conversations at once"))),
         Some(_place) => match begin(core, speaker).await {
             Ok((speaker, voice, here)) => {
