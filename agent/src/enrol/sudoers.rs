@@ -64,18 +64,38 @@ pub(crate) fn switches(etc: &Path) -> Vec<Switch> {
 fn in_text(text: &str) -> Vec<(usize, &'static str)> {
     let mut found = Vec::new();
     let mut goes_on = false;
+    // How many `!` stand before the next word: sudoers(5) takes several, and space behind them.
+    let mut negations = 0usize;
     for (index, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim_start();
+        let line = without_comment(line).trim_start();
         let rest = if goes_on { Some(line) } else { line.strip_prefix("Defaults") };
+        if !goes_on {
+            negations = 0;
+        }
         goes_on = rest.is_some() && line.ends_with('\\');
         let Some(rest) = rest else { continue };
-        for word in rest.split([',', ' ', '\t', '=', '\\']).filter(|word| !word.is_empty()) {
-            if let Some(option) = SWITCHES.iter().find(|option| **option == word) {
-                found.push((index.saturating_add(1), *option));
+        let spaced = rest.replace('!', " ! ");
+        for word in spaced.split([',', ' ', '\t', '=', '\\']).filter(|word| !word.is_empty()) {
+            if word == "!" {
+                negations = negations.saturating_add(1);
+                continue;
             }
+            let option = SWITCHES.iter().find(|option| match option.strip_prefix('!') {
+                Some(name) => name == word && negations % 2 == 1,
+                None => **option == word,
+            });
+            found.extend(option.map(|option| (index.saturating_add(1), *option)));
+            negations = 0;
         }
     }
     found
+}
+
+/// `#` begins a comment, except before a digit, where it is a uid (sudoers(5) "User specification").
+fn without_comment(line: &str) -> &str {
+    let is_uid = |at: usize| line.as_bytes().get(at.saturating_add(1)).is_some_and(u8::is_ascii_digit);
+    let comment = line.match_indices('#').map(|(at, _)| at).find(|at| !is_uid(*at));
+    comment.and_then(|at| line.get(..at)).unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -87,6 +107,11 @@ mod tests {
         let text = "Defaults env_reset\nDefaults:alice use_pty, !pam_acct_mgmt\n# Defaults !pam_acct_mgmt\n\
                     Defaults!/usr/bin/id use_pty, \\\n  pam_service=other\nalice ALL=(ALL) ALL\nDefaults pam_acct_mgmt\n";
         assert_eq!(in_text(text), [(2, "!pam_acct_mgmt"), (5, "pam_service")]);
+        // All of these parse: space behind the negation, three of them, a uid, a line that goes on.
+        let text = "Defaults ! pam_acct_mgmt\nDefaults !!!pam_session\nDefaults:#2000 !pam_acct_mgmt # why\n\
+                    Defaults use_pty, ! \\\n pam_session\nDefaults !!pam_session\nDefaults use_pty # !pam_session\n";
+        let acct = "!pam_acct_mgmt";
+        assert_eq!(in_text(text), [(1, acct), (2, "!pam_session"), (3, acct), (5, "!pam_session")]);
     }
 
     #[test]
