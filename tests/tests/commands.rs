@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use elevate_protocol::paste::Paste;
 use elevate_tests::fleet::{Fleet, Managed, POLICY};
-use elevate_tests::{Ran, eventually};
+use elevate_tests::{Access, Ran, eventually};
 use serde_json::Value;
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
@@ -172,6 +172,11 @@ fn run_gives_back_and_has_the_commands_own_status() -> Result<()> {
     ensure!(said.contains("nothing was asked for"), "{said}");
     run("web-quick", &["/etc/passwd"])?.exits(126)?;
     run("nothing-such", &ID)?.exits(125)?;
+    let words = ["run", "nothing-such", "-m", "an ordinary reason", "--format", "json", "--", "id"];
+    let said = at_web1(&web1, &words)?;
+    let told: Value = serde_json::from_str(&said.stderr).with_context(|| said.to_string())?;
+    let code = (said.status.code(), told.get("exit").and_then(Value::as_i64));
+    ensure!(code == (Some(125), Some(2)) && said.stdout.is_empty(), "125, and why: {said}");
     let said = run("web-one", &ID)?.exits(125)?;
     ensure!(said.contains("pending"), "{said}");
     // One that was there before stays.
@@ -326,7 +331,7 @@ fn extending_stays_within_the_maximum() -> Result<()> {
 fn one_request_from_the_laptop_is_in_force_on_two_hosts() -> Result<()> {
     let (fleet, web1) = scene()?;
     login(&fleet, "alice")?;
-    let web2 = fleet.managed("web2", &["tier=web"])?;
+    let mut web2 = fleet.managed("web2", &["tier=web"])?;
     let db1 = fleet.managed("db1", &["tier=db"])?;
     let both = ["web-quick", "-H", "web1", "-H", "web2", "-m", "an ordinary reason"];
     let said = at_laptop(&fleet, "alice", &both)?.success()?;
@@ -340,7 +345,31 @@ fn one_request_from_the_laptop_is_in_force_on_two_hosts() -> Result<()> {
     ensure!(said.contains("own key"), "{said}");
     at_laptop(&fleet, "alice", &["drop"])?.success()?;
     web1.wait_end("alice")?;
-    web2.wait_end("alice")
+    web2.wait_end("alice")?;
+    // One that is away does not hold up the other, and gets the grant when it is back.
+    web2.kill_link()?;
+    let offline = || fleet.ctl(&["host", "list"]).is_ok_and(|listed| listed.contains("offline"));
+    eventually(elevate_tests::PATIENCE, "web2 offline", offline)?;
+    let said = at_laptop(&fleet, "alice", &both)?.success()?;
+    ensure!(said.contains("active on 1 of 2; web2 offline"), "{said}");
+    ensure!(web1.sudo("alice", &ID)?.0 == 0 && web2.sudo("alice", &ID)?.0 != 0, "one of two");
+    web2.start_link()?;
+    web2.wait_connected(&fleet)?;
+    ensure!(web2.sudo("alice", &ID)?.0 == 0, "delivered first thing");
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_is_asked_for_at_a_terminal_only() -> Result<()> {
+    let (_fleet, web1) = scene()?;
+    let mut screen = web1.terminal("alice", &["web-quick"])?;
+    screen.expect("hy")?;
+    screen.line("typed at the terminal")?;
+    ensure!(screen.wait()?.success(), "{}", screen.screen());
+    let shown = at_web1(&web1, &["list"])?.success()?;
+    ensure!(shown.contains("typed at the terminal"), "{shown}");
+    at_web1(&web1, &["web-shell"])?.exits(2)?;
+    Ok(())
 }
 
 #[test]
@@ -367,4 +396,21 @@ fn h06_a_pinned_daemon_is_not_exchanged_for_another() -> Result<()> {
     fleet.laptop.write_as(settings.trim(), text.replace(field(&known, "fingerprint")?, &other), access)?;
     at_laptop(&fleet, "alice", &["whoami"])?.exits(10)?;
     eventually(elevate_tests::PATIENCE, "the daemon to go on", || fleet.ctl(&["person", "list"]).is_ok())
+}
+
+#[test]
+fn an_approver_may_sit_on_a_managed_host() -> Result<()> {
+    let (fleet, web1) = scene()?;
+    let mut bob = fleet.person("bob")?;
+    for file in [".ssh/id_ed25519", ".config/elevate/client.toml"] {
+        let path = format!("/home/bob/{file}");
+        web1.host.run("bob", ["sh", "-c", "umask 077; mkdir -p ~/.ssh ~/.config/elevate"])?.success()?;
+        web1.host.write_as(&path, fleet.laptop.read(&path)?, Access::of(2001, 0o600))?;
+    }
+    let id = pending(&web1, "web-one")?;
+    let seen = web1.activate(&mut bob, &["approve", &id, "-m", "from here"], || Ok(()))?;
+    ensure!(seen.contains("web-one"), "what is approved is shown: {seen}");
+    eventually(elevate_tests::PATIENCE, "the grant", || {
+        at_web1(&web1, &["list", "--active"]).is_ok_and(|ran| ran.stdout.contains("web-one"))
+    })
 }

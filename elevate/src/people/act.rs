@@ -42,11 +42,11 @@ pub(super) fn deny(session: &mut Session, words: Deny) -> Result<u8, Failure> {
 
 /// Shows what is decided about, before a code is asked for it. Only where somebody looks.
 fn review(session: &mut Session, decision: &Ask, id: IdPrefix) -> Result<(), Failure> {
-    session.door(decision)?;
+    let which = session.door(decision)?;
     if !session.console.manner().asks || session.json() {
         return Ok(());
     }
-    let end = session.ask(&Ask::Show { id, documents: false }, Wait::Machines)?;
+    let end = session.ask_through(which, &Ask::Show { id, documents: false }, Wait::Machines)?;
     let End::Done(Outcome::Activation(view)) = end else { return Err(not_expected(end)) };
     let at = session.at();
     activation::full(&view, &at).iter().for_each(|line| session.console.say(line));

@@ -128,6 +128,15 @@ impl Session {
         })
     }
 
+    /// Asks through a door that is known already: what is decided about is looked at where it is decided.
+    ///
+    /// # Errors
+    /// When there is no way, or it broke.
+    pub fn ask_through(&mut self, which: Which, ask: &Ask, wait: Wait) -> Result<End, Failure> {
+        let conversation = self.open(which)?;
+        Ok(Talk::new(conversation, &mut self.console, &self.signals, wait).ask(ask, &mut |_, _| {})?)
+    }
+
     /// The same, with an own way to show what comes meanwhile.
     ///
     /// # Errors
