@@ -27,6 +27,7 @@ use super::leftovers::{self, LeftoverError};
 use super::link::{self, LinkError};
 use super::pam_lines::{self, PamLinesError};
 use super::services::{self, Services};
+use super::sudoers;
 use super::{EnrollArguments, say};
 
 /// Why the host is not enrolled.
@@ -106,6 +107,7 @@ pub(crate) fn enroll(paths: &Paths, arguments: EnrollArguments) -> Result<(), En
     let site = checks::site(paths)?;
     let paste = input::paste(file.as_deref(), &words)?;
     announce(&site, &paste);
+    warn_of_switches(paths);
     if !yes {
         input::confirm()?;
     }
@@ -130,6 +132,14 @@ fn announce(site: &Site, paste: &Paste) {
     say(
         "Then it is proved that root's sudo, an ordinary rule and a managed rule behave. If not, everything is put back.",
     );
+}
+
+/// The canaries cannot prove what holds for other accounts only.
+fn warn_of_switches(paths: &Paths) {
+    for switch in sudoers::switches(&paths.pam_services.with_file_name("")) {
+        let place = format!("{}:{}", switch.file.display(), switch.line);
+        say(&format!("WARNING: {place}: `{}` lets sudo pass by the gate for whom it is set", switch.option));
+    }
 }
 
 fn holding_signals<T>(work: impl FnOnce() -> T) -> T {
