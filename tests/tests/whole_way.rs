@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use elevate_tests::Access;
 use elevate_tests::fleet::Fleet;
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
@@ -152,4 +153,24 @@ fn rsyslog_gets_every_event_as_rfc_5424() -> Result<()> {
             })
         })
     })
+}
+
+#[test]
+fn an_approver_may_sit_on_a_managed_host() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let (mut alice, mut carol) = (fleet.person("alice")?, fleet.person("carol")?);
+    let web1 = fleet.managed("web1", &["tier=web"])?;
+    web1.host.run("carol", ["sh", "-c", "umask 077; mkdir -p ~/.ssh ~/.config/elevate"])?.success()?;
+    for file in [".ssh/id_ed25519", ".config/elevate/client.toml"] {
+        let path = format!("/home/carol/{file}");
+        web1.host.write_as(&path, fleet.laptop.read(&path)?, Access::of(2002, 0o600))?;
+    }
+    web1.activate(&mut alice, &["web-ops", "-m", "INC-4211 nginx hangs"], || {
+        let id = carol.to_review("alice")?;
+        let seen = web1.activate(&mut carol, &["approve", &id, "-m", "from here"], || Ok(()))?;
+        ensure!(seen.contains("INC-4211"), "what is approved is shown: {seen}");
+        Ok(())
+    })?;
+    ensure!(web1.sudo("alice", &["/usr/bin/id", "-u"])?.0 == 0, "the right is in force");
+    Ok(())
 }
