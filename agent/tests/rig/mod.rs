@@ -248,6 +248,8 @@ impl Daemon {
         let Claim::Hello(hello) = vouches.open(&signed).unwrap() else { panic!("no hello") };
         let mut daemon = Self { stream, vouches, reports: vec![], hello };
         daemon.send(&ToAgent::Welcome { version: 1, name: "web1".parse().unwrap() });
+        // Before the agent has read it, it refuses what people ask: the daemon is not there for it yet.
+        until("the welcome", || rig.read("run/elevate/status.json").contains("\"connected\":true"));
         daemon
     }
 
