@@ -22,7 +22,8 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER = $(if $(ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER='sudo -E')
 
-TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+# Root's path may have no cargo (sudo make install): then it is the folder where cargo builds by itself.
+TARGET = $(or $(shell $(CARGO) metadata --format-version 1 --no-deps 2> /dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'),$(CURDIR)/target)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r name what; do \
@@ -43,8 +44,12 @@ deps: ## install from the distribution what is missing for build and tests
 build: ## build everything for development
 	$(CARGO) build --workspace --all-targets --locked
 
+# Root code is built by itself: what the SSH side turns on in a crate that both use is not linked into it
+# (docs/dependencies/; tests/tests/layering.rs).
+ROOT_CODE := elevate-agent pam-elevate
 release: ## build the programs as they are installed
-	$(CARGO) build --workspace --release --locked
+	$(CARGO) build --workspace $(ROOT_CODE:%=--exclude %) --release --locked
+	$(CARGO) build $(ROOT_CODE:%=--package %) --release --locked
 
 tree: deps ## make the system that all test hosts start from (once)
 	$(CARGO) build --workspace --bin testbed --locked

@@ -4,7 +4,7 @@
 //! nothing else can make these. Verify first, then parse the same bytes (threat C15). Spec: docs/grant-format.md.
 
 use serde::{Deserialize, Serialize};
-use ssh_key::{Algorithm, EcdsaCurve, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
 use crate::document::{Act, DOCUMENT_MAX, Document, EndCause, FORMAT, Grant, UNDERSTOOD};
 use crate::id::HostId;
@@ -70,7 +70,7 @@ pub enum VerifyError {
         line: usize,
     },
     /// A key type that signs nothing here.
-    #[error("keys are Ed25519 or ECDSA P-256")]
+    #[error("keys are Ed25519")]
     KeyType,
 }
 
@@ -85,7 +85,7 @@ pub struct SignedBody {
 }
 
 impl SignedBody {
-    /// Signs `body` with a plain Ed25519 or P-256 key.
+    /// Signs `body` with a plain Ed25519 key.
     ///
     /// # Errors
     /// When the key cannot sign (an encrypted key, a public half).
@@ -122,11 +122,9 @@ impl TrustedKeys {
     /// One key.
     ///
     /// # Errors
-    /// [`VerifyError::KeyType`] for anything but Ed25519 and ECDSA P-256.
+    /// [`VerifyError::KeyType`] for anything but Ed25519.
     pub fn one(key: PublicKey) -> Result<Self, VerifyError> {
-        let signs =
-            matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 });
-        if signs { Ok(Self(vec![key])) } else { Err(VerifyError::KeyType) }
+        if key.algorithm() == Algorithm::Ed25519 { Ok(Self(vec![key])) } else { Err(VerifyError::KeyType) }
     }
 
     /// Reads a signers file in the form of [`TrustedKeys::to_signers`], which is a subset of ssh-keygen(1)

@@ -57,7 +57,9 @@ fn a_person_activates_a_role_sudo_obeys_and_it_ends() -> Result<()> {
     for code in
         ["request.created", "request.approved", "grant.issued", "grant.extended", "host.used", "grant.ended"]
     {
-        ensure!(!fleet.events(code)?.is_empty(), "no event {code}");
+        elevate_tests::eventually(elevate_tests::PATIENCE, code, || {
+            fleet.events(code).is_ok_and(|found| !found.is_empty())
+        })?;
     }
     Ok(())
 }

@@ -140,7 +140,7 @@ fn keys(ask: &EnrolAsk, link_key: &PublicKey) -> Told<(PublicKey, PublicKey)> {
         return refuse(Code::Integrity, "link key and vouch key are the same");
     }
     let Ok(trusted) = TrustedKeys::one(vouch.clone()) else {
-        return refuse(Code::Integrity, "a vouch key is Ed25519 or ECDSA P-256");
+        return refuse(Code::Integrity, "a vouch key is Ed25519");
     };
     let proof = SignedBody { body: ask.token.expose().to_owned(), signature: ask.vouch_proof.clone() };
     if proof.verify(&trusted, VOUCH_NAMESPACE).is_err() {
