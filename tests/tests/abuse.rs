@@ -119,10 +119,22 @@ fn b06_frames_that_are_none_cost_nothing_and_disturb_nobody() -> Result<()> {
         ("hello twice", frames(&[hello(), hello()])?),
         ("nothing", Vec::new()),
     ];
-    for (case, bytes) in cases {
-        let said = speak(&web1, "mallory", bytes)?;
-        ensure!(said.stdout.contains("CLOSED"), "{case}: {said}");
-        ensure!(!said.stdout.contains("\"done\""), "{case}: {said}");
+    // Those that are only half there are waited for: three at a time, as many as one person gets.
+    let mut cases = cases.into_iter().peekable();
+    while cases.peek().is_some() {
+        let some: Vec<_> = cases.by_ref().take(3).collect();
+        let attempt = |(case, bytes)| -> Result<()> {
+            let said = speak(&web1, "mallory", bytes)?;
+            ensure!(said.stdout.contains("CLOSED"), "{case}: {said}");
+            ensure!(!said.stdout.contains("\"done\""), "{case}: {said}");
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let running: Vec<_> = some.into_iter().map(|one| scope.spawn(|| attempt(one))).collect();
+            running
+                .into_iter()
+                .try_for_each(|one| one.join().unwrap_or_else(|_| Err(anyhow::anyhow!("panic"))))
+        })?;
     }
     web1.host.run("alice", ["elevate", "status"])?.success()?;
     let after = resident(agent)?;

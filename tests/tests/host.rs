@@ -38,6 +38,9 @@ fn unenroll_puts_everything_back_byte_for_byte() -> Result<()> {
     host.run("root", ["install", "-d", "-o", "elevate-link", "-m", "700", "/var/lib/elevate-link"])?
         .success()?;
     let before = etc(&host)?;
+    // `make install` alone changes nothing in PAM or sudoers.
+    host.run("root", ["grep", "-rlE", "elevate", "/etc/pam.d/sudo", "/etc/sudoers", "/etc/sudoers.d"])?
+        .exits(1)?;
     let paste = fleet.ctl(&["host", "invite", "web1", "--label", "tier=web", "-q"])?;
     let enroll = |paste: &str| {
         host.cmd("root", ["elevate-agent", "enroll", "--yes", "--no-services"]).input(paste).run()
@@ -222,7 +225,7 @@ fn audit_tail_follows_and_lists_say_who_and_where() -> Result<()> {
     let lines = fleet.ctl(&["audit", "tail", "-n", "10000", "--format", "json"])?;
     let events = lines.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
     for (place, event) in events.iter().enumerate() {
-        ensure!(event.get("seq").and_then(Value::as_u64) == Some(place as u64), "{event} at {place}");
+        ensure!(event.get("seq").and_then(Value::as_u64) == u64::try_from(place).ok(), "{event} at {place}");
     }
     Ok(())
 }
@@ -288,6 +291,43 @@ fn a11_what_is_planted_under_a_drop_ins_name_is_not_followed() -> Result<()> {
     }
     ensure!(!fleet.events("host.tampered")?.is_empty(), "it was told");
     ensure!(fleet.vault.exists(MAIN), "the fleet is whole");
+    Ok(())
+}
+
+#[test]
+fn a13_modes_are_right_whatever_the_umask_and_secrets_are_nobodys() -> Result<()> {
+    let (fleet, mut web1) = scene()?;
+    let mut alice = fleet.person("alice")?;
+    web1.kill_agent()?;
+    let agent = web1.host.spawn("root", ["sh", "-c", "umask 0; exec /usr/sbin/elevate-agent run"])?;
+    agent.expect("ready", PATIENCE)?;
+    web1.agent = Some(agent);
+    web1.wait_connected(&fleet)?;
+    web1.activate(&mut alice, &["web-root", "-m", "an ordinary reason"], || Ok(()))?;
+    let script = "cd / && find run/elevate var/lib/elevate etc/elevate -printf '%m %u:%g %y %p\\n'";
+    let listed = web1.host.run("root", ["sh", "-c", script])?.success()?;
+    ensure!(listed.contains("440 root:root f run/elevate/sudoers.d/u2000"), "{listed}");
+    ensure!(listed.contains("755 root:root d run/elevate/sudoers.d\n"), "{listed}");
+    for line in listed.lines().filter(|line| !line.contains(" s ") && !line.contains(" l ")) {
+        let mode = line.split(' ').next().unwrap_or_default();
+        let mode = u32::from_str_radix(mode, 8).with_context(|| line.to_owned())?;
+        ensure!(mode & 0o022 == 0, "others may write: {line}");
+    }
+    // mallory reads neither keys nor grants nor what others may activate.
+    for secret in [
+        "/etc/elevate/keys/vouch",
+        "/var/lib/elevate-link/key",
+        "/run/elevate/grants/u2000",
+        "/run/elevate/offers.json",
+        "/var/lib/elevate/log",
+        DROP_IN,
+    ] {
+        ensure!(web1.host.exists(secret), "{secret} is there");
+        let said = web1.host.run("mallory", ["ls", secret])?;
+        let read = web1.host.run("mallory", ["cat", secret])?;
+        ensure!(!read.status.success(), "{secret}: {read} {said}");
+    }
+    ensure!(web1.sudo("alice", &["-i", "true"])?.0 == 0, "and it works");
     Ok(())
 }
 
