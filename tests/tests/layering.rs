@@ -3,12 +3,7 @@
 //!
 //! In: the manifests, the sources, the docs. Out: a failed test that says what moved. Runs as: anybody.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test program: a panic is a failed test"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test program: a panic is a failed test")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
