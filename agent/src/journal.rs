@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+pub(crate) use elevate_protocol::text::chain;
 use elevate_protocol::text::escape;
 
 /// How much it matters, as the prefix that systemd reads (sd-daemon(3)).
@@ -26,19 +27,6 @@ pub(crate) fn log(level: Level, text: &str) {
         Level::Info => "<6>",
     };
     eprintln!("{prefix}{}", escape(text));
-}
-
-/// An error and its causes, outermost first.
-#[must_use]
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 /// Ends a command: the error for the person, exit code 1.

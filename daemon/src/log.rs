@@ -2,10 +2,10 @@
 //!
 //! In: text that may hold what others sent. Out: one escaped line (threats B12, B13, I16). Not the audit log.
 
-use std::error::Error;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+pub(crate) use elevate_protocol::text::chain;
 use elevate_protocol::text::escape;
 use serde::{Deserialize, Serialize};
 
@@ -88,19 +88,6 @@ pub(crate) fn info(text: &str) {
 /// Every connection.
 pub(crate) fn debug(text: &str) {
     say(Level::Debug, text);
-}
-
-/// An error with all its causes, on one line.
-#[must_use]
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

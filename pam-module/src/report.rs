@@ -2,7 +2,6 @@
 //!
 //! In: a [`UseReport`]. Out: one frame to /run/elevate/agent.sock and one back. Spec: docs/wire.md "Transports".
 
-use std::error::Error;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use elevate_protocol::frame;
 use elevate_protocol::message::agent::UseReport;
 use elevate_protocol::message::person::{Reply, Say};
+pub(crate) use elevate_protocol::text::chain;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::clock;
@@ -41,18 +41,6 @@ fn exchange(path: &Path, report: UseReport) -> Option<Reply> {
     let mut timed = Timed::with_root(stream.as_fd(), deadline)?;
     frame::write(&mut timed, &Say::Use(report)).ok()?;
     frame::read(&mut timed).ok()?
-}
-
-/// The whole chain of an error on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -116,6 +116,19 @@ pub fn escape(text: &str) -> String {
     shown
 }
 
+/// An error and its causes on one line, outermost first. The causes may quote others: escape it before it is shown.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +140,13 @@ mod tests {
         let shown = UntrustedText::lossy(hostile).escaped();
         assert!(shown.chars().all(|c| !is_hostile(c)), "{shown}");
         assert!(shown.contains("\\u{1b}") && shown.contains("\\u{202e}"));
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let parse = "x".parse::<u8>().unwrap_err();
+        let outer = crate::frame::FrameError::Stream { source: std::io::Error::other(parse.clone()) };
+        assert_eq!(chain(&outer), format!("the stream failed: {parse}"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod key;
 mod run;
 mod ssh;
 
-use std::error::Error;
+use elevate_protocol::text::chain;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -42,18 +42,6 @@ enum Command {
     Run,
     /// Enrol this host: called by `elevate-agent enroll`, which writes one JSON line to standard input
     Enroll,
-}
-
-/// The whole chain of an error on one line, safe to print.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    elevate_protocol::text::escape(&text)
 }
 
 /// One line for the journal or the terminal.

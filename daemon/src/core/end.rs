@@ -15,7 +15,6 @@ use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse, refuse_hint};
-use super::review::state_word;
 use super::view::{Documents, short, view, views};
 use super::{Core, choose, confirm};
 use crate::issue::about;
@@ -29,7 +28,7 @@ pub(super) async fn cancel(core: &Core, talk: &mut Dialogue, prefix: &IdPrefix) 
     if !mine.is_open() {
         let name = short(&mut tx, mine.id).await?;
         let (message, hint) =
-            (format!("R-{name} is {}", state_word(&mine.state)), format!("elevate drop G-{name}"));
+            (format!("R-{name} is {}", mine.state.word()), format!("elevate drop G-{name}"));
         return if mine.is_active() {
             refuse_hint(Code::Gone, message, hint)
         } else {

@@ -131,7 +131,7 @@ async fn open(tx: &mut Tx, activation: &Activation) -> Told<()> {
         return Ok(());
     }
     let name = short(tx, activation.id).await?;
-    refuse(Code::Gone, format!("R-{name} waits for nobody: it is {}", state_word(&activation.state)))
+    refuse(Code::Gone, format!("R-{name} waits for nobody: it is {}", activation.state.word()))
 }
 
 /// The same request after the factor, with the right to decide looked at once more.
@@ -157,19 +157,5 @@ fn current_role(policy: &Policy, activation: &Activation) -> Told<RoleDigest> {
             Code::NotEligible,
             format!("{} is no longer eligible for {}", activation.person, activation.role),
         ),
-    }
-}
-
-/// A state in one word.
-pub(super) fn state_word(state: &State) -> &'static str {
-    match state {
-        State::Pending => "pending",
-        State::Approved => "approved",
-        State::Active => "active",
-        State::Denied { .. } => "denied",
-        State::Withdrawn => "withdrawn",
-        State::Lapsed => "lapsed",
-        State::Refused { .. } => "refused",
-        State::Ended { .. } => "ended",
     }
 }

@@ -25,21 +25,6 @@ fn mark(view: &ActivationView) -> char {
     if view.starts_at.is_some() { 'G' } else { 'R' }
 }
 
-/// One word for the state, as in JSON.
-#[must_use]
-pub fn state_word(state: &State) -> &'static str {
-    match state {
-        State::Pending => "pending",
-        State::Approved => "approved",
-        State::Active => "active",
-        State::Denied { .. } => "denied",
-        State::Withdrawn => "withdrawn",
-        State::Lapsed => "lapsed",
-        State::Refused { .. } => "refused",
-        State::Ended { .. } => "ended",
-    }
-}
-
 /// How the state looks.
 #[must_use]
 pub fn state_tone(state: &State) -> Tone {

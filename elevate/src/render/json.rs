@@ -10,7 +10,7 @@ use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::activation::{cause_word, full_id, host_word, short_id, state_word};
+use super::activation::{cause_word, full_id, host_word, short_id};
 use super::when::rfc3339;
 
 /// `value` with its schema first to be looked for.
@@ -90,7 +90,7 @@ fn activation_fields(view: &ActivationView, now: Timestamp) -> Value {
         "title": text(view.title.as_ref()),
         "allows": view.allows,
         "run_as": view.run_as,
-        "state": state_word(&view.state),
+        "state": view.state.word(),
         "state_reason": state_reason,
         "decided_by": decided_by,
         "cause": cause,

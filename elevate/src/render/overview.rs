@@ -6,7 +6,7 @@ use elevate_protocol::message::view::{
     AccountView, ActivationView, EligibilityView, ExplanationView, FactorView, NeedView, OverviewView, State,
 };
 
-use super::activation::{for_review, hosts, one_line, short_id, state_tone, state_word};
+use super::activation::{for_review, hosts, one_line, short_id, state_tone};
 use super::table::Table;
 use super::{At, when};
 use crate::paint::{Line, Tone};
@@ -83,7 +83,7 @@ pub fn activations(views: &[ActivationView], at: &At) -> Table {
     for view in views {
         table.row(vec![
             (Tone::Strong, short_id(view)),
-            (state_tone(&view.state), state_word(&view.state).to_owned()),
+            (state_tone(&view.state), view.state.word().to_owned()),
             (Tone::Plain, view.person.to_string()),
             (Tone::Plain, view.role.to_string()),
             (Tone::Plain, hosts(view)),

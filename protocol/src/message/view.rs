@@ -98,6 +98,23 @@ pub enum State {
     },
 }
 
+impl State {
+    /// The state in one word, as in JSON.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Active => "active",
+            Self::Denied { .. } => "denied",
+            Self::Withdrawn => "withdrawn",
+            Self::Lapsed => "lapsed",
+            Self::Refused { .. } => "refused",
+            Self::Ended { .. } => "ended",
+        }
+    }
+}
+
 /// What one host says of an activation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
