@@ -56,7 +56,7 @@ pub(crate) struct Answer {
 /// [`ChildError`] when there is no answer.
 pub(crate) fn run(path: &Path, arguments: &[&str], deadline: Duration) -> Result<Answer, ChildError> {
     use std::os::unix::process::CommandExt;
-    let mut child = Command::new(path)
+    let child = Command::new(path)
         .args(arguments)
         .env_clear()
         .current_dir("/")
@@ -66,6 +66,14 @@ pub(crate) fn run(path: &Path, arguments: &[&str], deadline: Duration) -> Result
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|source| ChildError::Start { path: path.to_owned(), source })?;
+    answer(child, path, deadline)
+}
+
+/// Waits for all that a started program says and for its end, and kills it and its group at the deadline.
+///
+/// # Errors
+/// [`ChildError::Deadline`].
+pub(crate) fn answer(mut child: Child, path: &Path, deadline: Duration) -> Result<Answer, ChildError> {
     let (sender, receiver) = mpsc::channel();
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();

@@ -2,20 +2,14 @@
 //!
 //! In: path, arguments, account, input. Out: what it said. Absolute path, no environment, no shell, no terminal, deadline (STYLE §6).
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use crate::child::{self, Answer, ChildError};
-use crate::clock;
 use crate::paths::Paths;
-
-/// Longest output kept, in bytes.
-const OUTPUT_MAX: u64 = 256 * 1024;
 
 /// Whose process it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,35 +56,7 @@ pub(crate) fn run(
         // Shorter than a pipe holds, so this does not wait. A program that does not read is told nothing; it will say so.
         drop(stdin.write_all(input.as_bytes()));
     }
-    let (sender, receiver) = mpsc::channel();
-    collect(child.stdout.take(), sender.clone(), true);
-    collect(child.stderr.take(), sender, false);
-    let mut answer = Answer { code: None, stdout: String::new(), stderr: String::new() };
-    let until = clock::read().boot.after_millis(deadline);
-    for _ in 0..2 {
-        let Ok((is_stdout, text)) = receiver.recv_timeout(clock::read().boot.until(until)) else {
-            child::kill(&mut child);
-            return Err(ChildError::Deadline { path: path.to_owned(), deadline });
-        };
-        if is_stdout { answer.stdout = text } else { answer.stderr = text }
-    }
-    answer.code = child.wait().ok().and_then(|status| status.code());
-    Ok(answer)
-}
-
-fn collect(
-    stream: Option<impl Read + Send + 'static>,
-    sender: mpsc::Sender<(bool, String)>,
-    is_stdout: bool,
-) {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(stream) = stream {
-            // A read that fails is an end: what was said until then is what was said.
-            drop(stream.take(OUTPUT_MAX).read_to_end(&mut bytes));
-        }
-        drop(sender.send((is_stdout, String::from_utf8_lossy(&bytes).into_owned())));
-    });
+    child::answer(child, path, deadline)
 }
 
 #[cfg(test)]
