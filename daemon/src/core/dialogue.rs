@@ -137,8 +137,8 @@ impl Dialogue {
             );
         }
         let failures = tx.failures(person).await?;
-        match factor::locked_until(&failures, &self.door(), tx.now()) {
-            Some(until) => closed(until, tx.now(), true),
+        match factor::closed_until(&failures, &self.door(), tx.now()) {
+            Some((until, locked)) => closed(until, tx.now(), locked),
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use elevate_policy::{Policy, RecordedApproval, RoleDigest, may_decide, role_dige
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::{Code, Refusal};
-use elevate_protocol::message::view::State;
+use elevate_protocol::message::view::{ActivationView, State};
 use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::{Demand, Dialogue};
@@ -26,6 +26,9 @@ pub(super) async fn approve(
     (prefix, reason): (&IdPrefix, Option<&UntrustedText>),
 ) -> Told<Outcome> {
     let inner = core.inner();
+    if let Some(shown) = approved_before(inner, talk, prefix).await? {
+        return Ok(Outcome::Activation(Box::new(shown)));
+    }
     let (seen, role) = review(inner, talk, ask, (prefix, "approve")).await?;
     let mut tx = inner.store.write().await?;
     let policy = inner.policy();
@@ -44,6 +47,26 @@ pub(super) async fn approve(
     let shown = view(inner, &mut tx, &policy, &activation, Documents::Without).await?;
     tx.commit().await?;
     Ok(Outcome::Activation(Box::new(shown)))
+}
+
+/// The request, when this person's approval counts for it already: no second effect, an event, and the same answer.
+async fn approved_before(core: &Inner, talk: &Dialogue, prefix: &IdPrefix) -> Told<Option<ActivationView>> {
+    let mut tx = core.store.write().await?;
+    let policy = core.policy();
+    let seen = choose::named(&mut tx, prefix).await?;
+    if !seen.is_open() {
+        return Ok(None);
+    }
+    let shown = view(core, &mut tx, &policy, &seen, Documents::Without).await?;
+    let person = talk.person()?;
+    let counts = shown.needs.iter().flat_map(|need| &need.approved).any(|one| one.person == *person);
+    if !counts {
+        return Ok(None);
+    }
+    let kind = Kind::Duplicate { what: UntrustedText::lossy("approval") };
+    tx.record(talk.voice.did(about(&seen), kind)).await?;
+    tx.commit().await?;
+    Ok(Some(shown))
 }
 
 pub(super) async fn deny(

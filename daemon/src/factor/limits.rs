@@ -25,7 +25,7 @@ const ALL_LOCK_AT: u32 = 30;
 const LOCK: Span = Span(15 * 60);
 
 /// Until when no code is looked at, and whether that is a lock rather than a delay.
-pub(super) fn closed_until(failures: &[FailureRow], door: &str, now: Timestamp) -> Option<(Timestamp, bool)> {
+pub(crate) fn closed_until(failures: &[FailureRow], door: &str, now: Timestamp) -> Option<(Timestamp, bool)> {
     let rows = || failures.iter().filter(|row| row.door == door || row.door == ALL_DOORS);
     let locked = rows().map(|row| row.locked_until).filter(|until| *until > now).max();
     let delayed = rows().map(|row| row.next_at).filter(|next| *next > now).max();

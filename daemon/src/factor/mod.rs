@@ -13,7 +13,9 @@ use totp_rs::TotpError;
 use crate::store::StoreError;
 
 pub(crate) use check::{Attempt, Checked, check};
-pub(crate) use limits::{CHALLENGE_LIFE, CHALLENGE_TRIES, INVITATION_TRIES, KEY_DOOR, locked_until};
+pub(crate) use limits::{
+    CHALLENGE_LIFE, CHALLENGE_TRIES, INVITATION_TRIES, KEY_DOOR, closed_until, locked_until,
+};
 pub(crate) use seal::SealKey;
 pub(crate) use totp::{Code, NewFactor};
 

@@ -40,8 +40,9 @@ async fn the_last_approval_starts_the_grant_while_the_requester_waits() {
     let half = view(place.ask_with_code("bob", approve(&pending)).await.unwrap());
     assert_eq!((half.state, half.needs[0].approved.len()), (State::Pending, 1));
     talk.progress(|seen| seen.needs[0].approved.len() == 1).await;
-    // One person counts once.
-    assert_eq!(view(place.ask_with_code("bob", approve(&pending)).await.unwrap()).state, State::Pending);
+    // One person counts once, and is not asked for a code again.
+    assert_eq!(view(place.ask("bob", approve(&pending)).await.unwrap()).state, State::Pending);
+    assert_eq!((place.count("request.approved").await, place.count("duplicate").await), (1, 1));
     place.ask_with_code("carol", approve(&pending)).await.unwrap();
     let active = view(talk.end().await.unwrap());
     assert_eq!(active.state, State::Active);
