@@ -19,7 +19,7 @@ const AGENT_TOML: &str = "/etc/elevate/agent.toml";
 /// Longest configuration read, in bytes.
 const AGENT_TOML_MAX: u64 = 64 * 1024;
 /// The usual key files, under the home folder.
-const USUAL_KEYS: [&str; 2] = [".ssh/id_ed25519", ".ssh/id_ecdsa"];
+const USUAL_KEYS: [&str; 3] = [".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa"];
 
 /// What was found.
 #[derive(Debug, Clone)]

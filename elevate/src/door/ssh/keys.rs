@@ -80,10 +80,12 @@ pub(super) async fn authenticate(
         tried.push(offer.public().fingerprint(HashAlg::Sha256).to_string());
         let taken = match (offer, &mut agent) {
             (Offer::File(key), _) => {
-                handle.authenticate_publickey(USER, PrivateKeyWithHashAlg::new(key, None)).await?
+                let hash = hash_of(key.public_key());
+                handle.authenticate_publickey(USER, PrivateKeyWithHashAlg::new(key, hash)).await?
             }
             (Offer::Agent(key), Some(agent)) => {
-                match handle.authenticate_publickey_with(USER, key, None, agent).await {
+                let hash = hash_of(&key);
+                match handle.authenticate_publickey_with(USER, key, hash, agent).await {
                     Ok(result) => result,
                     // It declined, or the token was not touched: another key may do.
                     Err(_) => continue,
@@ -120,8 +122,12 @@ async fn identities(agent: &mut Agent) -> Vec<PublicKey> {
         // People are known by keys; nobody here signs certificates for them.
         AgentIdentity::Certificate { .. } => None,
     });
-    // RSA is not built in: docs/decisions.
-    plain.filter(|key| !key.algorithm().is_rsa()).collect()
+    plain.collect()
+}
+
+/// RSA signs with SHA-512; the daemon takes no SHA-1 (RFC 8332). Other kinds say by themselves how they hash.
+fn hash_of(key: &PublicKey) -> Option<HashAlg> {
+    key.algorithm().is_rsa().then_some(HashAlg::Sha512)
 }
 
 fn offers(keys: &Keys, held: Vec<PublicKey>) -> Result<Vec<Offer>, DoorError> {
