@@ -51,7 +51,7 @@ pub(super) async fn approve(
 
 /// The request, when this person's approval counts for it already: no second effect, an event, and the same answer.
 async fn approved_before(core: &Inner, talk: &Dialogue, prefix: &IdPrefix) -> Told<Option<ActivationView>> {
-    let mut tx = core.store.write().await?;
+    let mut tx = core.store.read().await?;
     let policy = core.policy();
     let seen = choose::named(&mut tx, prefix).await?;
     if !seen.is_open() {
@@ -63,6 +63,8 @@ async fn approved_before(core: &Inner, talk: &Dialogue, prefix: &IdPrefix) -> To
     if !counts {
         return Ok(None);
     }
+    drop(tx);
+    let mut tx = core.store.write().await?;
     let kind = Kind::Duplicate { what: UntrustedText::lossy("approval") };
     tx.record(talk.voice.did(about(&seen), kind)).await?;
     tx.commit().await?;
