@@ -2,6 +2,7 @@
 //!
 //! In: root's files below /etc/elevate. Out: [`Identity`]. Runs as: root. Spec: docs/config.md.
 
+use elevate_protocol::digest::Digest;
 use elevate_protocol::id::{ClusterId, HostId};
 use elevate_protocol::name::Name;
 use elevate_protocol::signed::{TrustedKeys, VerifyError};
@@ -28,6 +29,9 @@ pub(crate) struct Config {
     pub(crate) name: Name,
     /// The cluster that may sign for it.
     pub(crate) cluster: ClusterId,
+    /// Digest of the token that it was enrolled with; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) paste: Option<Digest>,
     /// The account of `elevate-link`, the one peer of link.sock.
     #[serde(default = "link_user")]
     pub(crate) link_user: Name,

@@ -66,6 +66,12 @@ fn enrolled() -> EnrolReply {
     })
 }
 
+fn paste(address: &str, token: &str) -> Secret {
+    let (address, token) = (address.into(), Some(Secret::new(token.into())));
+    let fingerprint = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into();
+    Paste { kind: PasteKind::Host, address, fingerprint, token }.to_line()
+}
+
 impl Site {
     fn new(reply: &EnrolReply) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "run as root: this test mounts and runs sudo");
@@ -86,13 +92,8 @@ impl Site {
         };
         let reply = site.at("reply");
         site.link(&format!("cat {}; echo; exit {code}", reply.display()));
-        let line = Paste {
-            kind: PasteKind::Host,
-            address: "daemon.example:7022".into(),
-            fingerprint: "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
-            token: Some(Secret::new("01AB0000000000000000000000".into())),
-        };
-        fs::write(site.at("paste"), line.to_line().expose()).unwrap();
+        let line = paste("daemon.example:7022", "01AB0000000000000000000000");
+        fs::write(site.at("paste"), line.expose()).unwrap();
         site
     }
 
@@ -339,6 +340,37 @@ fn enroll_puts_lines_back_that_a_package_has_replaced() {
     );
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("already enrolled as web1; the lines for sudo were missing or changed"), "{said}");
+}
+
+// A paste string of another host or another daemon must not look as if it had been taken.
+#[test]
+fn h02_an_enrolled_host_refuses_another_paste_string_and_stays_as_it_is() {
+    let site = Site::new(&enrolled());
+    for (name, address, token) in [
+        ("other-host", "daemon.example:7022", "01AB0000000000000000000001"),
+        ("other-daemon", "other.example:7022", "01AB0000000000000000000000"),
+    ] {
+        fs::write(site.at(name), paste(address, token).expose()).unwrap();
+    }
+    fs::write(site.at("nonsense"), "elevate1,host\n").unwrap();
+    let (code, said) = site.inside(
+        "$agent enroll --yes --no-services < $SITE/paste || exit 90\n\
+         sums > $SITE/sums\n\
+         for other in other-host other-daemon nonsense; do\n\
+         $agent enroll --yes --no-services < $SITE/$other && exit 91\n\
+         $agent enroll --yes --no-services --file $SITE/$other && exit 92\n\
+         done\n\
+         sums | diff $SITE/sums - || exit 93\n\
+         $agent enroll --file $SITE/paste || exit 94\n\
+         sums | diff $SITE/sums -",
+    );
+    assert_eq!(code, Some(0), "{said}");
+    let refused = "error: this host is enrolled already as web1 with the daemon at daemon.example:7022, and not with this paste string";
+    assert_eq!(said.matches(refused).count(), 4, "{said}");
+    assert!(
+        said.contains("first: elevate-agent unenroll") && said.contains("no usable paste string"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::message::enrol::{EnrolTask, Enrolled};
+use elevate_protocol::name::Name;
 use elevate_protocol::paste::Paste;
 use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE};
@@ -16,9 +17,10 @@ use crate::clock;
 use crate::config::{self, Config};
 use crate::journal;
 use crate::paths::Paths;
-use crate::probe::{self, ProbeError, SERVICES, Sudo};
+use crate::probe::{self, ProbeError, SERVICES};
 use crate::store::position::{Position, PositionError};
 
+use super::again;
 use super::canary::{Canaries, CanaryError, Signer};
 use super::changes::{self, ChangeError, Changes};
 use super::checks::{self, CheckError, LINK_ACCOUNT, Site};
@@ -39,6 +41,16 @@ pub(crate) enum EnrolError {
     /// What was given.
     #[error("not enrolled")]
     Input(#[from] InputError),
+    /// An enrolled host, and the paste string of something else.
+    #[error(
+        "this host is enrolled already as {name} with the daemon at {daemon}, and not with this paste string; nothing was changed"
+    )]
+    Another {
+        /// Its name.
+        name: Name,
+        /// Where its daemon is.
+        daemon: String,
+    },
     /// What an earlier attempt left.
     #[error("what an earlier enrolment left cannot be removed")]
     Leftover(#[from] LeftoverError),
@@ -82,6 +94,9 @@ impl EnrolError {
                 "make another one with `elevatectl host invite`, then: elevate-agent enroll --file FILE, or give it on standard input",
             ),
             Self::Input(InputError::NotConfirmed) => Some("try it, then: elevate-agent enroll --yes"),
+            Self::Another { .. } => Some(
+                "to enrol it anew with this paste string, first: elevate-agent unenroll. Its grants end by that",
+            ),
             Self::Link(_) => Some("a paste string works once and for an hour: elevatectl host invite"),
             Self::Input(_) | Self::Leftover(_) | Self::Change(_) | Self::Lines { .. } | Self::Canary(_) => {
                 None
@@ -102,7 +117,7 @@ pub(crate) fn enroll(paths: &Paths, arguments: EnrollArguments) -> Result<(), En
     }
     checks::root(paths)?;
     if let Ok(identity) = config::load(paths) {
-        return again(paths, &identity.config);
+        return again::enroll(paths, &identity.config, file.as_deref());
     }
     let site = checks::site(paths)?;
     let paste = input::paste(file.as_deref(), &words)?;
@@ -238,7 +253,7 @@ pub(crate) fn link_folder(paths: &Paths) -> std::path::PathBuf {
 }
 
 /// Our lines in both PAM services.
-fn gate(paths: &Paths, changes: &mut Changes) -> Result<(), EnrolError> {
+pub(super) fn gate(paths: &Paths, changes: &mut Changes) -> Result<(), EnrolError> {
     for service in SERVICES {
         let path = paths.pam_services.join(service);
         let stood = changes::read(&path)?.ok_or_else(|| CheckError::NoService { path: path.clone() })?;
@@ -277,6 +292,7 @@ fn identity(
         host: enrolled.host,
         name: enrolled.name.clone(),
         cluster: enrolled.cluster,
+        paste: Some(again::mark(paste)),
         link_user: LINK_ACCOUNT.parse().map_err(|_| EnrolError::Make { what: "agent.toml" })?,
     };
     let text = toml::to_string(&config).map_err(|_| EnrolError::Make { what: "agent.toml" })?;
@@ -306,47 +322,5 @@ fn start() {
         Services::Failed(said) => say(&format!(
             "The services did not start: {said}. See: journalctl -u elevate-agent -u elevate-link"
         )),
-    }
-}
-
-/// A host that is enrolled: our lines are put back where a package has replaced a file, everything else stays.
-fn again(paths: &Paths, config: &Config) -> Result<(), EnrolError> {
-    let sudo = probe::sudo();
-    let name = &config.name;
-    if probe::enforcement(paths, &sudo).is_ok() {
-        say(&format!(
-            "already enrolled: this host is {name}, its daemon is {}. Nothing was changed.",
-            config.daemon
-        ));
-        return Ok(());
-    }
-    repair(paths, &sudo)?;
-    say(&format!(
-        "already enrolled as {name}; the lines for sudo were missing or changed, and are in place again."
-    ));
-    Ok(())
-}
-
-fn repair(paths: &Paths, sudo: &Sudo) -> Result<(), EnrolError> {
-    let site = checks::site(paths)?;
-    let mut changes = Changes::default();
-    let mut put = || -> Result<(), EnrolError> {
-        let canaries = Canaries::before(paths, &site, &mut changes)?;
-        changes.write(&paths.include, &leftovers::include_text(), 0o440)?;
-        gate(paths, &mut changes)?;
-        canaries.unmanaged_after(&mut changes)?;
-        Ok(probe::enforcement(paths, sudo)?)
-    };
-    match put() {
-        Ok(()) => {
-            changes.keep();
-            Ok(())
-        }
-        Err(error) => {
-            for error in changes.undo().err().unwrap_or_default() {
-                say(&format!("NOT put back: {}", journal::chain(&error)));
-            }
-            Err(error)
-        }
     }
 }

@@ -69,6 +69,22 @@ pub(crate) fn paste(file: Option<&Path>, words: &[String]) -> Result<Paste, Inpu
     parse(&text.map_err(unreadable)?)
 }
 
+/// Reads a paste string where one is given: nobody is asked for one, and nothing on standard input is none.
+///
+/// # Errors
+/// An [`InputError`].
+pub(crate) fn paste_where_given(file: Option<&Path>) -> Result<Option<Paste>, InputError> {
+    if file.is_some() {
+        return paste(file, &[]).map(Some);
+    }
+    if io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let unreadable = |source| InputError::Read { from: "standard input".into(), source };
+    let text = read(io::stdin().lock()).map_err(unreadable)?;
+    if text.expose().trim().is_empty() { Ok(None) } else { parse(&text).map(Some) }
+}
+
 fn parse(text: &Secret) -> Result<Paste, InputError> {
     let paste: Paste = text.expose().parse().map_err(|source| InputError::Paste { source })?;
     match paste.kind {

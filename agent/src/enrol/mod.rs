@@ -3,6 +3,7 @@
 //! In: the paste string of `elevatectl host invite`. Out: keys, trust, PAM lines, one line for sudo; or everything as before.
 //! Runs as: root, by hand. Spec: docs/architecture.md "On the host", docs/wire.md "Enrolment".
 
+mod again;
 mod canary;
 mod changes;
 mod checks;
