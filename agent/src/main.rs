@@ -14,6 +14,7 @@ mod door;
 mod enforce;
 mod enrol;
 mod journal;
+mod life;
 mod module_file;
 mod nss;
 mod pam_run;

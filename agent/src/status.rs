@@ -1,28 +1,24 @@
 //! `elevate-agent status`: what is enforced here and whether the daemon is reachable.
 //!
-//! In: status.json, which the running agent keeps, and a hello at its socket. Out: text or JSON. Runs as: root.
+//! In: status.json, which the running agent keeps, a hello at its socket, and the files of sudo and PAM as they stand. Out: text or
+//! JSON. What only a living agent can know is not told of a dead one. Runs as: root, by hand. Spec: docs/config.md.
 
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use elevate_protocol::frame;
 use elevate_protocol::id::ActivationId;
-use elevate_protocol::message::Versions;
-use elevate_protocol::message::person::{Reply, Say};
 use elevate_protocol::name::{Login, Name};
 use elevate_protocol::text::escape;
-use elevate_protocol::time::Timestamp;
+use elevate_protocol::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::app::grants::{Account, Standing};
 use crate::clock::{self, Boot, Moment};
 use crate::journal;
+use crate::life::{self, Life};
 use crate::paths::Paths;
+use crate::probe;
 use crate::safe::{self, SafeError};
 
-/// How long the agent may take for its hello.
-const PING: Duration = Duration::from_secs(2);
 const FILE_MAX: u64 = 16 * 1024 * 1024;
 
 /// How status is printed.
@@ -100,7 +96,16 @@ impl GrantStatus {
         }
     }
 
-    fn left(&self, now: Moment) -> elevate_protocol::time::Span {
+    fn line(&self, now: Moment) -> String {
+        let id: String = self.id.to_string().chars().take(elevate_protocol::id::PREFIX_MIN).collect();
+        let waits = if self.confirmed { "" } else { "  (its account is not confirmed yet: no rules)" };
+        let login = escape(self.login.as_str());
+        let left = self.left(now);
+        let left = if left == Span(0) { "over".to_owned() } else { format!("{left} left") };
+        format!("  G-{id}  {login} (uid {})  {}  {left}{waits}", self.uid, self.role)
+    }
+
+    fn left(&self, now: Moment) -> Span {
         self.not_after.since(now.wall).min(now.boot.seconds_to(self.ends))
     }
 }
@@ -109,6 +114,8 @@ impl GrantStatus {
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
     running: bool,
+    /// Whether it answered: `yes`, `no` (nobody is there), `late`.
+    answers: &'static str,
     #[serde(flatten)]
     status: &'a Status,
 }
@@ -136,13 +143,20 @@ pub(crate) fn run(paths: &Paths, format: Format) -> ExitCode {
         Ok(status) => status,
         Err(error) => return journal::fatal(&error),
     };
-    let running = answers(paths);
+    let life = life::of_agent(&paths.agent_socket);
+    let status = status.seen_with(life, paths);
+    let running = life == Life::Answers;
     match format {
         Format::Json => {
-            let shown = serde_json::to_string_pretty(&Shown { running, status: &status });
+            let answers = match life {
+                Life::Answers => "yes",
+                Life::Silent => "late",
+                Life::Absent => "no",
+            };
+            let shown = serde_json::to_string_pretty(&Shown { running, answers, status: &status });
             println!("{}", shown.unwrap_or_default());
         }
-        Format::Text => print!("{}", text(&status, running, clock::read())),
+        Format::Text => print!("{}", text(&status, life, clock::read())),
     }
     let fine = running && status.connected && status.hindrance.is_none();
     if fine { ExitCode::SUCCESS } else { ExitCode::from(9) }
@@ -157,53 +171,59 @@ pub(crate) fn load(paths: &Paths) -> Result<Status, StatusError> {
     serde_json::from_str(&text).map_err(|source| StatusError::Parse { source })
 }
 
-/// Whether the agent answers a hello: the file alone could be of one that is dead.
-pub(crate) fn answers(paths: &Paths) -> bool {
-    let Ok(mut stream) = UnixStream::connect(&paths.agent_socket) else { return false };
-    let bounded = stream.set_read_timeout(Some(PING)).and_then(|()| stream.set_write_timeout(Some(PING)));
-    let hello = Say::Hello { versions: Versions::OURS };
-    bounded.is_ok()
-        && frame::write(&mut stream, &hello).is_ok()
-        && matches!(frame::read::<Reply>(&mut stream), Ok(Some(Reply::Hello { .. })))
+impl Status {
+    /// What of it still holds when the agent does not answer: it is not connected for anybody's use, and whether sudo obeys rules
+    /// here is read from the files.
+    fn seen_with(mut self, life: Life, paths: &Paths) -> Self {
+        match life {
+            Life::Answers => {}
+            Life::Silent | Life::Absent => {
+                self.connected = false;
+                self.hindrance =
+                    probe::enforcement(paths, &probe::sudo()).err().map(|error| journal::chain(&error));
+            }
+        }
+        self
+    }
 }
 
-fn text(status: &Status, running: bool, now: Moment) -> String {
-    let yes = |fine: bool, good: &str, bad: &str| if fine { good.to_owned() } else { bad.to_owned() };
+fn text(status: &Status, life: Life, now: Moment) -> String {
+    let (agent, daemon) = match life {
+        Life::Answers => ("running".to_owned(), if status.connected { "connected" } else { "NOT CONNECTED" }),
+        Life::Silent => (
+            format!(
+                "DOES NOT ANSWER within {}s: stopped, or buried under callers (process {}); what follows is what it last wrote",
+                life::PATIENCE.as_secs(),
+                status.pid
+            ),
+            "NOT KNOWN",
+        ),
+        Life::Absent => ("NOT RUNNING; what follows is what it last wrote".to_owned(), "NOT CONNECTED"),
+    };
     let mut lines = vec![
         format!("host       {}", status.host),
-        format!(
-            "agent      {} {}",
-            status.agent,
-            yes(running, "running", "NOT RUNNING; what follows is what it last wrote")
-        ),
-        format!(
-            "daemon     {} {}",
-            escape(&status.daemon),
-            yes(status.connected && running, "connected", "NOT CONNECTED")
-        ),
+        format!("agent      {} {agent}", status.agent),
+        format!("daemon     {} {daemon}", escape(&status.daemon)),
         format!("sudo       {}", status.sudo.as_deref().map_or("NONE".to_owned(), escape)),
-        format!(
-            "rules      {}",
-            status
-                .hindrance
-                .as_deref()
-                .map_or("enforced".to_owned(), |why| format!("NOT ENFORCED: {}", escape(why)))
-        ),
+        format!("rules      {}", rules(status, life)),
         format!("documents  {} applied, epoch {}", status.seq, status.epoch),
         format!("reports    {} wait for the daemon", status.reports_waiting),
         format!("grants     {}", status.grants.len()),
     ];
-    for grant in &status.grants {
-        let id: String = grant.id.to_string().chars().take(elevate_protocol::id::PREFIX_MIN).collect();
-        let waits = yes(grant.confirmed, "", "  (its account is not confirmed yet: no rules)");
-        let login = escape(grant.login.as_str());
-        lines.push(format!(
-            "  G-{id}  {login} (uid {})  {}  {} left{waits}",
-            grant.uid,
-            grant.role,
-            grant.left(now)
-        ));
-    }
+    lines.extend(status.grants.iter().map(|grant| grant.line(now)));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Whether sudo obeys managed rules, and who sees to it.
+fn rules(status: &Status, life: Life) -> String {
+    match (&status.hindrance, life) {
+        (Some(why), _) => format!("NOT ENFORCED: {}", escape(why)),
+        (None, Life::Answers) => "enforced".to_owned(),
+        (None, Life::Silent | Life::Absent) => {
+            "NOT WATCHED: sudo's and PAM's files are in place, so what is installed holds until its own end; \
+             nothing new comes into force and nothing is taken away early"
+                .to_owned()
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::child;
 use crate::clock;
 use crate::config;
 use crate::journal;
+use crate::life::{self, Life};
 use crate::module_file;
 use crate::nss;
 use crate::paths::Paths;
@@ -208,7 +209,7 @@ fn link_key(paths: &Paths) -> Finding {
 /// Whether the agent answers, and what it says of itself: whether rules can be enforced, whether the daemon is connected. A
 /// status file of an agent that does not answer says nothing.
 fn agent(paths: &Paths) -> Vec<Finding> {
-    if !status::answers(paths) {
+    if life::of_agent(&paths.agent_socket) != Life::Answers {
         let fix = "systemctl restart elevate-agent    (then: journalctl -u elevate-agent)";
         return vec![bad("the agent does not answer", fix)];
     }

@@ -5,10 +5,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::journal;
+use crate::life::{self, Life};
 use crate::paths::Paths;
 use crate::probe::SERVICES;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(paths: &Paths, no_services: bool) -> Result<(), UnenrolError> 
         // A unit that was never installed is no reason to leave sudo as it is.
         say(&format!("The services could not be stopped: {said}"));
     }
-    let lives = UnixStream::connect(&paths.agent_socket).is_ok();
+    let lives = life::of_agent(&paths.agent_socket) != Life::Absent;
     let stays = take_out(paths);
     if lives {
         say("elevate-agent still runs here, without any effect on sudo. Stop it.");

@@ -25,6 +25,8 @@ use elevate_protocol::message::agent::{AgentHello, Applied, Claim, Report, ToAge
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, TrustedKeys};
 use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
 
 use person::Person;
@@ -176,6 +178,27 @@ impl Rig {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
+    }
+
+    /// Stops the agent where it stands: it neither runs nor ends, and its sockets stay.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.agent.as_ref().unwrap().id());
+        until("the stop", || {
+            // The state follows the name in parentheses, which may hold anything: proc(5).
+            let text = std::fs::read_to_string(&stat).unwrap();
+            text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        });
+    }
+
+    /// Lets a stopped agent run.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.agent.as_ref().unwrap().id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
     }
 
     /// The agent's child processes.
