@@ -342,6 +342,22 @@ kinds! {
         /// What was asked.
         ask: UntrustedText,
     }
+    /// A sink has taken nothing for a minute. Its events wait in the log.
+    "sink.lost" Warning SinkLost {
+        /// Which: `syslog.NAME`, `notify`.
+        sink: UntrustedText,
+        /// The first event that it did not get.
+        next: u64,
+        /// Why.
+        why: UntrustedText,
+    }
+    /// A sink that was lost takes events again.
+    "sink.back" Notice SinkBack {
+        /// Which.
+        sink: UntrustedText,
+        /// The first event that it did not get yet.
+        next: u64,
+    }
     /// The daemon started.
     "daemon.started" Notice DaemonStarted {
         /// Its version.

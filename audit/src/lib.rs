@@ -13,4 +13,4 @@ mod rfc5424;
 pub use canonical::{EVENT_MAX, EventError};
 pub use event::{Actor, Door, Event, Subject};
 pub use kind::{Kind, Level, LockScope, Used};
-pub use rfc5424::{Origin, SD_ID, SYSLOG_MAX, SyslogError, to_syslog};
+pub use rfc5424::{DATAGRAM_MAX, Origin, SD_ID, SYSLOG_MAX, SyslogError, to_syslog};

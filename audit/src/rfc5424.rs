@@ -17,8 +17,8 @@ use crate::kind::Level;
 pub const SD_ID: &str = "elevate@32473";
 /// Longest message in bytes, headers included.
 pub const SYSLOG_MAX: usize = 8 * 1024;
-/// Longest event inside a message; a longer one is cut and named by its digest.
-const BODY_MAX: usize = 6 * 1024;
+/// Longest message for a datagram through a network, headers included: what RFC 5426 §3.2 asks receivers to take.
+pub const DATAGRAM_MAX: usize = 2 * 1024;
 const HOST_NAME_MAX: usize = 255;
 
 /// Why an event could not be written.
@@ -47,11 +47,12 @@ pub struct Origin {
     pub pid: u32,
 }
 
-/// One message, without any framing. Its time stamp is the sending's; the event's own is the parameter `at`.
+/// One message of at most `longest` bytes, without any framing: [`SYSLOG_MAX`] or [`DATAGRAM_MAX`]. An event that is longer is
+/// cut and named by its digest. The time stamp is the sending's; the event's own is the parameter `at`.
 ///
 /// # Errors
 /// A [`SyslogError`]; no event of the log gives one.
-pub fn to_syslog(event: &Event, origin: &Origin) -> Result<Vec<u8>, SyslogError> {
+pub fn to_syslog(event: &Event, origin: &Origin, longest: usize) -> Result<Vec<u8>, SyslogError> {
     let formatter = Formatter5424 {
         facility: Facility::LOG_AUTHPRIV,
         hostname: Some(host_field(&origin.host)),
@@ -67,10 +68,12 @@ pub fn to_syslog(event: &Event, origin: &Origin) -> Result<Vec<u8>, SyslogError>
         Level::Info => Severity::LOG_INFO,
     };
     let mut message = Vec::new();
-    // The crate's MSGID is a number; the event's code is the parameter `code`.
+    // The crate's MSGID is a number; the event's code is the parameter `code`. The text is added once its room is known.
     formatter
-        .format(&mut message, severity, (0, data, bounded(&line)))
+        .format(&mut message, severity, (0, data, ""))
         .map_err(|error| SyslogError::Format { reason: error.to_string() })?;
+    let room = longest.saturating_sub(message.len());
+    message.extend(bounded(&line, room).into_bytes());
     Ok(message)
 }
 
@@ -108,13 +111,16 @@ fn host_field(name: &str) -> String {
     if fits { name.to_owned() } else { "-".to_owned() }
 }
 
-fn bounded(line: &str) -> String {
+/// The line, or as much of it as fits, `…`, and the digest of all of it.
+fn bounded(line: &str, room: usize) -> String {
     let shown = escape(line);
-    if shown.len() <= BODY_MAX {
+    if shown.len() <= room {
         return shown;
     }
-    let end = (0..=BODY_MAX).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}… {}", shown.get(..end).unwrap_or_default(), Digest::of(line.as_bytes()))
+    let mark = format!("… {}", Digest::of(line.as_bytes()));
+    let most = room.saturating_sub(mark.len());
+    let end = (0..=most).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}{mark}", shown.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ proptest! {
         let used = Used { uid: 2000, service: UntrustedText::lossy("sudo"), run_as: None, argv: words.clone(),
             directory: words.first().cloned(), terminal: None, pid: 9 };
         let event = event(Kind::HostUsed { number: 1, host_time: Timestamp(1), grants: vec![], used });
-        let bytes = to_syslog(&event, &Origin { host, pid: 1 }).unwrap();
+        let bytes = to_syslog(&event, &Origin { host, pid: 1 }, SYSLOG_MAX).unwrap();
         prop_assert!(bytes.len() <= SYSLOG_MAX);
         let text = String::from_utf8(bytes).unwrap();
         prop_assert!(!text.chars().any(char::is_control), "{text:?}");
@@ -84,7 +84,7 @@ fn i01_a_login_like_actor_cannot_leave_its_parameter() {
         fingerprint: "SHA256:\" evil=\"1] \\".into(),
         address: "10.1.2.3".parse().unwrap(),
     });
-    let text = String::from_utf8(to_syslog(&event, &origin()).unwrap()).unwrap();
+    let text = String::from_utf8(to_syslog(&event, &origin(), SYSLOG_MAX).unwrap()).unwrap();
     let (_, found, message) = parse(&text);
     assert!(!found.contains_key("evil"));
     assert_eq!(Event::from_line(&message).unwrap(), event);
@@ -103,10 +103,15 @@ fn a_long_event_is_cut_and_named_by_its_digest() {
         pid: 9,
     };
     let event = event(Kind::HostUsed { number: 1, host_time: Timestamp(1), grants: vec![], used });
-    let bytes = to_syslog(&event, &origin()).unwrap();
-    assert!(bytes.len() <= SYSLOG_MAX);
-    let digest = Digest::of(event.to_line().unwrap().as_bytes()).to_string();
-    assert!(String::from_utf8(bytes).unwrap().ends_with(&digest));
+    let line = event.to_line().unwrap();
+    let digest = Digest::of(line.as_bytes()).to_string();
+    for longest in [SYSLOG_MAX, DATAGRAM_MAX] {
+        let bytes = to_syslog(&event, &origin(), longest).unwrap();
+        assert!((longest - 4..=longest).contains(&bytes.len()), "all of the room is used: {}", bytes.len());
+        let (_, _, message) = parse(std::str::from_utf8(&bytes).unwrap());
+        let (kept, named) = message.split_once("… ").unwrap();
+        assert_eq!((line.starts_with(kept), named), (true, digest.as_str()));
+    }
 }
 
 #[test]

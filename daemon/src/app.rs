@@ -151,11 +151,12 @@ pub(crate) async fn run(config: Config) -> Result<(), AppError> {
     let listener = ssh::Listener { port, host_key: keys.host, limits: config.limits, patience };
     keep(&mut tasks, "the SSH port", ssh::serve(listener, core.clone(), stopped));
     keep(&mut tasks, "the local socket", admin::serve(local, core.clone(), patience));
-    if config.syslog.enabled {
-        keep(&mut tasks, "syslog", sinks::to_syslog(core.events(), config.syslog.clone(), host_name()));
+    for collector in config.syslog {
+        let sink = sinks::to_collector(core.events(), core.sinks(), collector, host_name());
+        keep(&mut tasks, "a syslog sink", sink);
     }
     if !config.notify.exec.is_empty() {
-        keep(&mut tasks, "notify.exec", sinks::to_program(core.events(), config.notify.clone()));
+        keep(&mut tasks, "notify.exec", sinks::to_program(core.events(), core.sinks(), config.notify));
     }
     log::info(&format!("ready, listening on {listening} and {}", config.admin_socket.display()));
     tell_manager("READY=1");

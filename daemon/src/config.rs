@@ -2,6 +2,8 @@
 //!
 //! In: the file. Out: [`Config`], checked; errors name file, line and column. Spec: docs/config.md, which a test compares.
 
+mod collector;
+
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::log::Level;
+
+pub(crate) use collector::{Begin, Collector, Target};
 
 /// Longest configuration file in bytes.
 const FILE_MAX: u64 = 64 * 1024;
@@ -86,27 +90,11 @@ pub(crate) struct Config {
     /// How much is said on standard error.
     pub(crate) log: Level,
     /// Events to syslog.
-    pub(crate) syslog: Syslog,
+    pub(crate) syslog: Vec<Collector>,
     /// Events to a program.
     pub(crate) notify: Notify,
     /// How many at once.
     pub(crate) limits: Limits,
-}
-
-/// `[syslog]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Syslog {
-    /// Whether events go there.
-    pub(crate) enabled: bool,
-    /// The datagram socket.
-    pub(crate) socket: PathBuf,
-}
-
-impl Default for Syslog {
-    fn default() -> Self {
-        Self { enabled: true, socket: PathBuf::from("/dev/log") }
-    }
 }
 
 /// `[notify]`
@@ -152,7 +140,7 @@ struct File {
     admin_socket: Option<Spanned<PathBuf>>,
     #[serde(default)]
     log: Level,
-    syslog: Option<Spanned<Syslog>>,
+    syslog: Option<Spanned<Vec<Collector>>>,
     notify: Option<Spanned<Notify>>,
     limits: Option<Spanned<Limits>>,
 }
@@ -196,12 +184,11 @@ impl Reader<'_> {
         }
     }
 
-    fn syslog(&self, found: Option<Spanned<Syslog>>) -> Result<Syslog, ConfigError> {
-        match found {
-            Some(at) if !at.get_ref().socket.is_absolute() => {
-                Err(self.value(&at, "syslog.socket", "an absolute path"))
-            }
-            found => Ok(found.map(Spanned::into_inner).unwrap_or_default()),
+    fn syslog(&self, found: Option<Spanned<Vec<Collector>>>) -> Result<Vec<Collector>, ConfigError> {
+        let Some(at) = found else { return Ok(collector::default()) };
+        match collector::fault(at.get_ref()) {
+            Some(form) => Err(self.value(&at, "syslog", form)),
+            None => Ok(at.into_inner()),
         }
     }
 
@@ -292,8 +279,8 @@ mod tests {
     #[test]
     fn an_error_names_line_and_column_and_what_to_write() {
         assert_eq!(
-            error("address = \"d:7022\"\n[syslog]\nscket = \"/x\"\n").split(',').next().unwrap(),
-            "d.toml:3:1: unknown field `scket`"
+            error("address = \"d:7022\"\n[notify]\nexce = [\"/x\"]\n").split(',').next().unwrap(),
+            "d.toml:3:1: unknown field `exce`"
         );
         assert_eq!(
             error("address = \"d\"\n"),
@@ -308,6 +295,13 @@ mod tests {
         );
         assert!(error("address = \"d:1\"\ndata_dir = \"var\"\n").starts_with("d.toml:2:12: data_dir"));
         assert!(error("address = \"d:1\"\n[limits]\nunauthenticated = 0\n").contains("limits is not valid"));
+        let one = "[[syslog]]\nname = \"siem\"\nto = \"tcp:logs.example:601\"\n";
+        assert_eq!(
+            error(&format!("address = \"d:1\"\n{one}{one}")),
+            "d.toml:2:1: syslog is not valid: write each collector with a name of its own"
+        );
+        let other = one.replace("tcp:", "telnet:");
+        assert!(error(&format!("address = \"d:1\"\n{other}")).starts_with("d.toml:4:6: \"telnet:"));
         assert!(error("listen = \"[::]:7022\"\n").contains("missing field `address`"));
     }
 
@@ -342,6 +336,7 @@ mod tests {
         };
         let mut real = Vec::new();
         for (key, value) in table {
+            let value = value.get(0).cloned().unwrap_or(value);
             if let toml::Value::Table(inner) = value {
                 real.extend(
                     inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value.to_string())),

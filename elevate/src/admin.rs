@@ -78,6 +78,7 @@ impl Administration {
                 self.table(&admin::people_json(&views), &admin::people(&views, &at));
             }
             AdminOutcome::Hosts(views) => self.table(&admin::hosts_json(&views), &admin::hosts(&views, &at)),
+            AdminOutcome::Sinks(views) => self.table(&admin::sinks_json(&views), &admin::sinks(&views, &at)),
             AdminOutcome::Policy { text, digest } => {
                 let value = schema("policy", json!({ "text": text, "digest": digest }));
                 self.data(&value, &lines_of(&text));
@@ -124,7 +125,7 @@ fn next(verb: &Verb) -> &'static str {
     match verb {
         Verb::Person(_) => "The person types: elevate login STRING, then elevate mfa add",
         Verb::Host(_) => "On the host, as root: elevate-agent enroll < FILE",
-        Verb::Policy(_) | Verb::Revoke(_) | Verb::Audit(_) => "",
+        Verb::Policy(_) | Verb::Revoke(_) | Verb::Audit(_) | Verb::Sinks => "",
     }
 }
 
@@ -145,6 +146,7 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
         Verb::Policy(Policy::Show { effective: _ }) => AdminAsk::PolicyShow,
         Verb::Policy(Policy::Reload) => AdminAsk::PolicyReload,
         Verb::Revoke(revoke) => AdminAsk::Revoke { what: what(revoke)?, reason: revoke.reason.clone() },
+        Verb::Sinks => AdminAsk::SinkList,
         Verb::Audit(Audit::Tail { last, follow }) => {
             if *follow {
                 wait = Wait::Follow;

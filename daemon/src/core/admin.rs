@@ -3,7 +3,7 @@
 //! In: [`AdminAsk`]. Out: [`AdminOutcome`]. The event is durable before anything is done.
 
 use elevate_audit::{Kind, Subject};
-use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat, SinkView};
 use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::{HostView, PersonView};
@@ -13,6 +13,7 @@ use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
 use super::{Core, Inner, end, invite, policy_files, reload, tail, view};
 use crate::log::chain;
+use crate::sinks::Condition;
 
 pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk) -> Told<Outcome> {
     let inner = core.inner();
@@ -37,6 +38,7 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
             }
         },
         AdminAsk::Revoke { what, reason } => return end::revoke(core, talk, what, reason).await,
+        AdminAsk::SinkList => AdminOutcome::Sinks(sinks(inner).await?),
         AdminAsk::AuditTail { last, follow } => return tail::tail(core, talk, *last, *follow).await,
     };
     Ok(Outcome::Admin(outcome))
@@ -67,6 +69,7 @@ async fn used(core: &Inner, talk: &Dialogue, ask: &AdminAsk) -> Told<()> {
             }
             "revoke"
         }
+        AdminAsk::SinkList => "sinks",
         AdminAsk::AuditTail { .. } => "audit tail",
     };
     let mut tx = core.store.write().await?;
@@ -99,6 +102,18 @@ async fn hosts(core: &Inner) -> Told<Vec<HostView>> {
             seen_at: host.seen_at,
             sudo: host.sudo,
         });
+    }
+    Ok(found)
+}
+
+async fn sinks(core: &Inner) -> Told<Vec<SinkView>> {
+    let mut tx = core.store.read().await?;
+    let head = tx.next_seq().await?;
+    let mut found = Vec::new();
+    for (name, Condition { to, failing_since, last_error }) in core.sinks.list() {
+        let next = tx.cursor(&name).await?;
+        let behind = head.saturating_sub(next);
+        found.push(SinkView { name, to, next, behind, failing_since, last_error });
     }
     Ok(found)
 }

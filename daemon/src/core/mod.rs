@@ -52,6 +52,7 @@ use crate::clock::Clock;
 use crate::deliver::Registry;
 use crate::factor::{FactorError, SealKey};
 use crate::issue::Issuer;
+use crate::sinks::Board;
 use crate::store::{EventReader, Store, StoreError, Voice};
 
 pub(crate) use facts::host_facts;
@@ -121,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<Store>,
     pub(crate) clock: Clock,
     pub(crate) agents: Registry,
+    pub(crate) sinks: Board,
     issuer: Issuer,
     seal: SealKey,
     policy: RwLock<Arc<Policy>>,
@@ -158,6 +160,7 @@ impl Core {
             store,
             clock: setup.clock,
             agents: Registry::default(),
+            sinks: Board::default(),
             seal: SealKey::new(&setup.seal_key)?,
             policy: RwLock::new(Arc::new(setup.policy)),
             policy_dir: setup.policy_dir,
@@ -233,6 +236,12 @@ impl Core {
     #[must_use]
     pub(crate) fn events(&self) -> EventReader {
         EventReader::new(Arc::clone(&self.0.store))
+    }
+
+    /// Where sinks say how they are.
+    #[must_use]
+    pub(crate) fn sinks(&self) -> Board {
+        self.0.sinks.clone()
     }
 
     /// The cluster's id.

@@ -1,106 +1,84 @@
-//! Sends recorded events on: to syslog, to a program. Each sink has its own place in the log.
+//! Sends recorded events on: to syslog collectors, to a program. Each sink has its own task and its own place in the log.
 //!
-//! In: the log, in order. Out: each event at least once and in order; a sink that is away is waited for and
-//! blocks nothing else. Nothing queues in memory: what is not sent yet is in the log. Spec: docs/events.md.
+//! In: the log, the configuration. Out: each event at least once and in order to each sink. Spec: docs/events.md "Sinks".
 
+mod board;
+mod follow;
+mod local;
 mod notify;
-mod syslog;
+mod tcp;
+mod udp;
 
+#[cfg(test)]
+mod network_tests;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use elevate_audit::{Origin, to_syslog};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
 
-use crate::config::{Notify, Syslog};
+use crate::config::{Begin, Collector, Notify, Target};
 use crate::log;
-use crate::store::{EventReader, Recorded, StoreError};
+use crate::store::{EventReader, Recorded};
 
-/// Events read at a time.
-const BATCH: u32 = 64;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(crate) use board::{Board, Condition};
+use follow::{Start, keep};
 
-/// Where a sink begins that has never run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
-    /// With event 0.
-    Oldest,
-    /// With the next event.
-    Next,
-}
+const RESOLVE: Duration = Duration::from_secs(10);
 
-/// Somewhere events go.
-trait Sink {
-    /// Its name in the store.
-    const NAME: &'static str;
-    /// Where it begins.
-    const START: Start;
-
-    /// Sends one event.
-    ///
-    /// # Errors
-    /// Text for the log; the event is sent again later.
-    async fn send(&mut self, event: &Recorded) -> Result<(), String>;
-}
-
-async fn persist<S: Sink>(sink: &mut S, event: &Recorded) {
-    let mut pause = FIRST_PAUSE;
-    while let Err(why) = sink.send(event).await {
-        if pause == FIRST_PAUSE {
-            log::warning(&format!("{}: {why}; events wait in the log and are sent later", S::NAME));
-        }
-        sleep(pause).await;
-        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-    }
-    if pause != FIRST_PAUSE {
-        log::info(&format!("{}: works again from event {} on", S::NAME, event.event.seq));
-    }
-}
-
-async fn follow<S: Sink>(reader: &mut EventReader, sink: &mut S) -> Result<(), StoreError> {
-    let mut next = reader.cursor(S::NAME).await?;
-    if next == 0 && S::START == Start::Next {
-        next = reader.head();
-        reader.advance(S::NAME, next).await?;
-    }
-    loop {
-        if !reader.wait_for(next).await {
-            return Ok(());
-        }
-        for event in reader.read(next, BATCH).await? {
-            persist(sink, &event).await;
-            next = event.event.seq.saturating_add(1);
-            reader.advance(S::NAME, next).await?;
+impl From<Begin> for Start {
+    fn from(begin: Begin) -> Self {
+        match begin {
+            Begin::First => Self::First,
+            Begin::Next => Self::Next,
         }
     }
 }
 
-/// Runs a sink until the store is gone; a store that fails is tried again.
-async fn keep<S: Sink>(mut reader: EventReader, mut sink: S) {
-    loop {
-        match follow(&mut reader, &mut sink).await {
-            Ok(()) => return,
-            Err(error) => {
-                log::error(&format!("{}: {}", S::NAME, log::chain(&error)));
-                sleep(LONGEST_PAUSE).await;
-            }
-        }
+/// Events to one syslog collector, for as long as the daemon runs.
+pub(crate) async fn to_collector(reader: EventReader, board: Board, settings: Collector, host: String) {
+    let origin = Origin { host, pid: std::process::id() };
+    let post = board.post(format!("syslog.{}", settings.name), settings.to.to_string());
+    let start = settings.from.into();
+    match settings.to {
+        Target::Unix(path) => match local::Local::new(path, origin, start) {
+            Ok(sink) => keep(reader, sink, post).await,
+            Err(error) => log::error(&format!("syslog.{}: no socket: {error}", settings.name)),
+        },
+        Target::Udp(address) => keep(reader, udp::Udp::new(address, origin, start), post).await,
+        Target::Tcp(address) => keep(reader, tcp::Tcp::new(address, origin, start), post).await,
     }
 }
 
-/// Events to syslog, for as long as the daemon runs.
-pub(crate) async fn to_syslog(reader: EventReader, settings: Syslog, host: String) {
-    match syslog::Datagrams::new(settings.socket, host) {
-        Ok(sink) => keep(reader, sink).await,
-        Err(error) => log::error(&format!("syslog: no socket: {error}")),
+/// The first address of `HOST:PORT`.
+async fn resolve(address: &str) -> Result<SocketAddr, String> {
+    let failed = |why: &str| format!("{address}: {why}");
+    match timeout(RESOLVE, lookup_host(address)).await {
+        Ok(Ok(mut found)) => found.next().ok_or_else(|| failed("no address")),
+        Ok(Err(error)) => Err(failed(&error.to_string())),
+        Err(_) => Err(failed("the name is not resolved in time")),
+    }
+}
+
+/// The event as a message. None when it cannot be written, which no waiting mends; the log itself has it.
+fn message(event: &Recorded, origin: &Origin, longest: usize) -> Option<Vec<u8>> {
+    match to_syslog(&event.event, origin, longest) {
+        Ok(message) => Some(message),
+        Err(error) => {
+            log::error(&format!("syslog: event {}: {}", event.event.seq, log::chain(&error)));
+            None
+        }
     }
 }
 
 /// Events to a program, for as long as the daemon runs.
-pub(crate) async fn to_program(reader: EventReader, settings: Notify) {
+pub(crate) async fn to_program(reader: EventReader, board: Board, settings: Notify) {
+    let shown = settings.exec.first().cloned().unwrap_or_default();
     if let Some(sink) = notify::Program::new(&settings.exec) {
-        keep(reader, sink).await;
+        keep(reader, sink, board.post("notify".to_owned(), shown)).await;
     }
 }

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::{Sink, Start};
+use super::follow::{Habits, Sink, Start};
 use crate::log;
 use crate::store::Recorded;
 
@@ -61,8 +61,10 @@ impl Program {
 }
 
 impl Sink for Program {
-    const NAME: &'static str = "notify";
-    const START: Start = Start::Next;
+    /// Each run by itself: what a program did is not to be done again because of a later one.
+    fn habits(&self) -> Habits {
+        Habits { start: Start::Next, window: 1, hold: RUN, linger: Duration::ZERO, again: 0 }
+    }
 
     async fn send(&mut self, event: &Recorded) -> Result<(), String> {
         let why = match timeout(RUN, self.run(&event.line)).await {

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+pub(super) use std::sync::Arc;
 
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::id::ClusterId;
@@ -10,17 +10,22 @@ use tokio::net::UnixDatagram;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::*;
 use crate::clock::Clock;
-use crate::store::{Store, Voice};
+pub(super) use crate::store::Store;
+use crate::store::Voice;
 
-const SOON: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = Duration::from_secs(30);
 
-async fn store(place: &Path) -> Arc<Store> {
+pub(super) async fn store(place: &Path) -> Arc<Store> {
     Arc::new(Store::open(place, Clock::system(), ClusterId::from_random([1; 16])).await.unwrap())
 }
 
-async fn record(store: &Store, count: usize) {
+pub(super) async fn record(store: &Store, count: usize) {
     for _ in 0..count {
         let mut tx = store.write().await.unwrap();
         tx.record(Voice::DAEMON.did(Subject::default(), Kind::RequestLapsed {})).await.unwrap();
@@ -28,9 +33,32 @@ async fn record(store: &Store, count: usize) {
     }
 }
 
+/// All in one transaction.
+pub(super) async fn record_at_once(store: &Store, count: usize) {
+    let mut tx = store.write().await.unwrap();
+    for _ in 0..count {
+        tx.record(Voice::DAEMON.did(Subject::default(), Kind::RequestLapsed {})).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+pub(super) async fn until(happened: impl Fn() -> bool) {
+    let waiting = async {
+        while !happened() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, waiting).await.expect("it happens");
+}
+
+pub(super) fn collector(store: &Arc<Store>, board: &Board, to: &str) -> JoinHandle<()> {
+    let settings = Collector { name: "test".parse().unwrap(), to: to.parse().unwrap(), from: Begin::First };
+    let reader = EventReader::new(Arc::clone(store));
+    tokio::spawn(to_collector(reader, board.clone(), settings, "web1".into()))
+}
+
 fn syslog(store: &Arc<Store>, socket: &Path) -> JoinHandle<()> {
-    let settings = Syslog { enabled: true, socket: socket.to_owned() };
-    tokio::spawn(to_syslog(EventReader::new(Arc::clone(store)), settings, "web1".into()))
+    collector(store, &Board::default(), &format!("unix:{}", socket.display()))
 }
 
 async fn received(socket: &UnixDatagram) -> String {
@@ -39,7 +67,7 @@ async fn received(socket: &UnixDatagram) -> String {
     String::from_utf8(message[..read].to_vec()).unwrap()
 }
 
-async fn until_cursor(store: &Arc<Store>, sink: &str, next: u64) {
+pub(super) async fn until_cursor(store: &Arc<Store>, sink: &str, next: u64) {
     let reader = EventReader::new(Arc::clone(store));
     let waiting = async {
         while reader.cursor(sink).await.unwrap() < next {
@@ -72,7 +100,7 @@ async fn every_event_reaches_syslog_in_order_over_restarts_of_both() {
     record(&store, 1).await;
     let collector = UnixDatagram::bind(&path).unwrap();
     assert!(received(&collector).await.contains("seq=\"3\""));
-    until_cursor(&store, "syslog", 4).await;
+    until_cursor(&store, "syslog.test", 4).await;
     sink.abort();
     record(&store, 2).await;
     let _sink = syslog(&store, &path);
@@ -88,7 +116,7 @@ fn program(place: &Path, text: &str) -> Notify {
 }
 
 fn notify(store: &Arc<Store>, settings: &Notify) -> JoinHandle<()> {
-    tokio::spawn(to_program(EventReader::new(Arc::clone(store)), settings.clone()))
+    tokio::spawn(to_program(EventReader::new(Arc::clone(store)), Board::default(), settings.clone()))
 }
 
 fn seqs(place: &Path) -> Vec<u64> {

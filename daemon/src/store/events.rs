@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use elevate_audit::Event;
+use elevate_protocol::time::Timestamp;
 use tokio::sync::watch;
 
 use super::row::{Row, big};
+use super::tx::What;
 use super::{Store, StoreError, Tx};
 
 /// An event as it stands in the log.
@@ -58,6 +60,22 @@ impl EventReader {
         self.store.read().await?.cursor(sink).await
     }
 
+    /// The time, as events have it.
+    #[must_use]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.store.clock.now()
+    }
+
+    /// Records an event of its own.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn record(&self, what: What) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        tx.record(what).await?;
+        tx.commit().await
+    }
+
     /// Remembers that the sink has everything before `next`. Never goes back.
     ///
     /// # Errors
@@ -90,7 +108,11 @@ impl Tx {
             .collect()
     }
 
-    async fn cursor(&mut self, sink: &str) -> Result<u64, StoreError> {
+    /// The number of the next event for this sink; 0 for a new one.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn cursor(&mut self, sink: &str) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT next FROM cursors WHERE sink = $1")
             .bind(sink)
             .fetch_optional(&mut *self.inner)

@@ -60,6 +60,8 @@ pub enum Verb {
     /// The log
     #[command(subcommand)]
     Audit(Audit),
+    /// List where events are sent on to: how far each is, how much it lacks, its last failure
+    Sinks,
 }
 
 /// People.

@@ -2,6 +2,7 @@
 //!
 //! In: administration's outcomes. Out: lines, tables and JSON.
 
+use elevate_protocol::message::admin::SinkView;
 use elevate_protocol::message::view::{HostView, PersonView};
 use elevate_protocol::time::Timestamp;
 use serde_json::{Value, json};
@@ -87,6 +88,52 @@ pub fn hosts_json(views: &[HostView]) -> Value {
         })
     };
     schema("hosts", json!({ "hosts": views.iter().map(one).collect::<Vec<_>>() }))
+}
+
+/// Sinks of events.
+#[must_use]
+pub fn sinks(views: &[SinkView], at: &At) -> Table {
+    let mut table = Table::new(&["SINK", "STATE", "NEXT", "BEHIND", "TO", "LAST ERROR"]);
+    for view in views {
+        let state = match view.failing_since {
+            None => (Tone::Good, "works".to_owned()),
+            Some(since) => (Tone::Bad, format!("fails, {}", when::ago(since, at))),
+        };
+        let error = view.last_error.as_ref();
+        table.row(vec![
+            (Tone::Strong, view.name.clone()),
+            state,
+            (Tone::Plain, view.next.to_string()),
+            (Tone::Plain, view.behind.to_string()),
+            (Tone::Plain, view.to.clone()),
+            (
+                Tone::Faint,
+                error.map_or_else(
+                    || "-".to_owned(),
+                    |(then, why)| format!("{} {}", when::clock(*then, at), why.escaped()),
+                ),
+            ),
+        ]);
+    }
+    table
+}
+
+/// `elevate.sinks/1`.
+#[must_use]
+pub fn sinks_json(views: &[SinkView]) -> Value {
+    let one = |view: &SinkView| {
+        let error = view.last_error.as_ref();
+        json!({
+            "name": view.name,
+            "to": view.to,
+            "next": view.next,
+            "behind": view.behind,
+            "failing_since": time(view.failing_since),
+            "last_error": error.map(|(_, why)| why.raw()),
+            "last_error_at": time(error.map(|(then, _)| *then)),
+        })
+    };
+    schema("sinks", json!({ "sinks": views.iter().map(one).collect::<Vec<_>>() }))
 }
 
 /// A policy or the report of a check, as it is written.

@@ -11,7 +11,7 @@ use crate::id::IdPrefix;
 use crate::name::Name;
 use crate::secret::Secret;
 use crate::text::UntrustedText;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// What an administrator asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,8 @@ pub enum AdminAsk {
         /// Said to the person and the log.
         reason: UntrustedText,
     },
+    /// Where events are sent on to, and how far that is.
+    SinkList,
     /// The log from an event on, as [`super::person::Reply::Event`].
     AuditTail {
         /// How many of the latest events first.
@@ -71,6 +73,24 @@ pub enum RevokeWhat {
     Host(Name),
     /// All of a role.
     Role(Name),
+}
+
+/// A sink of events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkView {
+    /// `syslog.NAME` or `notify`.
+    pub name: String,
+    /// Where it sends to.
+    pub to: String,
+    /// Number of the first event that is not known to have arrived.
+    pub next: u64,
+    /// Events that are not known to have arrived.
+    pub behind: u64,
+    /// Since when it fails, if it does.
+    pub failing_since: Option<Timestamp>,
+    /// The last failure, which may be over.
+    pub last_error: Option<(Timestamp, UntrustedText)>,
 }
 
 /// What was done.
@@ -97,6 +117,8 @@ pub enum AdminOutcome {
     },
     /// What was revoked.
     Revoked(Vec<ActivationView>),
+    /// Sinks of events.
+    Sinks(Vec<SinkView>),
     /// Nothing more to say.
     Ok,
 }
