@@ -38,6 +38,12 @@ pub enum SudoError {
         /// The character.
         letter: char,
     },
+    /// `sudoedit` by a path: a program to sudoers(5) before sudo 1.9.13, an error since; never the built-in one.
+    #[error("{path:?} is not how sudo edits files: name the files in `edit`")]
+    Sudoedit {
+        /// The path.
+        path: String,
+    },
     /// An empty or too long argument.
     #[error("an argument has 1 to {ARG_LEN_MAX} bytes, this has {found}")]
     Length {
@@ -140,7 +146,10 @@ impl TryFrom<Vec<String>> for Command {
             return Err(SudoError::TooManyArgs { found: argv.len() });
         }
         let mut parts = argv.into_iter();
-        let path = parts.next().ok_or(SudoError::Empty)?.try_into()?;
+        let path: RulePath = parts.next().ok_or(SudoError::Empty)?.try_into()?;
+        if path.0.ends_with("/sudoedit") {
+            return Err(SudoError::Sudoedit { path: path.0 });
+        }
         let args: Vec<String> = parts.collect();
         for arg in &args {
             if arg.is_empty() || arg.len() > ARG_LEN_MAX {
@@ -299,6 +308,13 @@ mod tests {
         ] {
             assert!(command(argv).is_err(), "{argv:?}");
         }
+    }
+
+    #[test]
+    fn a02_sudoedit_is_no_program() {
+        let path = "/usr/bin/sudoedit".to_owned();
+        assert_eq!(command(&[&path, "/etc/motd"]), Err(SudoError::Sudoedit { path }));
+        assert!(command(&["/opt/sudoedit/run"]).is_ok() && command(&["/usr/bin/xsudoedit"]).is_ok());
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(crate) mod reconcile;
 pub(crate) mod render;
 
 #[cfg(test)]
+mod ast_tests;
+#[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 //!
 //! In: terms. Out: values made by real signatures of a fixed key.
 
+use std::sync::LazyLock;
+
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{Act, Document, End, EndCause, Extend, Grant};
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
@@ -16,12 +18,10 @@ use crate::store::documents::Held;
 /// 2026-11-21T20:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_291_200);
 
-pub(crate) fn key() -> PrivateKey {
-    PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]))
-}
+static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32])));
 
 pub(crate) fn signers() -> TrustedKeys {
-    TrustedKeys::one(key().public_key().clone()).unwrap()
+    TrustedKeys::one(KEY.public_key().clone()).unwrap()
 }
 
 pub(crate) fn host() -> HostId {
@@ -53,7 +53,7 @@ pub(crate) fn grant(id: u8, uid: u32, sudo: SudoPart) -> Grant {
 pub(crate) fn sign(seq: u64, act: Act) -> SignedBody {
     let cluster = ClusterId::from_random([2; 16]);
     let document = Document { format: 1, cluster, host: host(), epoch: 1, seq, act };
-    SignedBody::sign(document.to_line().unwrap(), &key(), GRANT_NAMESPACE).unwrap()
+    SignedBody::sign(document.to_line().unwrap(), &KEY, GRANT_NAMESPACE).unwrap()
 }
 
 pub(crate) fn held(grant: Grant) -> Held {

@@ -161,6 +161,7 @@ fn refuse(report: &mut Report<'_>, item: Item<'_>, error: &SudoError) {
         }
         SudoError::Empty | SudoError::TooManyArgs { .. } => RUN,
         SudoError::Length { .. } => "leave the argument out, or write a shorter one",
+        SudoError::Sudoedit { .. } => "write the files in edit = [\"/etc/app.conf\"] instead",
         SudoError::TooManyCommands { .. } => {
             "make two roles of it, or put the work into a script that root owns"
         }
