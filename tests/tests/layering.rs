@@ -70,6 +70,8 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 fn linked(name: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
+        // A person's own setting for their builds says nothing about what is shipped.
+        .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
         .args(["tree", "--package", name, "--edges", "normal,no-proc-macro", "--prefix", "none", "--locked"])
         .args(["--target", "x86_64-unknown-linux-gnu"])
         .output()
