@@ -68,6 +68,20 @@ pub enum LockScope {
     AllDoors,
 }
 
+/// What a lock is on; the subject of the event has the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockKind {
+    /// One person.
+    Person,
+    /// One role.
+    Role,
+    /// One host.
+    Host,
+    /// Everything.
+    Everything,
+}
+
 /// One use of a right as the host claims it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
@@ -213,6 +227,40 @@ kinds! {
         /// Place in the host's log.
         place: u64,
         /// Why.
+        why: UntrustedText,
+    }
+    /// A person, a role, a host or everything was locked.
+    "lock.set" Alert LockSet {
+        /// What kind of thing.
+        what: LockKind,
+        /// First second in which it holds no longer; none: until it is unlocked.
+        until: Option<Timestamp>,
+        /// Why.
+        reason: UntrustedText,
+        /// Grants that it ended.
+        ended: u32,
+        /// Requests that it refused.
+        refused: u32,
+        /// Requests that cannot start while it holds.
+        withheld: u32,
+    }
+    /// A lock was lifted.
+    "lock.lifted" Notice LockLifted {
+        /// What kind of thing.
+        what: LockKind,
+        /// Why.
+        reason: UntrustedText,
+    }
+    /// The time of a lock was over.
+    "lock.expired" Notice LockExpired {
+        /// What kind of thing.
+        what: LockKind,
+    }
+    /// Something was asked that a lock refuses.
+    "lock.refused" Warning LockRefused {
+        /// What was asked.
+        ask: UntrustedText,
+        /// By which lock.
         why: UntrustedText,
     }
     /// A host was invited to enrol.

@@ -12,5 +12,5 @@ mod rfc5424;
 
 pub use canonical::{EVENT_MAX, EventError};
 pub use event::{Actor, Door, Event, Subject};
-pub use kind::{Kind, Level, LockScope, Used};
+pub use kind::{Kind, Level, LockKind, LockScope, Used};
 pub use rfc5424::{DATAGRAM_MAX, Origin, SD_ID, SYSLOG_MAX, SyslogError, to_syslog};

@@ -2,13 +2,13 @@
 //!
 //! In: parsed words. Out: data on stdout, an exit code. Runs as: root or the daemon's own account, on its machine.
 
-use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, LockWhat, RevokeWhat};
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::args::admin::{Audit, Elevatectl, Host, Person, Policy, Revoke, Verb};
+use crate::args::admin::{Audit, Elevatectl, Host, OnWhat, Person, Policy, Revoke, Verb};
 use crate::clock;
 use crate::console::Console;
 use crate::door::{Conversation, socket};
@@ -16,7 +16,7 @@ use crate::failure::{Failure, tell};
 use crate::paint::{Line, Tone, lines_of};
 use crate::render::json::{activations, schema};
 use crate::render::table::Table;
-use crate::render::{At, activation, admin};
+use crate::render::{At, activation, admin, locks};
 use crate::signals::Signals;
 use crate::talk::{End, Talk, TalkError, Told, Wait};
 
@@ -91,6 +91,24 @@ impl Administration {
                     self.console.say(&Line::plain("Nothing was active or waiting there."));
                 }
             }
+            AdminOutcome::Locked(view) => {
+                self.data(&locks::locked_json(&view), &locks::locked(&view, &at));
+                locks::notes(&view).iter().for_each(|line| self.console.say(line));
+                // What a host has not confirmed may still be used there: a script must not take it for done.
+                return if view.unconfirmed_count == 0 { 0 } else { Code::Host.exit() };
+            }
+            AdminOutcome::Unlocked(views) => {
+                self.table(&locks::list_json(&views), &locks::list(&views, &at));
+                self.console.say(&Line::plain(
+                    "Unlocked. What was ended stays ended; approvals of that time do not count again.",
+                ));
+            }
+            AdminOutcome::Locks(views) => {
+                self.table(&locks::list_json(&views), &locks::list(&views, &at));
+                if views.is_empty() {
+                    self.console.say(&Line::plain("Nothing is locked."));
+                }
+            }
             AdminOutcome::Ok => {}
         }
         0
@@ -125,7 +143,13 @@ fn next(verb: &Verb) -> &'static str {
     match verb {
         Verb::Person(_) => "The person types: elevate login STRING, then elevate mfa add",
         Verb::Host(_) => "On the host, as root: elevate-agent enroll < FILE",
-        Verb::Policy(_) | Verb::Revoke(_) | Verb::Audit(_) | Verb::Sinks => "",
+        Verb::Policy(_)
+        | Verb::Revoke(_)
+        | Verb::Lock(_)
+        | Verb::Unlock(_)
+        | Verb::Locks
+        | Verb::Audit(_)
+        | Verb::Sinks => "",
     }
 }
 
@@ -147,6 +171,11 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
         Verb::Policy(Policy::Reload) => AdminAsk::PolicyReload,
         Verb::Revoke(revoke) => AdminAsk::Revoke { what: what(revoke)?, reason: revoke.reason.clone() },
         Verb::Sinks => AdminAsk::SinkList,
+        Verb::Lock(lock) => {
+            AdminAsk::Lock { what: on_what(&lock.what)?, ttl: lock.ttl, reason: lock.reason.clone() }
+        }
+        Verb::Unlock(words) => AdminAsk::Unlock { what: on_what(&words.what)?, reason: words.reason.clone() },
+        Verb::Locks => AdminAsk::LockList,
         Verb::Audit(Audit::Tail { last, follow }) => {
             if *follow {
                 wait = Wait::Follow;
@@ -165,5 +194,16 @@ fn what(revoke: &Revoke) -> Result<RevokeWhat, Failure> {
         (None, None, Some(host), None) => Ok(RevokeWhat::Host(host.clone())),
         (None, None, None, Some(role)) => Ok(RevokeWhat::Role(role.clone())),
         _ => Err(Failure::usage("revoke one thing at a time", "a grant, --person, --host or --role")),
+    }
+}
+
+/// As [`what`]: exactly one.
+fn on_what(words: &OnWhat) -> Result<LockWhat, Failure> {
+    match (&words.person, &words.role, &words.host, words.all) {
+        (Some(person), None, None, false) => Ok(LockWhat::Person(person.clone())),
+        (None, Some(role), None, false) => Ok(LockWhat::Role(role.clone())),
+        (None, None, Some(host), false) => Ok(LockWhat::Host(host.clone())),
+        (None, None, None, true) => Ok(LockWhat::Everything),
+        _ => Err(Failure::usage("lock one thing at a time", "--person, --role, --host or --all")),
     }
 }

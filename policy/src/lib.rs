@@ -31,5 +31,5 @@ pub use policy::role::{Eligibility, Factor, ReasonRule, Role, TicketRule};
 pub use policy::role_digest::{RoleDigest, role_digest};
 pub use policy::scope::{Glob, HostScope};
 pub use policy::ticket::{PatternError, TicketPattern};
-pub use policy::{Defaults, HARD_CAP, Member, Policy};
+pub use policy::{Defaults, HARD_CAP, Member, Policy, moment_text};
 pub use reserved::{RESERVED, is_reserved};

@@ -11,7 +11,7 @@ use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
-use super::{Core, Inner, end, invite, policy_files, reload, tail, view};
+use super::{Core, Inner, end, invite, locks, policy_files, reload, tail, view};
 use crate::log::chain;
 use crate::sinks::Condition;
 
@@ -39,6 +39,9 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         },
         AdminAsk::Revoke { what, reason } => return end::revoke(core, talk, what, reason).await,
         AdminAsk::SinkList => AdminOutcome::Sinks(sinks(inner).await?),
+        AdminAsk::Lock { what, ttl, reason } => return locks::lock(core, talk, what, (*ttl, reason)).await,
+        AdminAsk::Unlock { what, reason } => locks::unlock(inner, talk, what, reason).await?,
+        AdminAsk::LockList => locks::list(inner).await?,
         AdminAsk::AuditTail { last, follow } => return tail::tail(core, talk, *last, *follow).await,
     };
     Ok(Outcome::Admin(outcome))
@@ -70,6 +73,15 @@ async fn used(core: &Inner, talk: &Dialogue, ask: &AdminAsk) -> Told<()> {
             "revoke"
         }
         AdminAsk::SinkList => "sinks",
+        AdminAsk::Lock { what, .. } => {
+            subject = locks::subject(what);
+            "lock"
+        }
+        AdminAsk::Unlock { what, .. } => {
+            subject = locks::subject(what);
+            "unlock"
+        }
+        AdminAsk::LockList => "locks",
         AdminAsk::AuditTail { .. } => "audit tail",
     };
     let mut tx = core.store.write().await?;

@@ -12,7 +12,7 @@ use elevate_protocol::time::Span;
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told, refuse, refuse_hint};
 use super::{Conversation, Core, Speaker};
-use super::{admin, end, extend, listing, mfa, request, requests, review, why};
+use super::{admin, end, extend, listing, locks, mfa, request, requests, review, why};
 use crate::store::{HostRow, Voice};
 
 /// How long somebody may say nothing before the ask.
@@ -107,6 +107,7 @@ async fn talk_through(core: &Core, talk: &mut Dialogue) -> Told<Outcome> {
     };
     talk.stands(core.inner())?;
     allowed(&talk.speaker, &ask)?;
+    locks::admit(core.inner(), talk, &ask).await?;
     answer(core, talk, &ask).await
 }
 
@@ -175,6 +176,56 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         | Ask::FactorList
         | Ask::FactorTest
         | Ask::Whoami => Ok(()),
+    }
+}
+
+/// Whether an ask gives a right, decides, or takes a code: what a lock refuses. The rest looks, or gives back.
+pub(super) fn gives_or_decides(ask: &Ask) -> bool {
+    match ask {
+        Ask::Request(_)
+        | Ask::Resume { .. }
+        | Ask::Requests { to_review: true, .. }
+        | Ask::Approve { .. }
+        | Ask::Deny { .. }
+        | Ask::Extend { .. }
+        | Ask::FactorAdd { .. }
+        | Ask::FactorTest
+        | Ask::Admin(_) => true,
+        Ask::Overview
+        | Ask::Eligible
+        | Ask::Activations { .. }
+        | Ask::Show { .. }
+        | Ask::Requests { to_review: false, .. }
+        | Ask::Cancel { .. }
+        | Ask::Drop { .. }
+        | Ask::Why { .. }
+        | Ask::CanI { .. }
+        | Ask::FactorList
+        | Ask::Whoami => false,
+    }
+}
+
+/// An ask in a word or two, for events.
+pub(super) fn word(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::Request(_) => "request",
+        Ask::Resume { .. } => "start",
+        Ask::Overview => "overview",
+        Ask::Eligible | Ask::Activations { .. } => "list",
+        Ask::Show { .. } => "show",
+        Ask::Requests { .. } => "requests",
+        Ask::Approve { .. } => "approve",
+        Ask::Deny { .. } => "deny",
+        Ask::Cancel { .. } => "cancel",
+        Ask::Drop { .. } => "drop",
+        Ask::Extend { .. } => "extend",
+        Ask::Why { .. } => "why",
+        Ask::CanI { .. } => "can-i",
+        Ask::FactorAdd { .. } => "mfa add",
+        Ask::FactorList => "mfa list",
+        Ask::FactorTest => "mfa test",
+        Ask::Whoami => "whoami",
+        Ask::Admin(_) => "elevatectl",
     }
 }
 

@@ -65,8 +65,30 @@ pub(super) async fn follow(
 
 /// Waits until the hosts of an activation said what became of its latest documents, 10 s at most.
 pub(super) async fn settled(core: &Inner, talk: &mut Dialogue, id: ActivationId) -> Told<ActivationView> {
-    let mut changes = core.store.changes();
     let until = core.clock.now().after(CONFIRM_WITHIN);
+    settled_until(core, talk, (id, until)).await
+}
+
+/// The same for several, 10 s at most for all of them together.
+pub(super) async fn settled_all(
+    core: &Inner,
+    talk: &mut Dialogue,
+    ids: &[ActivationId],
+) -> Told<Vec<ActivationView>> {
+    let until = core.clock.now().after(CONFIRM_WITHIN);
+    let mut found = Vec::new();
+    for id in ids {
+        found.push(settled_until(core, talk, (*id, until)).await?);
+    }
+    Ok(found)
+}
+
+async fn settled_until(
+    core: &Inner,
+    talk: &mut Dialogue,
+    (id, until): (ActivationId, Timestamp),
+) -> Told<ActivationView> {
+    let mut changes = core.store.changes();
     loop {
         let (_, seen) = look(core, id).await?;
         if !unsaid(&seen) || core.clock.now() >= until {
@@ -115,7 +137,13 @@ async fn change_of(changes: &mut Receiver<Change>, id: ActivationId) -> Told<()>
     loop {
         match changes.recv().await {
             Ok(Change::Activation(changed)) if changed == id => return Ok(()),
-            Ok(Change::Activation(_) | Change::Documents(_) | Change::Accounts(_) | Change::Policy) => {}
+            Ok(
+                Change::Activation(_)
+                | Change::Documents(_)
+                | Change::Accounts(_)
+                | Change::Locks
+                | Change::Policy,
+            ) => {}
             // Fell behind: look at everything again.
             Err(RecvError::Lagged(_)) => return Ok(()),
             Err(RecvError::Closed) => return refuse(Code::Unreachable, "the daemon is stopping"),

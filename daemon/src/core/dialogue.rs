@@ -16,7 +16,7 @@ use elevate_protocol::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::fault::{Stop, Told, refuse, refuse_hint};
-use super::{Inner, Speaker, random};
+use super::{Inner, Speaker, locks, random};
 use crate::factor::{self, Attempt, CHALLENGE_LIFE, CHALLENGE_TRIES, Checked};
 use crate::store::{HostRow, Voice};
 
@@ -127,6 +127,7 @@ impl Dialogue {
     /// Before anybody is asked for a code: is there a factor, is this door open.
     async fn can_answer(&self, core: &Inner, person: &Name) -> Told<()> {
         let mut tx = core.store.read().await?;
+        locks::unlocked(&mut tx, self, None).await?;
         if tx.factor(person).await?.is_none() {
             return refuse_hint(
                 Code::Factor,

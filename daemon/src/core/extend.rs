@@ -13,7 +13,7 @@ use super::dialogue::{Demand, Dialogue, Proven};
 use super::facts::request_of;
 use super::fault::{Fault, Stop, Told};
 use super::view::host_list;
-use super::{Core, Inner, choose, confirm};
+use super::{Core, Inner, choose, confirm, locks};
 use crate::issue::about;
 use crate::store::{Activation, Tx};
 
@@ -29,6 +29,7 @@ pub(super) async fn extend(core: &Core, talk: &mut Dialogue, ask: &Ask, wish: Wi
     let mut tx = inner.store.read().await?;
     let seen = choose::own_active(&mut tx, talk, wish.id).await?;
     choose::about_here_only(talk, &seen)?;
+    locks::unlocked(&mut tx, talk, Some(&seen)).await?;
     let facts = facts(inner, &mut tx, &seen, (&wish, None)).await?;
     let now = tx.now();
     drop(tx);
@@ -63,6 +64,7 @@ async fn commit(
     if !activation.is_active() {
         return Err(Stop::Refuse(Refusal::new(Code::Gone, "the grant ended meanwhile")));
     }
+    locks::unlocked(&mut tx, talk, Some(&activation)).await?;
     // The facts are those of now: another extension meanwhile is another end, for which this code does not count.
     let facts = facts(core, &mut tx, &activation, (wish, proven)).await?;
     let extension: Extension = match decide(&core.policy(), &facts, tx.now()) {

@@ -45,12 +45,18 @@ pub(super) async fn facts_of(
     cluster: ClusterId,
     activation: &Activation,
 ) -> Result<Facts, Fault> {
-    let approvals = tx.approvals(activation.id).await?;
+    let mut approvals = Vec::new();
+    for (approval, _) in tx.approvals(activation.id).await? {
+        // Who was locked since has to say it again: it may have been somebody else (threat C06).
+        if !tx.was_locked_since(&approval.approver, approval.at).await? {
+            approvals.push(approval);
+        }
+    }
     Ok(Facts {
         request: request_of(tx, cluster, activation).await?,
         role_digest: activation.role_digest,
         factor: activation.factor(),
-        approvals: approvals.into_iter().map(|(approval, _)| approval).collect(),
+        approvals,
         denial: activation.denial(),
     })
 }

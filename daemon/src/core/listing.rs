@@ -12,7 +12,7 @@ use super::dialogue::Dialogue;
 use super::facts::{host_facts, request_of};
 use super::fault::{Fault, Told};
 use super::view::{self, Documents, view, views};
-use super::{Core, Inner, Speaker, choose};
+use super::{Core, Inner, Speaker, choose, locks};
 use crate::store::{Activation, Tx};
 
 pub(super) async fn overview(core: &Core, talk: &Dialogue) -> Told<Outcome> {
@@ -93,7 +93,8 @@ pub(super) async fn show(core: &Core, talk: &Dialogue, prefix: &IdPrefix, docume
         Speaker::OnHost { .. } => choose::own(&mut tx, talk, prefix).await?,
         Speaker::Person { name, .. } => {
             let found = choose::named(&mut tx, prefix).await?;
-            if found.person == *name || reviews(inner, &mut tx, talk, &found).await? {
+            let decides = !locks::is_locked(&mut tx, name).await?;
+            if found.person == *name || (decides && reviews(inner, &mut tx, talk, &found).await?) {
                 found
             } else {
                 choose::own(&mut tx, talk, prefix).await?
@@ -115,6 +116,9 @@ async fn reviews(core: &Inner, tx: &mut Tx, talk: &Dialogue, activation: &Activa
 /// Pending requests that the speaker may decide.
 pub(super) async fn to_review(core: &Inner, tx: &mut Tx, talk: &Dialogue) -> Told<Vec<Activation>> {
     let mut found = Vec::new();
+    if locks::is_locked(tx, talk.person()?).await? {
+        return Ok(found);
+    }
     for one in tx.in_phase("pending").await? {
         if reviews(core, tx, talk, &one).await? {
             found.push(one);

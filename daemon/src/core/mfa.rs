@@ -14,7 +14,7 @@ use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::{Demand, Dialogue};
 use super::fault::{Told, refuse, refuse_hint};
-use super::{Core, Inner, Speaker, random};
+use super::{Core, Inner, Speaker, locks, random};
 use crate::factor::{self, CHALLENGE_LIFE, INVITATION_TRIES, NewFactor};
 use crate::store::Tx;
 
@@ -97,6 +97,7 @@ async fn try_code(
     let person = talk.person()?.clone();
     talk.stands(core)?;
     let mut tx = core.store.write().await?;
+    locks::unlocked(&mut tx, talk, None).await?;
     tx.count_try(hash).await?;
     let Some(row) = tx.invitation(hash).await? else { return refuse(Code::Factor, "the invitation is gone") };
     if row.used_at.is_some() || tx.now() >= row.valid_until || row.tries > INVITATION_TRIES {

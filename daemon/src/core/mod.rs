@@ -16,6 +16,7 @@ mod facts;
 mod fault;
 mod invite;
 mod listing;
+mod locks;
 mod mfa;
 mod policy_files;
 mod reload;

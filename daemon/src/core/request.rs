@@ -13,9 +13,10 @@ use elevate_protocol::text::UntrustedText;
 use super::dialogue::{Demand, Dialogue, Proven};
 use super::facts::judge;
 use super::fault::{Fault, Stop, Told, refuse};
+use super::locks::{self, Concern};
 use super::settle::{Start, settle};
 use super::view::host_list;
-use super::why::reasons;
+use super::why::{self, reasons};
 use super::{Core, Inner, Speaker, choose, confirm, draft};
 use crate::issue::about;
 use crate::store::{Activation, HostRow, Tx};
@@ -30,6 +31,13 @@ pub(super) async fn request(
     let mut tx = inner.store.read().await?;
     let policy = inner.policy();
     let hosts = choose::hosts(&mut tx, &policy, talk, wanted).await?;
+    if let Some(lock) = locks::bar(&mut tx, &concern(talk, wanted, &hosts)).await? {
+        drop(tx);
+        if wanted.dry_run {
+            return Ok(Outcome::Explanation(why::locked(&lock)));
+        }
+        return locks::refused(inner, talk, subject(talk, wanted), ("request", &lock)).await;
+    }
     if !wanted.dry_run
         && let Some(there) = covering(&mut tx, talk, wanted, &hosts).await?
     {
@@ -60,6 +68,17 @@ pub(super) async fn request(
     }
     let id = record(inner, talk, (wanted, &hosts), activation).await?;
     confirm::follow(core, talk, ask, (id, wanted.wait)).await
+}
+
+/// What a lock on this request may be on.
+fn concern<'a>(talk: &'a Dialogue, wanted: &'a RequestAsk, hosts: &'a [HostRow]) -> Concern<'a> {
+    let hosts = hosts.iter().map(|host| &host.name).collect();
+    Concern { person: talk.person().ok(), role: Some(&wanted.role), hosts }
+}
+
+fn subject(talk: &Dialogue, wanted: &RequestAsk) -> Subject {
+    let person = talk.person().ok().cloned();
+    Subject { person, role: Some(wanted.role.clone()), ..Subject::default() }
 }
 
 fn demand<'a>(ask: &'a Ask, activation: &Activation) -> Demand<'a> {
@@ -137,6 +156,7 @@ async fn record(
 ) -> Told<ActivationId> {
     let mut tx = core.store.write().await?;
     let policy = core.policy();
+    locks::unlocked(&mut tx, talk, Some(&activation)).await?;
     if let Some(there) = covering(&mut tx, talk, wanted, hosts).await? {
         return Ok(there);
     }
@@ -187,6 +207,7 @@ pub(super) async fn start(core: &Inner, talk: &mut Dialogue, ask: &Ask, approved
     talk.stands(core)?;
     choose::about_here_only(talk, approved)?;
     draft::clocks(core, approved)?;
+    locks::admit_about(core, talk, approved, "start").await?;
     let mut tx = core.store.read().await?;
     let decision = judge(&mut tx, &core.policy(), core.store.cluster(), approved).await?;
     drop(tx);

@@ -15,7 +15,7 @@ use super::facts::request_of;
 use super::fault::{Fault, Stop, Told, refuse};
 use super::settle::{Start, settle};
 use super::view::{Documents, host_list, short, view};
-use super::{Core, Inner, choose};
+use super::{Core, Inner, choose, locks};
 use crate::issue::about;
 use crate::store::{Activation, Denied, Tx, Voice};
 
@@ -33,6 +33,7 @@ pub(super) async fn approve(
     let mut tx = inner.store.write().await?;
     let policy = inner.policy();
     let mut activation = still_open(inner, &mut tx, &policy, talk, &seen).await?;
+    locks::unlocked(&mut tx, talk, Some(&activation)).await?;
     // What is approved is what was shown: request and role as they were before the code was asked for.
     if current_role(&policy, &activation)? != role {
         return refuse(Code::NotEligible, "the role changed while you decided; look at the request again");
@@ -110,6 +111,9 @@ async fn review(
     if let Err(why) = allowed {
         return not_entitled(core, talk, &seen, &why).await;
     }
+    if verb == "approve" {
+        locks::admit_about(core, talk, &seen, verb).await?;
+    }
     let role = current_role(&policy, &seen)?;
     let demand = Demand {
         ask,
@@ -169,6 +173,7 @@ async fn still_open(
 ) -> Told<Activation> {
     let now = tx.activation(seen.id).await?.ok_or(Fault::Broken { what: "a request just shown" })?;
     open(tx, &now).await?;
+    locks::unlocked(tx, talk, None).await?;
     match entitled(core, tx, policy, talk, &now).await? {
         Ok(()) => Ok(now),
         Err(why) => refuse(Code::NotEligible, why.to_string()),

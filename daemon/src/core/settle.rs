@@ -12,6 +12,7 @@ use elevate_protocol::text::UntrustedText;
 use super::Inner;
 use super::facts::judge;
 use super::fault::Fault;
+use super::locks::{self, Concern};
 use crate::issue::about;
 use crate::store::{Activation, Tx, Voice};
 
@@ -28,6 +29,8 @@ pub(super) enum Start {
 enum Obstacle {
     /// A host's time is too far from ours.
     Clock,
+    /// It is locked: what was asked waits for the end of the lock.
+    Lock,
     /// The person's account is not the one that was asked for.
     Account(String),
 }
@@ -39,6 +42,9 @@ async fn in_the_way(
     permit: &Permit,
     activation: &Activation,
 ) -> Result<Option<Obstacle>, Fault> {
+    if locks::bar(tx, &Concern::of(activation)).await?.is_some() {
+        return Ok(Some(Obstacle::Lock));
+    }
     if *permit.login() != activation.login {
         let why = format!("the login of {} is another one since it was asked; ask again", activation.person);
         return Ok(Some(Obstacle::Account(why)));
@@ -73,8 +79,8 @@ pub(super) async fn settle(
                     core.issuer.grant(tx, voice, permit, activation).await?;
                     return Ok(decision);
                 }
-                // The clock may be set right: it waits for its person.
-                Some(Obstacle::Clock) => activation.state = State::Approved,
+                // The clock may be set right, the lock be lifted: it waits for its person.
+                Some(Obstacle::Clock | Obstacle::Lock) => activation.state = State::Approved,
                 Some(Obstacle::Account(why)) => {
                     activation.state = State::Refused { reason: why.clone() };
                     let why = UntrustedText::lossy(&why);

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::fault::Fault;
-use super::{Core, Inner};
+use super::{Core, Inner, locks};
 use crate::clock::Clock;
 use crate::issue::{about, close};
 use crate::log::chain;
@@ -60,7 +60,9 @@ async fn until(clock: &Clock, point: Option<Timestamp>) {
 /// Does what is due; says when the next is.
 async fn work(core: &Inner) -> Result<Option<Timestamp>, Fault> {
     loop {
-        let next = core.store.read().await?.next_deadline().await?;
+        let mut tx = core.store.read().await?;
+        let next = [tx.next_deadline().await?, tx.next_lock_end().await?].into_iter().flatten().min();
+        drop(tx);
         if next.is_none_or(|at| at > core.clock.now()) {
             return Ok(next);
         }
@@ -68,6 +70,9 @@ async fn work(core: &Inner) -> Result<Option<Timestamp>, Fault> {
         let due = tx.due(BATCH).await?;
         for mut one in due {
             over(&mut tx, &mut one).await?;
+        }
+        for lock in tx.locks_due(BATCH).await? {
+            locks::expired(&mut tx, &lock).await?;
         }
         tx.commit().await?;
     }

@@ -13,8 +13,9 @@ use super::Core;
 use super::dialogue::Dialogue;
 use super::facts::host_facts;
 use super::fault::{Told, refuse, refuse_hint};
+use super::locks::{self, Concern};
 use super::view::short;
-use crate::store::Tx;
+use crate::store::{LockRow, Tx};
 
 pub(super) async fn why(core: &Core, talk: &Dialogue, host: Option<&Name>, argv: &[String]) -> Told<Outcome> {
     if argv.is_empty() || argv.len() > ARGS_MAX {
@@ -45,6 +46,11 @@ pub(super) async fn can_i(core: &Core, talk: &Dialogue, role: &Name, host: Optio
     let inner = core.inner();
     let mut tx = inner.store.read().await?;
     let host = host_of(&mut tx, talk, host).await?;
+    let hosts = host.iter().map(|host| &host.name).collect();
+    let concern = Concern { person: Some(talk.person()?), role: Some(role), hosts };
+    if let Some(lock) = locks::bar(&mut tx, &concern).await? {
+        return Ok(Outcome::Explanation(locked(&lock)));
+    }
     let told = ask_policy(&inner.policy(), talk.person()?, role, host.as_ref(), tx.now());
     Ok(Outcome::Explanation(viewed(&told)))
 }
@@ -74,6 +80,13 @@ fn viewed(told: &Explanation) -> ExplanationView {
         hint: told.hint(),
         reasons: told.reasons.iter().map(|(role, reason)| reasons(role.clone(), reason)).collect(),
     }
+}
+
+/// A lock stands before everything that the policy says.
+pub(super) fn locked(lock: &LockRow) -> ExplanationView {
+    let refusal = locks::refusal(lock);
+    let reason = ReasonView { role: None, yes: false, text: refusal.message };
+    ExplanationView { yes: false, hint: refusal.hint, reasons: vec![reason] }
 }
 
 /// One reason as it is shown.

@@ -179,7 +179,9 @@ impl Serving {
         match change {
             Some(Change::Documents(host)) if host == self.host.id => self.pump().await,
             Some(Change::Policy) => self.offer().await,
-            Some(Change::Documents(_) | Change::Activation(_) | Change::Accounts(_)) => Ok(()),
+            Some(Change::Documents(_) | Change::Activation(_) | Change::Accounts(_) | Change::Locks) => {
+                Ok(())
+            }
             // Fell behind: look at everything again.
             None => {
                 self.offer().await?;

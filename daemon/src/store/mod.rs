@@ -8,6 +8,7 @@ mod documents;
 mod events;
 mod hosts;
 mod lock;
+mod locks;
 mod people;
 mod row;
 mod tx;
@@ -34,6 +35,7 @@ pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
 pub(crate) use hosts::{HostRow, HostToken};
 pub(crate) use lock::StoreLock;
+pub(crate) use locks::LockRow;
 pub(crate) use people::FailureRow;
 pub(crate) use tx::{Tx, Voice};
 
@@ -101,6 +103,8 @@ pub(crate) enum Change {
     Documents(HostId),
     /// A host said which accounts it has.
     Accounts(HostId),
+    /// A lock was set or is over.
+    Locks,
     /// Another policy is in force, or hosts came or went: offers may differ.
     Policy,
 }
@@ -243,7 +247,11 @@ fn private(path: &Path) -> io::Result<()> {
 /// Every migration there is, in order. An old one is never changed: its checksum is in the database.
 fn migrator() -> Migrator {
     let begin = include_str!("../../migrations/0001_begin.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "begin".into(), MigrationType::Simple, begin, false)])
+    let locks = include_str!("../../migrations/0002_locks.sql").into_sql_str();
+    Migrator::with_migrations(vec![
+        Migration::new(1, "begin".into(), MigrationType::Simple, begin, false),
+        Migration::new(2, "locks".into(), MigrationType::Simple, locks, false),
+    ])
 }
 
 /// `sqlite:///var/lib/elevated/elevated.db?mode=rwc`. Characters with a meaning in an address are refused.

@@ -125,6 +125,11 @@ impl Tx {
         self.note(Change::Policy);
     }
 
+    /// Says after the commit that a lock was set or is over.
+    pub(super) fn touch_locks(&mut self) {
+        self.note(Change::Locks);
+    }
+
     fn note(&mut self, change: Change) {
         if !self.touched.contains(&change) {
             self.touched.push(change);

@@ -22,7 +22,8 @@ Examples:
   elevatectl person invite alice                 a string for alice: elevate login STRING, elevate mfa add
   elevatectl host invite web1 --label tier=web   a string for web1's root: elevate-agent enroll < FILE
   elevatectl policy check && elevatectl policy reload
-  elevatectl revoke --person alice -m \"laptop stolen\"
+  elevatectl lock --person alice --ttl 10h -m \"laptop stolen\"
+  elevatectl revoke --role web-ops -m \"wrong role\"
   elevatectl audit tail -n 50 -f"
 )]
 pub struct Elevatectl {
@@ -57,11 +58,60 @@ pub enum Verb {
     Policy(Policy),
     /// End grants before their time
     Revoke(Revoke),
+    /// Lock a person, a role, a host or everything: ends what is concerned, refuses everything of it from now on
+    Lock(Lock),
+    /// Lift every lock on one thing; what was ended stays ended
+    Unlock(Unlock),
+    /// List the locks in force
+    Locks,
     /// The log
     #[command(subcommand)]
     Audit(Audit),
     /// List where events are sent on to: how far each is, how much it lacks, its last failure
     Sinks,
+}
+
+/// What a lock is on.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct OnWhat {
+    /// A person: activates, approves, decides nothing
+    #[arg(long, value_name = "PERSON")]
+    pub person: Option<Name>,
+    /// A role: nobody activates it
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<Name>,
+    /// A host: nobody activates anything there
+    #[arg(short = 'H', long, value_name = "HOST")]
+    pub host: Option<Name>,
+    /// Everything, for everybody but root on the daemon's machine
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What to lock, for how long, and why.
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// On what.
+    #[command(flatten)]
+    pub what: OnWhat,
+    /// For how long [default: until it is unlocked]
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Span>,
+    /// Why; said to whoever is refused, and to the log
+    #[arg(short = 'm', long = "message", alias = "reason", alias = "justification", value_name = "TEXT")]
+    pub reason: UntrustedText,
+}
+
+/// What to unlock, and why.
+#[derive(Debug, Args)]
+pub struct Unlock {
+    /// On what.
+    #[command(flatten)]
+    pub what: OnWhat,
+    /// Why; said to the log
+    #[arg(short = 'm', long = "message", alias = "reason", alias = "justification", value_name = "TEXT")]
+    pub reason: UntrustedText,
 }
 
 /// People.

@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod admin;
 pub mod json;
+pub mod locks;
 pub mod overview;
 pub mod progress;
 pub mod seed;

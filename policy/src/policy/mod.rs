@@ -22,7 +22,8 @@ use elevate_protocol::time::Span;
 use serde::{Serialize, Serializer};
 use ssh_key::Fingerprint;
 
-pub(crate) use self::moment::{Edge, moment_from_toml, moment_text};
+pub use self::moment::moment_text;
+pub(crate) use self::moment::{Edge, moment_from_toml};
 use self::nonempty::NonEmpty;
 use self::person::Person;
 use self::role::{ReasonRule, Role};

@@ -57,7 +57,8 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// `2027-01-01T00:00:00Z`, as TOML and RFC 3339 write it; held between the years 1970 and 9999.
 #[expect(clippy::arithmetic_side_effects, reason = "the time is held within four-digit years first")]
-pub(crate) fn moment_text(at: Timestamp) -> String {
+#[must_use]
+pub fn moment_text(at: Timestamp) -> String {
     let at = at.0.clamp(0, LAST_SECOND);
     let (day, second) = (at.div_euclid(DAY), at.rem_euclid(DAY));
     // No year has more than 366 days, so this is never too late; it is a few years too early at most.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::view::{ActivationView, HostView, PersonView};
+use super::view::{ActivationView, HostView, LockView, LockedView, PersonView};
 use crate::id::IdPrefix;
 use crate::name::Name;
 use crate::secret::Secret;
@@ -52,6 +52,24 @@ pub enum AdminAsk {
     },
     /// Where events are sent on to, and how far that is.
     SinkList,
+    /// Ends what is concerned, and refuses everything of it from now on.
+    Lock {
+        /// Which.
+        what: LockWhat,
+        /// For how long; none: until it is unlocked.
+        ttl: Option<Span>,
+        /// Said to whoever is refused, and to the log.
+        reason: UntrustedText,
+    },
+    /// Lifts every lock on one thing.
+    Unlock {
+        /// Which.
+        what: LockWhat,
+        /// Said to the log.
+        reason: UntrustedText,
+    },
+    /// Every lock in force.
+    LockList,
     /// The log from an event on, as [`super::person::Reply::Event`].
     AuditTail {
         /// How many of the latest events first.
@@ -93,6 +111,20 @@ pub struct SinkView {
     pub last_error: Option<(Timestamp, UntrustedText)>,
 }
 
+/// What a lock is on. By name: it holds for a host that enrols anew, and for a role that is written anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LockWhat {
+    /// A person: activates, approves, decides nothing.
+    Person(Name),
+    /// A role: nobody activates it.
+    Role(Name),
+    /// A host: nobody activates anything there, and nobody asks through its door.
+    Host(Name),
+    /// Everybody and everything but root on the daemon's machine.
+    Everything,
+}
+
 /// What was done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -119,6 +151,12 @@ pub enum AdminOutcome {
     Revoked(Vec<ActivationView>),
     /// Sinks of events.
     Sinks(Vec<SinkView>),
+    /// What a lock did and could not do.
+    Locked(Box<LockedView>),
+    /// The locks that were lifted.
+    Unlocked(Vec<LockView>),
+    /// Locks in force.
+    Locks(Vec<LockView>),
     /// Nothing more to say.
     Ok,
 }

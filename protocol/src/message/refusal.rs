@@ -18,6 +18,8 @@ pub enum Code {
     UnknownHost,
     /// The policy says no.
     NotEligible,
+    /// The person, the role, the host or everything is locked.
+    Locked,
     /// Only through one's own key, door 2; or only by root on the daemon's machine.
     WrongDoor,
     /// Still waiting for others.
@@ -47,7 +49,7 @@ impl Code {
         match self {
             Self::Internal | Self::Version | Self::Busy => 1,
             Self::Usage | Self::UnknownRole | Self::UnknownHost => 2,
-            Self::NotEligible | Self::WrongDoor => 3,
+            Self::NotEligible | Self::Locked | Self::WrongDoor => 3,
             Self::Pending => 4,
             Self::Denied => 5,
             Self::Factor => 6,

@@ -12,6 +12,7 @@ mod delivery;
 mod factors;
 mod hosts;
 mod lifecycle;
+mod locks;
 mod place;
 mod restart;
 mod watching;
