@@ -23,7 +23,7 @@ use crate::offer;
 use crate::paths::Paths;
 use crate::report::{self, Told};
 use crate::talk::{Conversation, Line};
-use crate::{clock, ffi};
+use crate::{clock, ffi, ffi_memory};
 
 /// The module, as libpam calls it.
 pub(crate) struct Module;
@@ -90,11 +90,14 @@ impl PamHooks for Module {
     }
 }
 
-/// Runs one phase; a panic in it becomes `failed` and is not written to the person's terminal.
+/// Runs one phase; a panic in it becomes `failed` and is not written to the person's terminal, and nothing succeeds on the last memory.
 fn guarded(failed: PamResultCode, phase: impl FnOnce() -> PamResultCode) -> PamResultCode {
     static SILENT: Once = Once::new();
     SILENT.call_once(|| std::panic::set_hook(Box::new(|_| {})));
-    catch_unwind(AssertUnwindSafe(phase)).unwrap_or(failed)
+    match catch_unwind(AssertUnwindSafe(phase)) {
+        Ok(result) if result != PamResultCode::PAM_SUCCESS || !ffi_memory::was_short() => result,
+        Ok(_) | Err(_) => failed,
+    }
 }
 
 fn text(item: Option<&CStr>) -> Option<String> {

@@ -14,6 +14,8 @@ mod factor;
     reason = "the C ABI of libpam and one inherited descriptor; nothing else here may use it"
 )]
 mod ffi;
+#[expect(unsafe_code, reason = "an allocator that does not end the process; nothing else here may use it")]
+mod ffi_memory;
 mod files;
 mod gate;
 mod hooks;
