@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build release tree stage-debug stage-release test lint demo bench clean
+.PHONY: help deps build release sudo-rs tree stage-debug stage-release test lint demo bench clean
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
@@ -20,6 +20,8 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 # Test programs run as root, what cargo builds stays the person's: cargo runs them through sudo.
 # -E keeps cargo's own variables; sudo is asked for the password once, at the start.
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+# Which release the test hosts have; the machine's own by default.
+KEEP = $(if $(ELEVATE_TEST_RELEASE),env ELEVATE_TEST_RELEASE='$(ELEVATE_TEST_RELEASE)')
 RUNNER = $(if $(ROOT),CARGO_TARGET_$(TRIPLE)_RUNNER='sudo -E')
 
 # Root's path may have no cargo (sudo make install): then it is the folder where cargo builds by itself.
@@ -51,9 +53,17 @@ release: ## build the programs as they are installed
 	$(CARGO) build --workspace $(ROOT_CODE:%=--exclude %) --release --locked
 	$(CARGO) build $(ROOT_CODE:%=--package %) --release --locked
 
-tree: deps ## make the system that all test hosts start from (once)
+# The other sudo, from the registry of crates, built once. What it shares with cargo's own folder is nothing: its lock file is its own.
+SUDO_RS := 0.2.15
+sudo-rs: deps ## build the sudo-rs that test hosts can have as their sudo (once)
+	@[[ -e '$(TARGET)/sudo-rs/$(SUDO_RS)' ]] || { \
+		$(CARGO) install --quiet --locked --force --no-track --version '$(SUDO_RS)' --root '$(TARGET)/sudo-rs' \
+			--target-dir '$(TARGET)/sudo-rs/build' sudo-rs; \
+		rm -rf '$(TARGET)/sudo-rs/build'; touch '$(TARGET)/sudo-rs/$(SUDO_RS)'; }
+
+tree: deps sudo-rs ## make the system that all test hosts start from (once); ELEVATE_TEST_RELEASE=trixie for another release
 	$(CARGO) build --workspace --bin testbed --locked
-	$(ROOT) '$(TARGET)/debug/testbed' tree
+	$(ROOT) $(KEEP) '$(TARGET)/debug/testbed' tree
 
 # What `make install` puts in place, as a layer of every test host.
 stage-debug stage-release: stage-%:
@@ -75,7 +85,7 @@ lint: deps ## check format, clippy and documentation
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 demo: deps release ## play the whole story in throw-away hosts, then leave you in a shell there
-	$(ROOT) '$(TARGET)/release/testbed' tree
+	$(ROOT) $(KEEP) '$(TARGET)/release/testbed' tree
 	$(MAKE) -s stage-release
 	$(ROOT) '$(TARGET)/release/elevate-demo'
 

@@ -41,12 +41,29 @@ pub fn bed_dir() -> Result<PathBuf> {
     Ok(target.join("testbed"))
 }
 
-/// The tree that `testbed tree` makes: a directory with `root` and `stamp`.
+/// The tree that `testbed tree` makes: a directory with `root` and `stamp`. That of another release than the machine's
+/// lies beside it.
 ///
 /// # Errors
 /// As [`programs`].
 pub fn tree_dir() -> Result<PathBuf> {
-    Ok(bed_dir()?.join("tree"))
+    of_release("tree")
+}
+
+/// The layer with sudo-rs for hosts of that tree.
+///
+/// # Errors
+/// As [`programs`].
+pub fn sudo_rs_dir() -> Result<PathBuf> {
+    of_release("sudo-rs")
+}
+
+fn of_release(name: &str) -> Result<PathBuf> {
+    let name = match crate::inside::tree::wanted_release() {
+        Some(release) => format!("{name}-{release}"),
+        None => name.to_owned(),
+    };
+    Ok(bed_dir()?.join(name))
 }
 
 /// Root of a current tree.

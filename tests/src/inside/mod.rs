@@ -11,6 +11,7 @@ pub mod mounts;
 pub mod shell;
 pub mod sources;
 pub mod speak;
+pub mod sudo_rs;
 pub mod switch;
 pub mod tree;
 

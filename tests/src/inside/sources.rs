@@ -1,4 +1,4 @@
-//! The machine's own apt sources, cut down to its own release.
+//! The machine's own apt sources, cut down to its own release, or to the same suites of another one.
 //!
 //! In: `/etc/apt/sources.list`, `/etc/apt/sources.list.d/`. Out: texts of both formats.
 //! Runs as: part of `testbed tree`. Spec: sources.list(5).
@@ -17,11 +17,33 @@ pub struct Sources {
     pub deb822: String,
 }
 
-/// Every source of this machine that serves `release`, its updates or its security fixes.
+/// Every source of this machine that serves its release `own`, the updates or the security fixes, as sources of `release`:
+/// the same archive has both.
 ///
 /// # Errors
 /// A file cannot be read, or nothing serves the release.
-pub fn of_this_machine(release: &str) -> Result<Sources> {
+pub fn of_this_machine(own: &str, release: &str) -> Result<Sources> {
+    let found = of_release(own)?;
+    let renamed = |text: &str| -> String {
+        text.lines().flat_map(|line| [renamed_line(line, own, release), "\n".to_owned()]).collect()
+    };
+    Ok(Sources { one_line: renamed(&found.one_line), deb822: renamed(&found.deb822) })
+}
+
+/// A line of a source with the suites of `own` as those of `release`; every other line as it is.
+fn renamed_line(line: &str, own: &str, release: &str) -> String {
+    let names_suites = line.starts_with("deb ") || line.to_ascii_lowercase().starts_with("suites:");
+    if own == release || !names_suites {
+        return line.to_owned();
+    }
+    let word = |word: &str| match word.strip_prefix(own) {
+        Some(rest) if serves(word, own) => format!("{release}{rest}"),
+        Some(_) | None => word.to_owned(),
+    };
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn of_release(release: &str) -> Result<Sources> {
     let mut found = Sources::default();
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(dir) = fs::read_dir("/etc/apt/sources.list.d") {
@@ -104,6 +126,21 @@ mod tests {
             kept,
             "deb [signed-by=/k arch=amd64] http://a.test/debian bookworm main\n\
              deb http://a.test/sec bookworm-security main\n"
+        );
+    }
+
+    #[test]
+    fn another_release_has_the_same_suites_in_the_same_archive() {
+        let line = "deb [signed-by=/usr/bookworm.gpg] http://a.test/debian bookworm-security main";
+        let trixie = "deb [signed-by=/usr/bookworm.gpg] http://a.test/debian trixie-security main";
+        assert_eq!(renamed_line(line, "bookworm", "trixie"), trixie);
+        assert_eq!(
+            renamed_line("Suites: bookworm bookworm-updates", "bookworm", "trixie"),
+            "Suites: trixie trixie-updates"
+        );
+        assert_eq!(
+            renamed_line("Signed-By: /usr/share/bookworm.gpg", "bookworm", "trixie"),
+            "Signed-By: /usr/share/bookworm.gpg"
         );
     }
 

@@ -1,5 +1,5 @@
-//! The lower tree of all test hosts: a minimal system of the machine's own release, made once.
-//!
+//! The lower tree of all test hosts: a minimal system of the machine's own release, or of the one that
+//! `ELEVATE_TEST_RELEASE` names, made once.
 //! In: the machine's apt sources and settings. Out: `target/testbed/tree/{root,stamp}`.
 //! Runs as: root (`testbed tree`). Spec: mmdebstrap(1), sources.list(5).
 
@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::sources;
+use super::{sources, sudo_rs};
 use crate::places;
 
 /// What a test host has besides the essential packages of the release.
@@ -26,6 +26,9 @@ const PACKAGES: &[&str] = &[
     "sudo",
     "util-linux",
 ];
+
+/// Releases of Debian whose sudo-rs is old enough that theirs is worth testing, beside the one that is built.
+const WITH_SUDO_RS: &[&str] = &["trixie"];
 
 /// Raised when the way the tree is made changes, so that old trees are made again.
 const RECIPE: u32 = 1;
@@ -43,7 +46,21 @@ const APT_SETTINGS: &[&str] =
 /// # Errors
 /// `/etc/os-release` cannot be read or names no release.
 pub fn stamp() -> Result<String> {
-    Ok(format!("recipe {RECIPE}\nrelease {}\n{}\n", release()?, PACKAGES.join("\n")))
+    let release = release()?;
+    Ok(format!("recipe {RECIPE}\nrelease {release}\n{}\n", packages(&release).join("\n")))
+}
+
+/// The release that was asked for, when it is another one than the machine's.
+#[must_use]
+pub fn wanted_release() -> Option<String> {
+    let wanted = std::env::var("ELEVATE_TEST_RELEASE").ok()?;
+    let plain = !wanted.is_empty() && wanted.bytes().all(|byte| byte.is_ascii_lowercase());
+    (plain && own_release().is_ok_and(|own| own != wanted)).then_some(wanted)
+}
+
+fn packages(release: &str) -> Vec<&'static str> {
+    let more = if WITH_SUDO_RS.contains(&release) { &["sudo-rs"][..] } else { &[] };
+    PACKAGES.iter().chain(more).copied().collect()
 }
 
 /// Make the tree unless a current one is there; a second caller waits for the first.
@@ -60,30 +77,32 @@ pub fn make() -> Result<PathBuf> {
         Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).context("cannot lock the tree")?;
     let stamp = stamp()?;
     if fs::read_to_string(tree.join("stamp")).is_ok_and(|there| there == stamp) {
+        sudo_rs::make(&tree)?;
         return Ok(tree);
     }
-    let fresh = home.join("tree.new");
+    let fresh = tree.with_extension("new");
     remove(&fresh)?;
     fs::create_dir(&fresh)?;
     unpack(&fresh)?;
     clean(&fresh.join("root"))?;
     fs::write(fresh.join("stamp"), stamp)?;
-    let old = home.join("tree.old");
+    let old = tree.with_extension("old");
     remove(&old)?;
     if tree.exists() {
         fs::rename(&tree, &old)?;
     }
     fs::rename(&fresh, &tree)?;
     remove(&old)?;
+    sudo_rs::make(&tree)?;
     Ok(tree)
 }
 
 fn unpack(fresh: &Path) -> Result<()> {
     let release = release()?;
-    let lists = sources::of_this_machine(&release)?;
+    let lists = sources::of_this_machine(&own_release()?, &release)?;
     let mut mm = Command::new("mmdebstrap");
     mm.args(["--mode=root", "--variant=minbase", "--format=directory", "--quiet"]);
-    mm.arg(format!("--include={}", PACKAGES.join(",")));
+    mm.arg(format!("--include={}", packages(&release).join(",")));
     for path in WITHOUT {
         mm.arg(format!("--dpkgopt=path-exclude={path}"));
     }
@@ -132,6 +151,10 @@ fn apt_settings() -> Result<String> {
 }
 
 fn release() -> Result<String> {
+    wanted_release().map_or_else(own_release, Ok)
+}
+
+fn own_release() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
     let Some(name) = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")) else {
         bail!("/etc/os-release names no VERSION_CODENAME: the test hosts need Debian or Ubuntu");
@@ -139,7 +162,7 @@ fn release() -> Result<String> {
     Ok(name.trim_matches('"').to_owned())
 }
 
-fn remove(path: &Path) -> Result<()> {
+pub(super) fn remove(path: &Path) -> Result<()> {
     let gone = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
