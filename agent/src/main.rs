@@ -13,6 +13,7 @@ mod config;
 mod door;
 mod enforce;
 mod enrol;
+mod flavour;
 mod journal;
 mod life;
 mod module_file;

@@ -49,6 +49,8 @@ pub(crate) struct Paths {
     pub(crate) status: PathBuf,
     /// The one static line in sudo's own folder.
     pub(crate) include: PathBuf,
+    /// What sudo-rs reads instead of /etc/sudoers, where it is there.
+    pub(crate) sudoers_rs: PathBuf,
     /// Folder of PAM services.
     pub(crate) pam_services: PathBuf,
     /// Folder of terminals.
@@ -82,6 +84,7 @@ impl Paths {
             lock: at("run/elevate/agent.lock"),
             status: at("run/elevate/status.json"),
             include: at("etc/sudoers.d/zz-elevate"),
+            sudoers_rs: at("etc/sudoers-rs"),
             pam_services: at("etc/pam.d"),
             terminals: PathBuf::from("/dev/pts"),
         }

@@ -3,11 +3,11 @@
 //! In: sudo's version, PAM files, the module, the include line. Out: nothing, or what is missing. Runs as: root.
 //! A rule without the gate would outlive the agent: without the gate nothing is installed (docs/architecture.md "sudo").
 
-use std::time::Duration;
+use std::path::Path;
 
 use elevate_protocol::text::UntrustedText;
 
-use crate::child;
+use crate::flavour::{Dialect, Sudo};
 use crate::module_file;
 use crate::paths::Paths;
 use crate::safe;
@@ -20,26 +20,9 @@ pub(crate) const MODULE: &str = "pam_elevate.so";
 pub(crate) const SERVICES: [&str; 2] = ["sudo", "sudo-i"];
 /// Control of the gate's account line: only success and "not mine" let a call pass.
 pub(crate) const ACCOUNT_CONTROL: &str = "[success=ok ignore=ignore module_unknown=ignore default=die]";
-/// How long `sudo -V` may take; sudo built with fqdn may ask DNS for 12 s.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// The line that reads the folder of the distribution, in which our file lies.
+const LOCAL: [&str; 2] = ["@includedir /etc/sudoers.d", "#includedir /etc/sudoers.d"];
 const FILE_MAX: u64 = 256 * 1024;
-
-/// Which sudo this host has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sudo {
-    /// Classic sudo 1.9, which knows NOTAFTER.
-    Classic {
-        /// The first line of `sudo -V`.
-        line: UntrustedText,
-    },
-    /// Another one.
-    Other {
-        /// The first line of `sudo -V`.
-        line: UntrustedText,
-    },
-    /// None, or it does not answer.
-    Absent,
-}
 
 /// What is missing, so that no rule may be installed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +31,7 @@ pub(crate) enum ProbeError {
     #[error("there is no sudo on this host")]
     NoSudo,
     /// A sudo that this version does not enforce with.
-    #[error("{} is not supported yet; classic sudo 1.9 is", line.escaped())]
+    #[error("{} is not supported; classic sudo 1.9 and sudo-rs from 0.2.5 on are", line.escaped())]
     OtherSudo {
         /// The first line of `sudo -V`.
         line: UntrustedText,
@@ -74,34 +57,20 @@ pub(crate) enum ProbeError {
     Module,
 }
 
-/// Asks which sudo this is. Blocks; asked once.
-#[must_use]
-pub(crate) fn sudo() -> Sudo {
-    let Some(program) = Paths::program("sudo") else { return Sudo::Absent };
-    let Ok(answer) = child::run(&program, &["-V"], DEADLINE) else { return Sudo::Absent };
-    answer.stdout.lines().next().map_or(Sudo::Absent, flavour)
-}
-
-fn flavour(line: &str) -> Sudo {
-    let text = UntrustedText::lossy(line);
-    // "Sudo version 1.9.13p3"; sudo-rs says "sudo-rs 0.2.5".
-    let version = line.strip_prefix("Sudo version ").map(|rest| rest.starts_with("1.9."));
-    if version == Some(true) { Sudo::Classic { line: text } } else { Sudo::Other { line: text } }
-}
-
 /// Whether rules may be installed, from files alone.
 ///
 /// # Errors
 /// The first [`ProbeError`] met.
 pub(crate) fn enforcement(paths: &Paths, sudo: &Sudo) -> Result<(), ProbeError> {
-    match sudo {
-        Sudo::Classic { .. } => {}
+    let dialect = match sudo {
+        Sudo::Classic { .. } => Dialect::Classic,
+        Sudo::Rs { .. } => Dialect::Rs,
         Sudo::Other { line } => return Err(ProbeError::OtherSudo { line: line.clone() }),
         Sudo::Absent => return Err(ProbeError::NoSudo),
-    }
-    let include = safe::read(&paths.include, FILE_MAX);
-    if !include.is_ok_and(|text| text.lines().any(|line| line == INCLUDE)) {
-        return Err(ProbeError::Include { path: paths.include.display().to_string() });
+    };
+    let place = include_place(paths, dialect);
+    if !safe::read(place, FILE_MAX).is_ok_and(|text| has_line(&text, INCLUDE)) {
+        return Err(ProbeError::Include { path: place.display().to_string() });
     }
     for service in SERVICES {
         let text = safe::read(&paths.pam_services.join(service), FILE_MAX);
@@ -110,6 +79,22 @@ pub(crate) fn enforcement(paths: &Paths, sudo: &Sudo) -> Result<(), ProbeError> 
         }
     }
     module(paths)
+}
+
+/// The file that our include line has to stand in: our own in the distribution's folder, or the one file that sudo-rs reads
+/// instead of /etc/sudoers, where that does not read the folder.
+#[must_use]
+pub(crate) fn include_place(paths: &Paths, dialect: Dialect) -> &Path {
+    let own = dialect == Dialect::Rs && std::fs::symlink_metadata(&paths.sudoers_rs).is_ok();
+    let reads_folder = || {
+        safe::read(&paths.sudoers_rs, FILE_MAX)
+            .is_ok_and(|text| LOCAL.iter().any(|line| has_line(&text, line)))
+    };
+    if own && !reads_folder() { &paths.sudoers_rs } else { &paths.include }
+}
+
+fn has_line(text: &str, wanted: &str) -> bool {
+    text.lines().any(|line| line.trim_end() == wanted)
 }
 
 fn module(paths: &Paths) -> Result<(), ProbeError> {
@@ -155,19 +140,6 @@ fn has_gate(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn this_machine_has_classic_sudo() {
-        assert!(matches!(sudo(), Sudo::Classic { line } if line.raw().starts_with("Sudo version 1.9")));
-    }
-
-    #[test]
-    fn other_sudos_are_refused_by_name() {
-        for line in ["sudo-rs 0.2.5", "Sudo version 1.8.31", "doas", ""] {
-            assert_eq!(flavour(line), Sudo::Other { line: UntrustedText::lossy(line) });
-        }
-        assert!(matches!(flavour("Sudo version 1.9.16p2"), Sudo::Classic { .. }));
-    }
 
     #[test]
     fn the_gate_counts_only_where_nothing_can_pass_before_it() {

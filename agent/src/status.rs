@@ -179,8 +179,9 @@ impl Status {
             Life::Answers => {}
             Life::Silent | Life::Absent => {
                 self.connected = false;
-                self.hindrance =
-                    probe::enforcement(paths, &probe::sudo()).err().map(|error| journal::chain(&error));
+                self.hindrance = probe::enforcement(paths, &crate::flavour::Sudo::ask())
+                    .err()
+                    .map(|error| journal::chain(&error));
             }
         }
         self

@@ -42,7 +42,7 @@ const DROP_IN: &str = "run/elevate/sudoers.d/u2000";
 fn a_grant_is_enforced_survives_a_kill_and_ends() {
     let mut rig = Rig::new();
     let mut daemon = Daemon::connect(&rig);
-    assert!(daemon.hello.sudo.as_ref().is_some_and(|line| line.raw().starts_with("Sudo version 1.9")));
+    assert!(daemon.hello.sudo.line().is_some_and(|line| line.raw().starts_with("Sudo version 1.9")));
     assert_eq!((daemon.hello.epoch, daemon.hello.seq), (1, 0));
     daemon.report(|report| matches!(report, Report::Started { grants: 0, .. }));
     let first = grant(5, 3600);

@@ -293,6 +293,13 @@ kinds! {
         /// Place of the last applied document.
         place: u64,
     }
+    /// Another sudo enforces on a host than before, or none any more.
+    "host.sudo" Notice HostSudo {
+        /// Which.
+        sudo: Option<UntrustedText>,
+        /// What it is not trusted with, or why nothing is enforced.
+        why: Option<UntrustedText>,
+    }
     /// A host's agent said something that cannot be, and was cut off.
     "host.refused" Warning HostRefused {
         /// What.

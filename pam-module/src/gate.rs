@@ -30,13 +30,29 @@ const ATTEMPTS: u32 = 3;
 /// What the first line of a drop-in begins with.
 const HEAD: &str = "# elevate grants ";
 
+/// What an open gate says of the rules behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// Which sudo they were written for.
+    pub(crate) written: Written,
+}
+
+/// Which sudo a drop-in was written for. The agent knows the installed one; the rules say what it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// With NOTAFTER, for the classic one.
+    ForSudo,
+    /// Without, for sudo-rs.
+    ForSudoRs,
+}
+
 /// What the gate says.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// There is positively no managed rule for this account.
     Unmanaged,
     /// Every grant behind the drop-in holds.
-    Open,
+    Open(Rules),
     /// The account's grants changed after this sudo read its rules: it may hold a rule that is gone.
     Moved,
     /// At least one does not; the drop-in is gone.
@@ -134,7 +150,7 @@ pub(crate) fn decide(paths: &Paths, moment: Moment) -> Verdict {
         return Verdict::Unmanaged;
     }
     let verdict = decide_by_files(paths, moment);
-    let lets_pass = matches!(verdict, Verdict::Unmanaged | Verdict::Open);
+    let lets_pass = matches!(verdict, Verdict::Unmanaged | Verdict::Open(_));
     if lets_pass && has_moved(paths, moment) { Verdict::Moved } else { verdict }
 }
 
@@ -173,7 +189,7 @@ fn decide_by_files(paths: &Paths, moment: Moment) -> Verdict {
             Err(source) => return Verdict::Closed(Closed::DropIn { source }),
         };
         let why = match check(paths, &directory, moment.uid, moment.now) {
-            Ok(()) => return Verdict::Open,
+            Ok(rules) => return Verdict::Open(rules),
             Err(why) => why,
         };
         // The agent renames a new drop-in over the old one: what failed may be the old one, already replaced.
@@ -210,7 +226,7 @@ pub(crate) fn is_managed(paths: &Paths, uid: u32) -> bool {
     Directory::open(&paths.dropins).is_ok_and(|directory| directory.identity(&format!("u{uid}")).is_ok())
 }
 
-fn check(paths: &Paths, dropins: &Directory, uid: u32, now: Timestamp) -> Result<(), Closed> {
+fn check(paths: &Paths, dropins: &Directory, uid: u32, now: Timestamp) -> Result<Rules, Closed> {
     if !dropins.is_safe() {
         return Err(Closed::Directory);
     }
@@ -234,7 +250,8 @@ fn check(paths: &Paths, dropins: &Directory, uid: u32, now: Timestamp) -> Result
         let file = file.map_err(|source| Closed::Grant { id: *id, source })?;
         trust.check(&file, *id, uid, now)?;
     }
-    Ok(())
+    let dated = dropin.text.contains(") NOTAFTER=");
+    Ok(Rules { written: if dated { Written::ForSudo } else { Written::ForSudoRs } })
 }
 
 /// Whose word counts, and for which host.

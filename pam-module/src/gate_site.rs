@@ -118,7 +118,7 @@ impl Site {
         assert!(self.dropin().symlink_metadata().is_err(), "the drop-in is still there: {verdict:?}");
         match verdict {
             Verdict::Closed(why) => why,
-            Verdict::Open | Verdict::Unmanaged | Verdict::Moved => panic!("not closed: {verdict:?}"),
+            Verdict::Open(_) | Verdict::Unmanaged | Verdict::Moved => panic!("not closed: {verdict:?}"),
         }
     }
 }

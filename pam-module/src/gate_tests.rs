@@ -45,9 +45,9 @@ fn root_is_never_managed() {
 #[test]
 fn the_gate_is_open_exactly_while_every_grant_holds() {
     let site = Site::new();
-    assert!(matches!(site.decide(), Verdict::Open));
-    assert!(matches!(site.decide_at(UID, NOW.before(Span::MINUTE)), Verdict::Open));
-    assert!(matches!(site.decide_at(UID, Timestamp(NOW.0 + 3599)), Verdict::Open));
+    assert!(matches!(site.decide(), Verdict::Open(_)));
+    assert!(matches!(site.decide_at(UID, NOW.before(Span::MINUTE)), Verdict::Open(_)));
+    assert!(matches!(site.decide_at(UID, Timestamp(NOW.0 + 3599)), Verdict::Open(_)));
     assert!(site.dropin().exists());
     let why = site.closed_at(Timestamp(NOW.0 + 3600));
     assert!(matches!(why, Closed::NotLive { source: NotLive::Expired, .. }), "{why:?}");
@@ -77,7 +77,7 @@ fn an_ended_grant_closes_the_gate_and_an_extended_one_keeps_it_open() {
     let extend = Act::Extend(Extend { id: id(1), revision: 2, not_after: NOW.after(Span(7200)) });
     let extended = SignedGrant::new(signed(Act::Grant(Box::new(grant(1))))).with(signed(extend));
     site.put_grant(1, &extended);
-    assert!(matches!(site.decide_at(UID, NOW.after(Span(7199))), Verdict::Open));
+    assert!(matches!(site.decide_at(UID, NOW.after(Span(7199))), Verdict::Open(_)));
     let end = Act::End(End { id: id(1), revision: 3, cause: EndCause::Revoked });
     site.put_grant(1, &extended.with(signed(end)));
     assert!(matches!(site.closed(), Closed::NotLive { source: NotLive::Ended(EndCause::Revoked), .. }));
@@ -234,9 +234,12 @@ fn a_sudo_that_was_stopped_while_its_grants_changed_is_sent_back() {
     let second = Duration::from_secs(1);
     assert!(matches!(at(UID, changed.saturating_sub(second), second * 60), Verdict::Moved));
     assert!(matches!(at(UID, changed.saturating_sub(second), second), Verdict::Moved));
-    assert!(matches!(at(UID, changed + second, second * 60), Verdict::Open));
+    assert!(matches!(at(UID, changed + second, second * 60), Verdict::Open(_)));
     let moment_before = changed.saturating_sub(Duration::from_millis(5));
-    assert!(matches!(at(UID, moment_before, Duration::ZERO), Verdict::Open), "it may have begun just after");
+    assert!(
+        matches!(at(UID, moment_before, Duration::ZERO), Verdict::Open(_)),
+        "it may have begun just after"
+    );
     assert!(
         matches!(at(UID, moment_before, second * 60), Verdict::Moved),
         "too old for the benefit of the doubt"
@@ -304,9 +307,9 @@ fn a_drop_in_that_is_replaced_while_it_is_read_is_not_lost() {
             }
             rounds
         });
-        while !matches!(site.decide(), Verdict::Open) {}
+        while !matches!(site.decide(), Verdict::Open(_)) {}
         for _ in 0..200 {
-            assert!(matches!(site.decide(), Verdict::Open));
+            assert!(matches!(site.decide(), Verdict::Open(_)));
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(agent.join().unwrap() > 0);

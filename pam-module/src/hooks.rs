@@ -18,7 +18,8 @@ use pam::module::{PamHandle, PamHooks};
 
 use crate::caller::Caller;
 use crate::factor::{self, Failed};
-use crate::gate::{self, Closed, Moment, Verdict};
+use crate::gate::{self, Closed, Moment, Rules, Verdict, Written};
+use crate::intent::{Intent, intent};
 use crate::offer;
 use crate::paths::Paths;
 use crate::report::{self, Told};
@@ -39,8 +40,10 @@ enum Asker {
     Other,
 }
 
-/// What the gate leaves for the session phase of the same sudo process.
-const PASSED: &str = "passed";
+/// What the gate leaves for the session phase of the same sudo process, before the uid.
+const PASSED: &str = "passed:";
+/// The same where the use is reported already.
+const TOLD: &str = "told";
 /// What an accepted verdict leaves for the later phases, before the account's name.
 const FACTOR: &str = "factor:";
 
@@ -168,10 +171,9 @@ fn account(handle: &mut PamHandle) -> PamResultCode {
     let changed = user(handle) != before;
     match verdict {
         Verdict::Unmanaged => PamResultCode::PAM_IGNORE,
-        Verdict::Open if changed || before.is_none() => PamResultCode::PAM_PERM_DENIED,
-        Verdict::Open => {
-            // Only the report depends on this, and the drop-in's presence is asked there as well.
-            drop(ffi::store(handle, PASSED.to_owned()));
+        Verdict::Open(_) if changed || before.is_none() => PamResultCode::PAM_PERM_DENIED,
+        Verdict::Open(rules) => {
+            pass(handle, &paths, caller, rules);
             PamResultCode::PAM_SUCCESS
         }
         Verdict::Moved => {
@@ -181,6 +183,20 @@ fn account(handle: &mut PamHandle) -> PamResultCode {
         Verdict::Closed(why) => {
             close(handle, &paths, caller, &why);
             PamResultCode::PAM_PERM_DENIED
+        }
+    }
+}
+
+/// Leaves word for the session phase. sudo-rs opens no session for sudoedit, and comes here only with what it allows: there an
+/// edit is reported from here.
+fn pass(handle: &mut PamHandle, paths: &Paths, caller: Caller, rules: Rules) {
+    let now = rules.written == Written::ForSudoRs && intent(&caller.argv) == Intent::Edit;
+    // Only the report depends on this, and the drop-in's presence is asked in the session phase as well.
+    drop(ffi::store(handle, if now { TOLD.to_owned() } else { format!("{PASSED}{}", caller.uid) }));
+    if now {
+        match report::tell(&paths.socket, seen(handle, caller, UseKind::Start, None)) {
+            // A use is never refused for the sake of a report (THREATS §6.2).
+            Told::Taken | Told::NotTaken => {}
         }
     }
 }
@@ -197,10 +213,14 @@ fn close(handle: &PamHandle, paths: &Paths, caller: Caller, why: &Closed) {
 
 /// Session in sudo: the use is reported, whatever comes of the report.
 fn session(handle: &PamHandle) {
-    let caller = Caller::of_this_process();
+    let mut caller = Caller::of_this_process();
     let paths = Paths::installed();
-    let passed = ffi::stored(handle).as_deref() == Some(PASSED);
-    if caller.uid == 0 || !(passed || gate::is_managed(&paths, caller.uid)) {
+    let left = ffi::stored(handle);
+    // The account that passed the gate: for sudoedit the classic sudo has become root altogether by now (getuid(2) is 0).
+    let passed = left.as_deref().and_then(|left| left.strip_prefix(PASSED)).and_then(|uid| uid.parse().ok());
+    caller.uid = passed.unwrap_or(caller.uid);
+    let passed = passed.is_some();
+    if left.as_deref() == Some(TOLD) || caller.uid == 0 || !(passed || gate::is_managed(&paths, caller.uid)) {
         return;
     }
     // In this phase sudo has set PAM_USER to the account that the command runs as.

@@ -19,6 +19,7 @@ mod ffi_memory;
 mod files;
 mod gate;
 mod hooks;
+mod intent;
 mod offer;
 mod paths;
 mod report;

@@ -7,6 +7,7 @@
 
 pub mod digest;
 pub mod document;
+pub mod flavour;
 pub mod frame;
 pub mod id;
 pub mod message;

@@ -65,7 +65,7 @@ fn b11_without_a_usable_module_root_and_ordinary_rules_work() -> Result<()> {
         ensure!(web1.sudo("bob", &["/usr/bin/whoami"])?.0 == 0, "an ordinary rule with the module {how}");
         let said = web1.host.run("alice", ["elevate", "web-quick", "-m", "the gate is away"])?;
         ensure!(said.status.code() == Some(9), "a grant without a gate: {said}");
-        ensure!(said.stdout.contains("web1 refuses: pam_elevate.so"), "and why: {said}");
+        ensure!(said.to_string().contains("web1 refuses: pam_elevate.so"), "and why: {said}");
         ensure!(web1.sudo("alice", &ID)?.0 != 0, "a managed rule with the module {how}");
     }
     Ok(())

@@ -156,15 +156,18 @@ impl Agent {
         if let Err(error) = &self.enforcement {
             return self.settle(Some(error.to_string()), now);
         }
-        if let Err(error) = self.below_ceiling(&held.verified) {
+        if let Err(error) =
+            self.within_abilities(&held.verified).and_then(|()| self.below_ceiling(&held.verified))
+        {
             return self.settle(Some(error), now);
         }
         let known = self.grants.contains_key(&held.verified.grant().id);
         let before = if known { Before::Grant } else { Before::Nothing };
         let (paths, verified, seq) = (self.paths.clone(), held.verified.clone(), document.seq);
-        let sender = self.sender.clone();
+        let (sender, dialect) = (self.sender.clone(), self.flavour.dialect());
         let started = thread::Builder::new().name("check".into()).spawn(move || {
-            let result = check::host(&paths, &verified, now.wall).map_err(|error| journal::chain(&error));
+            let result =
+                check::host(&paths, dialect, &verified, now.wall).map_err(|error| journal::chain(&error));
             drop(sender.send(Message::Checked { seq, result }));
         });
         match started {
@@ -230,6 +233,7 @@ impl Agent {
         check::terms(&pending.held.verified, now.wall).map_err(|error| error.to_string())?;
         self.probe(now);
         self.enforcement.as_ref().map_err(ToString::to_string)?;
+        self.within_abilities(&pending.held.verified)?;
         self.below_ceiling(&pending.held.verified)?;
         documents::save(&self.paths, &pending.held).map_err(|error| journal::chain(&error))?;
         let mut standing = match self.grants.get(&id) {

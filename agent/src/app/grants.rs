@@ -108,7 +108,7 @@ impl Agent {
     /// Why not; the drop-in is gone then.
     pub(crate) fn enforce(&mut self, uid: u32, now: Moment) -> Result<(), String> {
         let installed = install::installed(&self.paths, uid);
-        let done = plan::plan(uid, &self.in_force(uid, now), &installed)
+        let done = plan::plan(self.flavour.dialect(), uid, &self.in_force(uid, now), &installed)
             .map_err(|error| journal::chain(&error))
             .and_then(|actions| {
                 install::perform(&self.paths, &actions).map_err(|error| journal::chain(&error))
@@ -170,7 +170,9 @@ impl Agent {
         let mut wanted: BTreeMap<u32, Wanted> = BTreeMap::new();
         for uid in &uids {
             // What cannot be planned is not wanted, and `enforce` below says why.
-            let actions = plan::plan(*uid, &self.in_force(*uid, now), &BTreeSet::new()).unwrap_or_default();
+            let actions =
+                plan::plan(self.flavour.dialect(), *uid, &self.in_force(*uid, now), &BTreeSet::new())
+                    .unwrap_or_default();
             let mut wants = Wanted::default();
             for action in actions {
                 match action {

@@ -15,7 +15,6 @@ use super::state::Agent;
 use crate::clock::{self, Boot, Moment};
 use crate::journal::{self, Level};
 use crate::peer::{Peer, PeerError};
-use crate::probe::Sudo;
 use crate::uplink;
 
 /// Frames that may wait for the link.
@@ -121,6 +120,7 @@ impl Agent {
                 }
                 link.stage = Stage::Welcome(nonce);
                 journal::log(Level::Info, "connected to the daemon");
+                self.tell_sudo();
                 self.send_reports();
             }
             (_, ToAgent::Refused(refusal)) => {
@@ -167,10 +167,8 @@ impl Agent {
     }
 
     fn greet(&mut self, now: Moment) {
-        let sudo = match (&self.sudo, &self.enforcement) {
-            (Sudo::Classic { line }, Ok(())) => Some(line.clone()),
-            (Sudo::Classic { .. } | Sudo::Other { .. } | Sudo::Absent, _) => None,
-        };
+        let sudo = self.enforces_with();
+        self.told_sudo(sudo.clone());
         self.claim(Claim::Hello(AgentHello {
             versions: Versions::OURS,
             host: self.identity.config.host,

@@ -14,6 +14,7 @@ use elevate_protocol::message::refusal::Refusal;
 use elevate_protocol::name::{Login, Name};
 use elevate_protocol::secret::Secret;
 
+use crate::flavour::{Binary, Sudo};
 use crate::nss::{Account, NssError};
 
 /// Roles by login.
@@ -70,6 +71,13 @@ pub(crate) enum Message {
     },
     /// The accounts of the grants in force were looked up again.
     Accounts(BTreeMap<ActivationId, AccountState>),
+    /// The installed sudo was asked again.
+    Sudo {
+        /// Its file when it was.
+        binary: Binary,
+        /// Which it is.
+        sudo: Sudo,
+    },
     /// The accounts of offers were looked up.
     Resolved {
         /// The connection on which they came.

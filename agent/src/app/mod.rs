@@ -3,6 +3,7 @@
 //! In: grants, people, time. Out: rules that sudo obeys, reports. Runs as: root.
 
 pub(crate) mod documents;
+pub(crate) mod flavour;
 pub(crate) mod grants;
 pub(crate) mod link;
 pub(crate) mod message;

@@ -15,6 +15,7 @@ use elevate_protocol::message::agent::Report;
 use elevate_protocol::time::Span;
 use nix::sys::stat::{Mode, umask};
 
+use super::flavour::Flavour;
 use super::grants::{Account, Standing};
 use super::message::Message;
 use super::people::People;
@@ -176,12 +177,12 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
     let (sender, receiver) = sync_channel(CHANNEL);
     let alarm = Arc::new(Alarm::new().map_err(|errno| system("make a timer")(errno.into()))?);
     let now = clock::read();
-    let sudo = probe::sudo();
-    let enforcement = probe::enforcement(paths, &sudo);
+    let flavour = Flavour::ask();
+    let enforcement = probe::enforcement(paths, &flavour.sudo);
     let mut agent = Agent {
         paths: paths.clone(),
         identity: Arc::new(identity),
-        sudo,
+        flavour,
         enforcement,
         position,
         grants: BTreeMap::new(),
@@ -236,6 +237,7 @@ impl Agent {
         let now = clock::read();
         self.sweep(now);
         self.check_ceiling(now);
+        self.end_what_it_lacks(now);
         self.reconcile(&known, now);
         self.save_deadlines();
         if let Err(error) = &self.enforcement {

@@ -12,6 +12,7 @@ use elevate_protocol::signed::SignedBody;
 use elevate_protocol::text::UntrustedText;
 
 use super::documents::Pending;
+use super::flavour::Flavour;
 use super::grants::Standing;
 use super::link::Link;
 use super::message::{Message, Roles};
@@ -20,7 +21,7 @@ use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::Identity;
 use crate::journal::{self, Level};
 use crate::paths::Paths;
-use crate::probe::{ProbeError, Sudo};
+use crate::probe::ProbeError;
 use crate::store::position::Position;
 use crate::store::spool::Spool;
 
@@ -32,7 +33,7 @@ pub(crate) struct Agent {
     /// Who this host is and whom it trusts.
     pub(crate) identity: Arc<Identity>,
     /// Which sudo there is.
-    pub(crate) sudo: Sudo,
+    pub(crate) flavour: Flavour,
     /// Whether rules may be installed.
     pub(crate) enforcement: Result<(), ProbeError>,
     /// The place in the host's log.
@@ -103,6 +104,7 @@ impl Agent {
             Message::Pam { serial, child, event } => self.pam(serial, child, event),
             Message::Checked { seq, result } => self.checked(seq, result),
             Message::Accounts(states) => self.accounts_seen(&states),
+            Message::Sudo { binary, sudo } => self.sudo_seen(binary, sudo),
             Message::Resolved { link, roles, accounts } => self.offers_resolved(link, roles, accounts),
         }
         self.set_alarm(clock::read());

@@ -10,6 +10,7 @@ use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::Claim;
 use elevate_protocol::name::Login;
 use elevate_protocol::signed::VerifiedGrant;
+use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
 use super::grants::Account as Confirmation;
@@ -58,6 +59,7 @@ impl Agent {
         self.sweep(now);
         if now.boot >= self.rounds.probe {
             self.rounds.probe = now.boot.after(PROBE);
+            self.look_at_sudo();
             self.probe(now);
             self.check_ceiling(now);
             self.resolve_offers();
@@ -87,7 +89,7 @@ impl Agent {
 
     /// Looks whether rules may still be installed, and takes all away when not.
     pub(crate) fn probe(&mut self, now: Moment) {
-        let found = probe::enforcement(&self.paths, &self.sudo);
+        let found = probe::enforcement(&self.paths, &self.flavour.sudo);
         if found == self.enforcement {
             return;
         }
@@ -103,6 +105,7 @@ impl Agent {
         for uid in uids {
             drop(self.enforce(uid, now));
         }
+        self.tell_sudo();
     }
 
     /// Whether a grant stays below what this host allows.
@@ -249,10 +252,7 @@ impl Agent {
             host: self.identity.config.name.clone(),
             daemon: self.identity.config.daemon.clone(),
             connected: self.is_linked(),
-            sudo: match &self.sudo {
-                probe::Sudo::Classic { line } | probe::Sudo::Other { line } => Some(line.escaped()),
-                probe::Sudo::Absent => None,
-            },
+            sudo: self.flavour.sudo.line().map(UntrustedText::escaped),
             hindrance: self.enforcement.as_ref().err().map(ToString::to_string),
             epoch: self.position.epoch,
             seq: self.position.seq,

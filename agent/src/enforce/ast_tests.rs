@@ -17,6 +17,7 @@ use super::reader::{self, Rule, What};
 use super::samples::{NOW, grant, held};
 use super::{check, date, render};
 use crate::child;
+use crate::flavour::Dialect;
 use crate::store::documents::Held;
 
 /// Generated roles, and how many of them share a file.
@@ -189,7 +190,7 @@ fn rules_of(uid: u32, group: &serde_json::Value) -> Vec<Rule> {
     let rule = |command: &serde_json::Value| {
         assert_eq!(command.as_object().unwrap().len(), 1, "{command}");
         let what = what_sudo_reads(command["command"].as_str().unwrap());
-        Rule { uid, run_as: run_as.to_owned(), last, what }
+        Rule { uid, run_as: run_as.to_owned(), last: Some(last), what }
     };
     group["Commands"].as_array().unwrap().iter().map(rule).collect()
 }
@@ -227,9 +228,9 @@ fn file_of(number: u32) {
     for uid in (FIRST..).skip(usize::try_from(number * IN_ONE_FILE).unwrap()).take(1000) {
         let held = grants(&mut numbers, uid);
         let live: Vec<_> = held.iter().map(|held| held.verified.live(NOW).unwrap()).collect();
-        let text = render::drop_in(uid, &live).unwrap();
-        assert_eq!(reader::prove(&text, uid, &live), Ok(()), "{text}");
-        intended.insert(uid, (reader::intended(uid, &live).rules, text.clone()));
+        let text = render::drop_in(Dialect::Classic, uid, &live).unwrap();
+        assert_eq!(reader::prove(Dialect::Classic, &text, uid, &live), Ok(()), "{text}");
+        intended.insert(uid, (reader::intended(Dialect::Classic, uid, &live).rules, text.clone()));
         whole.push_str(&text);
     }
     let mut found = as_sudo_reads(&whole);
@@ -238,7 +239,7 @@ fn file_of(number: u32) {
     }
     assert!(found.is_empty(), "rules for people whom nobody granted anything: {found:?}");
     let place = tempfile::tempdir().unwrap();
-    check::visudo(&place.path().join(".check"), &whole).unwrap();
+    check::visudo(Dialect::Classic, &place.path().join(".check"), &whole).unwrap();
 }
 
 /// Our reader and sudo's own understand of every role what was granted, and nothing else. Four parts, side by side.

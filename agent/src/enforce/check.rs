@@ -12,6 +12,7 @@ use elevate_protocol::time::{Span, Timestamp};
 
 use super::{reader, render};
 use crate::child::{self, ChildError};
+use crate::flavour::{self, Dialect};
 use crate::nss::{self, NssError};
 use crate::paths::Paths;
 use crate::safe::{self, Durability, SafeError};
@@ -88,7 +89,7 @@ pub(crate) enum CheckError {
         source: SafeError,
     },
     /// visudo(8) is not installed.
-    #[error("there is no visudo on this host")]
+    #[error("there is no visudo of this sudo on this host")]
     NoVisudo,
     /// visudo(8) refused the rules.
     #[error("visudo refused the rules: {}", escape(report))]
@@ -135,7 +136,12 @@ pub(crate) fn account(grant: &Grant) -> Result<(), CheckError> {
 ///
 /// # Errors
 /// The first [`CheckError`] met.
-pub(crate) fn host(paths: &Paths, grant: &VerifiedGrant, now: Timestamp) -> Result<(), CheckError> {
+pub(crate) fn host(
+    paths: &Paths,
+    dialect: Dialect,
+    grant: &VerifiedGrant,
+    now: Timestamp,
+) -> Result<(), CheckError> {
     account(grant.grant())?;
     let name = grant.grant().sudo.run_as().as_str();
     let run_as = nss::by_login(name).map_err(|source| CheckError::Nss { source })?;
@@ -145,18 +151,18 @@ pub(crate) fn host(paths: &Paths, grant: &VerifiedGrant, now: Timestamp) -> Resu
     let live = grant.live(now).map_err(|_| CheckError::Over)?;
     let uid = grant.grant().uid;
     let render = |reason: String| CheckError::Render { reason };
-    let text = render::drop_in(uid, &[live]).map_err(|error| render(error.to_string()))?;
-    reader::prove(&text, uid, &[live]).map_err(|error| render(error.to_string()))?;
+    let text = render::drop_in(dialect, uid, &[live]).map_err(|error| render(error.to_string()))?;
+    reader::prove(dialect, &text, uid, &[live]).map_err(|error| render(error.to_string()))?;
     // One check at a time: the one thread starts the next only after this one's answer.
-    visudo(&paths.run.join(".check"), &text)
+    visudo(dialect, &paths.run.join(".check"), &text)
 }
 
-/// Asks visudo(8) whether sudo will parse the text.
+/// Asks the visudo(8) of that sudo whether sudo will parse the text.
 ///
 /// # Errors
 /// [`CheckError`] when it refuses or cannot be asked.
-pub(crate) fn visudo(draft: &Path, text: &str) -> Result<(), CheckError> {
-    let program: PathBuf = Paths::program("visudo").ok_or(CheckError::NoVisudo)?;
+pub(crate) fn visudo(dialect: Dialect, draft: &Path, text: &str) -> Result<(), CheckError> {
+    let program: PathBuf = flavour::visudo(dialect).ok_or(CheckError::NoVisudo)?;
     safe::write(draft, text, 0o440, Durability::Memory).map_err(|source| CheckError::Draft { source })?;
     let path = draft.to_string_lossy().into_owned();
     let answer = child::run(&program, &["-cf", &path], DEADLINE);

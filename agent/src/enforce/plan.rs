@@ -11,6 +11,7 @@ use elevate_protocol::signed::LiveGrant;
 use super::date::DateError;
 use super::reader::{self, ReadError};
 use super::render;
+use crate::flavour::Dialect;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +77,7 @@ pub(crate) enum PlanError {
 /// # Errors
 /// [`PlanError`] when the drop-in cannot be rendered or does not read back as the grants.
 pub(crate) fn plan(
+    dialect: Dialect,
     uid: u32,
     in_force: &[InForce<'_>],
     installed: &BTreeSet<ActivationId>,
@@ -85,8 +87,8 @@ pub(crate) fn plan(
     if live.is_empty() {
         actions.push(Action::RemoveDropIn { uid });
     } else {
-        let text = render::drop_in(uid, &live).map_err(|source| PlanError::Date { source })?;
-        reader::prove(&text, uid, &live).map_err(|source| PlanError::ReadBack { source })?;
+        let text = render::drop_in(dialect, uid, &live).map_err(|source| PlanError::Date { source })?;
+        reader::prove(dialect, &text, uid, &live).map_err(|source| PlanError::ReadBack { source })?;
         actions.extend(in_force.iter().map(|grant| Action::WriteGrant {
             uid,
             id: grant.live.grant().id,

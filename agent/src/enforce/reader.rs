@@ -11,6 +11,7 @@ use elevate_protocol::sudo::Allowed;
 use elevate_protocol::time::Timestamp;
 
 use super::{date, render};
+use crate::flavour::Dialect;
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,8 +20,8 @@ pub(crate) struct Rule {
     pub(crate) uid: u32,
     /// The account that it runs as.
     pub(crate) run_as: String,
-    /// The last second.
-    pub(crate) last: Timestamp,
+    /// The last second, where sudo is told.
+    pub(crate) last: Option<Timestamp>,
     /// What.
     pub(crate) what: What,
 }
@@ -96,8 +97,12 @@ pub(crate) fn read(text: &str) -> Result<DropIn, ReadError> {
 
 fn rule(line: &str) -> Option<Rule> {
     let (uid, rest) = line.strip_prefix('#')?.split_once(" ALL=(")?;
-    let (run_as, rest) = rest.split_once(") NOTAFTER=")?;
+    let (run_as, rest) = rest.split_once(')')?;
     let (last, what) = rest.split_once(" NOPASSWD: ")?;
+    let last = match last.strip_prefix(" NOTAFTER=") {
+        Some(last) => Some(date::read(last)?),
+        None => last.is_empty().then_some(None)?,
+    };
     let number: u32 = uid.parse().ok()?;
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
     let first = run_as.chars().next()?;
@@ -107,7 +112,7 @@ fn rule(line: &str) -> Option<Rule> {
     {
         return None;
     }
-    Some(Rule { uid: number, run_as: run_as.to_owned(), last: date::read(last)?, what: what_of(what)? })
+    Some(Rule { uid: number, run_as: run_as.to_owned(), last, what: what_of(what)? })
 }
 
 fn what_of(text: &str) -> Option<What> {
@@ -155,7 +160,7 @@ fn argument_of(written: &str) -> Option<String> {
 
 /// What a drop-in for `uid` has to say, straight from the grants.
 #[must_use]
-pub(crate) fn intended(uid: u32, grants: &[LiveGrant<'_>]) -> DropIn {
+pub(crate) fn intended(dialect: Dialect, uid: u32, grants: &[LiveGrant<'_>]) -> DropIn {
     let mut rules = BTreeSet::new();
     for live in grants {
         let grant = live.grant();
@@ -163,7 +168,10 @@ pub(crate) fn intended(uid: u32, grants: &[LiveGrant<'_>]) -> DropIn {
             rules.insert(Rule {
                 uid,
                 run_as: grant.sudo.run_as().as_str().to_owned(),
-                last: Timestamp(live.not_after().0.saturating_sub(1)),
+                last: match dialect {
+                    Dialect::Classic => Some(Timestamp(live.not_after().0.saturating_sub(1))),
+                    Dialect::Rs => None,
+                },
                 what,
             })
         };
@@ -188,6 +196,11 @@ pub(crate) fn intended(uid: u32, grants: &[LiveGrant<'_>]) -> DropIn {
 ///
 /// # Errors
 /// [`ReadError`]; the text must then not be installed.
-pub(crate) fn prove(text: &str, uid: u32, grants: &[LiveGrant<'_>]) -> Result<(), ReadError> {
-    if read(text)? == intended(uid, grants) { Ok(()) } else { Err(ReadError::Different) }
+pub(crate) fn prove(
+    dialect: Dialect,
+    text: &str,
+    uid: u32,
+    grants: &[LiveGrant<'_>],
+) -> Result<(), ReadError> {
+    if read(text)? == intended(dialect, uid, grants) { Ok(()) } else { Err(ReadError::Different) }
 }

@@ -10,15 +10,16 @@ use elevate_protocol::sudo::{Allowed, Command};
 use elevate_protocol::time::Timestamp;
 
 use super::date::{self, DateError};
+use crate::flavour::Dialect;
 
 /// What the first line of every drop-in begins with.
 pub(crate) const HEAD: &str = "# elevate grants";
 
-/// The drop-in for `uid`. Empty when there is nothing in force; an empty file is never installed.
+/// The drop-in for `uid`, as the installed sudo reads it. Empty when there is nothing in force; an empty file is never installed.
 ///
 /// # Errors
 /// [`DateError`] for an end that sudoers cannot write.
-pub(crate) fn drop_in(uid: u32, grants: &[LiveGrant<'_>]) -> Result<String, DateError> {
+pub(crate) fn drop_in(dialect: Dialect, uid: u32, grants: &[LiveGrant<'_>]) -> Result<String, DateError> {
     let mut ids = BTreeSet::new();
     let mut lines = BTreeSet::new();
     for live in grants {
@@ -26,9 +27,13 @@ pub(crate) fn drop_in(uid: u32, grants: &[LiveGrant<'_>]) -> Result<String, Date
         ids.insert(grant.id.to_string());
         // NOTAFTER includes its second, not_after does not (THREATS X-c).
         let last = date::write(Timestamp(live.not_after().0.saturating_sub(1)))?;
+        let last = match dialect {
+            Dialect::Classic => format!(" NOTAFTER={last}"),
+            Dialect::Rs => String::new(),
+        };
         let run_as = grant.sudo.run_as();
         for command in commands(grant.sudo.allowed()) {
-            lines.insert(format!("#{uid} ALL=({run_as}) NOTAFTER={last} NOPASSWD: {command}\n"));
+            lines.insert(format!("#{uid} ALL=({run_as}){last} NOPASSWD: {command}\n"));
         }
     }
     if ids.is_empty() {

@@ -15,6 +15,7 @@ use super::reconcile::{Finding, Wanted, reconcile};
 use super::samples::{self, NOW, extended, grant, held, parts, runs};
 use super::{install, render};
 use crate::ceiling::{Beyond, Ceiling};
+use crate::flavour::Dialect;
 use crate::paths::Paths;
 use crate::store::documents::Held;
 
@@ -26,7 +27,7 @@ fn live<'a>(held: &'a [Held]) -> Vec<LiveGrant<'a>> {
 }
 
 fn text(held: &[Held]) -> String {
-    render::drop_in(2000, &live(held)).unwrap()
+    render::drop_in(Dialect::Classic, 2000, &live(held)).unwrap()
 }
 
 #[test]
@@ -55,10 +56,13 @@ proptest! {
         terms.not_after = NOW.after(Span(more));
         let one = [held_unsigned(terms)];
         let grants = live(&one);
-        let text = render::drop_in(uid, &grants).unwrap();
-        prop_assert_eq!(reader::prove(&text, uid, &grants), Ok(()));
-        prop_assert_eq!(reader::read(&text).unwrap(), reader::intended(uid, &grants));
-        a18_no_defaults_and_a16_only_host_all(&text)?;
+        for dialect in [Dialect::Classic, Dialect::Rs] {
+            let text = render::drop_in(dialect, uid, &grants).unwrap();
+            prop_assert_eq!(reader::prove(dialect, &text, uid, &grants), Ok(()));
+            prop_assert_eq!(reader::read(&text).unwrap(), reader::intended(dialect, uid, &grants));
+            prop_assert_eq!(text.contains("NOTAFTER"), dialect == Dialect::Classic);
+            a18_no_defaults_and_a16_only_host_all(&text)?;
+        }
     }
 
     #[test]
@@ -76,7 +80,9 @@ fn a18_no_defaults_and_a16_only_host_all(text: &str) -> Result<(), TestCaseError
     for (index, line) in text.lines().enumerate() {
         if index > 0 {
             prop_assert!(
-                line.starts_with('#') && line.contains(" ALL=(") && line.contains(") NOTAFTER="),
+                line.starts_with('#')
+                    && line.contains(" ALL=(")
+                    && (line.contains(") NOTAFTER=") || line.contains(") NOPASSWD: ")),
                 "{}",
                 line
             );
@@ -128,7 +134,10 @@ fn a03_a_text_that_says_something_else_is_not_installed() {
     let grants = [held(grant(5, 2000, runs(NGINX)))];
     let text = text(&grants);
     for (from, to) in [("#2000", "#2001"), ("(root)", "(bin)"), ("restart", "reload"), ("59Z", "58Z")] {
-        assert_eq!(reader::prove(&text.replace(from, to), 2000, &live(&grants)), Err(ReadError::Different));
+        assert_eq!(
+            reader::prove(Dialect::Classic, &text.replace(from, to), 2000, &live(&grants)),
+            Err(ReadError::Different)
+        );
     }
     let DropIn { ids, .. } = reader::read(&text).unwrap();
     assert_eq!(ids.len(), 1);
@@ -149,7 +158,7 @@ fn a15_nothing_is_planned_before_the_start_or_after_the_end() {
     let installed = BTreeSet::from([over.verified.grant().id]);
     let id = over.verified.grant().id;
     assert_eq!(
-        plan(2000, &[], &installed),
+        plan(Dialect::Classic, 2000, &[], &installed),
         Ok(vec![Action::RemoveDropIn { uid: 2000 }, Action::RemoveGrant { uid: 2000, id }])
     );
 }
@@ -160,13 +169,13 @@ fn a_rule_appears_after_its_grant_and_goes_before_it() {
     let texts: Vec<String> = grants.iter().map(|held| held.signed.to_text()).collect();
     let both: Vec<InForce<'_>> =
         live(&grants).into_iter().zip(&texts).map(|(live, text)| InForce { live, text }).collect();
-    let actions = plan(2000, &both, &BTreeSet::new()).unwrap();
+    let actions = plan(Dialect::Classic, 2000, &both, &BTreeSet::new()).unwrap();
     assert!(matches!(
         actions.as_slice(),
         [Action::WriteGrant { .. }, Action::WriteGrant { .. }, Action::WriteDropIn { .. }]
     ));
     let installed = grants.iter().map(|held| held.verified.grant().id).collect();
-    let actions = plan(2000, &both[..1], &installed).unwrap();
+    let actions = plan(Dialect::Classic, 2000, &both[..1], &installed).unwrap();
     let gone = grants[1].verified.grant().id;
     assert!(matches!(
         actions.as_slice(),
@@ -179,7 +188,7 @@ fn a14_an_end_that_sudoers_cannot_write_is_refused() {
     let mut terms = grant(5, 2000, runs(NGINX));
     terms.not_after = Timestamp(253_402_300_801);
     let grants = [held(terms)];
-    assert!(render::drop_in(2000, &live(&grants)).is_err());
+    assert!(render::drop_in(Dialect::Classic, 2000, &live(&grants)).is_err());
     assert!(Ceiling::default().check(&grants[0].verified).is_err());
 }
 
@@ -229,7 +238,7 @@ fn a17_only_what_live_grants_account_for_stays() {
     let mine = held(grant(5, 2000, runs(NGINX)));
     let (id, proof) = (mine.verified.grant().id, mine.signed.to_text());
     let grants = [InForce { live: mine.verified.live(NOW).unwrap(), text: &proof }];
-    let actions = plan(2000, &grants, &BTreeSet::new()).unwrap();
+    let actions = plan(Dialect::Classic, 2000, &grants, &BTreeSet::new()).unwrap();
     install::perform(&paths, &actions).unwrap();
     let drop_in = text(std::slice::from_ref(&mine));
     let wants = Wanted { drop_in: drop_in.clone(), grants: BTreeMap::from([(id, proof)]) };

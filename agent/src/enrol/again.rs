@@ -10,14 +10,15 @@ use elevate_protocol::paste::Paste;
 use elevate_protocol::secret::Secret;
 
 use crate::config::Config;
+use crate::flavour::Sudo;
 use crate::journal;
 use crate::paths::Paths;
-use crate::probe::{self, Sudo};
+use crate::probe;
 
 use super::canary::Canaries;
 use super::changes::Changes;
-use super::flow::{EnrolError, gate};
-use super::{checks, input, leftovers, say};
+use super::flow::{EnrolError, gate, include};
+use super::{checks, input, say};
 
 /// What agent.toml keeps of the paste string: enough to know it again, nothing to enrol with.
 #[must_use]
@@ -35,7 +36,7 @@ pub(super) fn enroll(paths: &Paths, config: &Config, file: Option<&Path>) -> Res
     {
         return Err(EnrolError::Another { name: config.name.clone(), daemon: config.daemon.clone() });
     }
-    let sudo = probe::sudo();
+    let sudo = Sudo::ask();
     let name = &config.name;
     if probe::enforcement(paths, &sudo).is_ok() {
         say(&format!(
@@ -63,7 +64,7 @@ fn repair(paths: &Paths, sudo: &Sudo) -> Result<(), EnrolError> {
     let mut changes = Changes::default();
     let mut put = || -> Result<(), EnrolError> {
         let canaries = Canaries::before(paths, &site, &mut changes)?;
-        changes.write(&paths.include, &leftovers::include_text(), 0o440)?;
+        include(paths, &site, &mut changes)?;
         gate(paths, &mut changes)?;
         canaries.unmanaged_after(&mut changes)?;
         Ok(probe::enforcement(paths, sudo)?)

@@ -19,11 +19,14 @@ use ssh_key::PrivateKey;
 
 use crate::child::{Answer, ChildError};
 use crate::enforce::render;
+use crate::flavour::Dialect;
 use crate::paths::Paths;
+use crate::probe;
 
 use super::changes::{ChangeError, Changes};
 use super::checks::Site;
 use super::program::{self, As};
+use super::{leftovers, rs_lines};
 
 /// Name of the ordinary rule among sudo's drop-ins.
 pub(crate) const RULE: &str = "zz-elevate-canary";
@@ -131,7 +134,7 @@ impl<'a> Canaries<'a> {
             Self { paths, site, ordinary: find("true")?, managed: find("id")?, root_shell: false };
         let rule =
             format!("#{} ALL=(root) NOPASSWD: {} \"\"\n", site.canary.uid, canaries.ordinary.display());
-        changes.write(&canaries.rule(), &rule, 0o440).map_err(|source| CanaryError::Files { source })?;
+        canaries.put_rule(&rule, changes).map_err(|source| CanaryError::Files { source })?;
         for (what, answer) in
             [("root's own sudo", canaries.root()?), ("an ordinary sudo rule", canaries.ordinary()?)]
         {
@@ -149,7 +152,7 @@ impl<'a> Canaries<'a> {
     /// A [`CanaryError`] that says what is not as promised.
     pub(crate) fn after(&self, signer: &Signer<'_>, changes: &mut Changes) -> Result<(), CanaryError> {
         self.unmanaged()?;
-        changes.remove(&self.rule()).map_err(|source| CanaryError::Files { source })?;
+        self.remove_rule(changes).map_err(|source| CanaryError::Files { source })?;
         let managed = self.try_managed(signer, changes);
         // Whatever came of it: what the canary was given goes before anything else is done.
         let cleared = self.clear();
@@ -162,7 +165,7 @@ impl<'a> Canaries<'a> {
     /// [`CanaryError::After`].
     pub(crate) fn unmanaged_after(&self, changes: &mut Changes) -> Result<(), CanaryError> {
         self.unmanaged()?;
-        changes.remove(&self.rule()).map_err(|source| CanaryError::Files { source })
+        self.remove_rule(changes).map_err(|source| CanaryError::Files { source })
     }
 
     /// Tries that root and the ordinary rule are as they were.
@@ -188,7 +191,12 @@ impl<'a> Canaries<'a> {
         // A rule whose grant is missing.
         put(&self.dropin(), &dropin, 0o440)?;
         let answer = self.managed()?;
-        if answer.code == Some(0) || !answer.stderr.contains("elevate: grant ended") {
+        // sudo-rs speaks to a terminal only, and here is none: there it is the rule's going that proves the gate.
+        let told = match self.site.dialect {
+            Dialect::Classic => answer.stderr.contains("elevate: grant ended"),
+            Dialect::Rs => true,
+        };
+        if answer.code == Some(0) || !told {
             return Err(CanaryError::NotGated { code: answer.code, said: said(&answer) });
         }
         if fs::symlink_metadata(self.dropin()).is_ok() {
@@ -243,7 +251,8 @@ impl<'a> Canaries<'a> {
         let keys = TrustedKeys::one(signer.key.public_key().clone()).map_err(|_| broken())?;
         let verified = signed.verify(&keys, &signer.host).map_err(|_| broken())?;
         let live = verified.live(signer.now).map_err(|_| broken())?;
-        let dropin = render::drop_in(self.site.canary.uid, &[live]).map_err(|_| broken())?;
+        let dropin =
+            render::drop_in(self.site.dialect, self.site.canary.uid, &[live]).map_err(|_| broken())?;
         Ok((signed, dropin))
     }
 
@@ -252,8 +261,22 @@ impl<'a> Canaries<'a> {
         clear(self.paths, self.site.canary.uid).map_err(|source| CanaryError::Files { source })
     }
 
-    fn rule(&self) -> PathBuf {
-        self.paths.include.with_file_name(RULE)
+    /// Puts the ordinary rule where the installed sudo reads.
+    fn put_rule(&self, rule: &str, changes: &mut Changes) -> Result<(), ChangeError> {
+        let place = probe::include_place(self.paths, self.site.dialect);
+        if place == self.paths.sudoers_rs {
+            return rs_lines::put(place, rule, changes);
+        }
+        changes.write(&self.paths.include.with_file_name(RULE), rule, 0o440)
+    }
+
+    /// Takes it out again; our include line stays.
+    fn remove_rule(&self, changes: &mut Changes) -> Result<(), ChangeError> {
+        let place = probe::include_place(self.paths, self.site.dialect);
+        if place == self.paths.sudoers_rs {
+            return rs_lines::put(place, &leftovers::include_text(), changes);
+        }
+        changes.remove(&self.paths.include.with_file_name(RULE))
     }
 
     fn dropin(&self) -> PathBuf {

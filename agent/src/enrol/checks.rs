@@ -4,9 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::flavour::{Dialect, Sudo};
 use crate::nss::{self, NssError};
 use crate::paths::Paths;
-use crate::probe::{self, MODULE, SERVICES, Sudo};
+use crate::probe::{MODULE, SERVICES};
 
 use super::changes::{self, ChangeError};
 use super::program::As;
@@ -23,6 +24,10 @@ pub(crate) struct Site {
     pub(crate) sudo: PathBuf,
     /// What it calls itself.
     pub(crate) sudo_line: String,
+    /// How rules are written for it.
+    pub(crate) dialect: Dialect,
+    /// What there is to know about it before anything is changed.
+    pub(crate) notes: Vec<String>,
     /// The networked half of the agent.
     pub(crate) link: PathBuf,
     /// Its account.
@@ -44,7 +49,7 @@ pub(crate) enum CheckError {
     #[error("there is no sudo on this host")]
     NoSudo,
     /// Another sudo.
-    #[error("this is {line}; Elevate enforces with classic sudo 1.9")]
+    #[error("this is {line}; Elevate enforces with classic sudo 1.9 and with sudo-rs from 0.2.5 on")]
     OtherSudo {
         /// What it calls itself.
         line: String,
@@ -121,11 +126,9 @@ pub(crate) fn root(paths: &Paths) -> Result<(), CheckError> {
 /// # Errors
 /// The first [`CheckError`] met.
 pub(crate) fn site(paths: &Paths) -> Result<Site, CheckError> {
-    let sudo_line = match probe::sudo() {
-        Sudo::Classic { line } => line.escaped(),
-        Sudo::Other { line } => return Err(CheckError::OtherSudo { line: line.escaped() }),
-        Sudo::Absent => return Err(CheckError::NoSudo),
-    };
+    let found = Sudo::ask();
+    let sudo_line = found.line().ok_or(CheckError::NoSudo)?.escaped();
+    let Some(dialect) = found.dialect() else { return Err(CheckError::OtherSudo { line: sudo_line }) };
     let sudo = Paths::program("sudo").ok_or(CheckError::NoSudo)?;
     for service in SERVICES {
         let path = paths.pam_services.join(service);
@@ -136,7 +139,7 @@ pub(crate) fn site(paths: &Paths) -> Result<Site, CheckError> {
     module(paths).ok_or(CheckError::NoModule)?;
     let link = link()?;
     let (link_account, canary) = (account(LINK_ACCOUNT)?, account(CANARY_ACCOUNT)?);
-    Ok(Site { sudo, sudo_line, link, link_account, canary })
+    Ok(Site { sudo, sudo_line, dialect, notes: found.notes(), link, link_account, canary })
 }
 
 /// The installed module.

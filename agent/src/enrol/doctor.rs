@@ -13,12 +13,13 @@ use elevate_protocol::text::escape;
 use crate::child;
 use crate::clock;
 use crate::config;
+use crate::flavour::{Dialect, Sudo};
 use crate::journal;
 use crate::life::{self, Life};
 use crate::module_file;
 use crate::nss;
 use crate::paths::Paths;
-use crate::probe::{self, INCLUDE, MODULE, SERVICES, Sudo};
+use crate::probe::{self, INCLUDE, MODULE, SERVICES};
 use crate::status;
 
 use super::canary;
@@ -50,9 +51,13 @@ pub(crate) fn run(paths: &Paths) -> ExitCode {
     if let Err(error) = checks::root(paths) {
         return journal::fatal(&error);
     }
-    let mut findings = vec![identity(paths), sudo(), module(paths)];
+    let found = Sudo::ask();
+    let mut findings = vec![identity(paths), sudo(&found)];
+    let fix = "update sudo by the packages of the distribution";
+    findings.extend(found.notes().into_iter().map(|note| Finding::Note(note, fix.to_owned())));
+    findings.push(module(paths));
     findings.extend(SERVICES.map(|service| lines(paths, service)));
-    findings.extend([include(paths), parse()]);
+    findings.extend([include(paths, &found), parse(&found)]);
     findings.extend(switches(paths));
     findings.extend([leftover(paths), vouch_key(paths), link_key(paths)]);
     findings.extend(agent(paths));
@@ -83,9 +88,12 @@ fn identity(paths: &Paths) -> Finding {
     }
 }
 
-fn sudo() -> Finding {
-    match probe::sudo() {
-        Sudo::Classic { line } => Finding::Good(line.escaped()),
+fn sudo(found: &Sudo) -> Finding {
+    match found {
+        Sudo::Classic { line, .. } => Finding::Good(line.escaped()),
+        Sudo::Rs { line, .. } => {
+            Finding::Good(format!("{}, for which rules have no NOTAFTER", line.escaped()))
+        }
         Sudo::Other { line } => {
             bad(format!("{} does not enforce here", line.escaped()), "apt-get install sudo")
         }
@@ -128,18 +136,19 @@ fn lines(paths: &Paths, service: &str) -> Finding {
     }
 }
 
-fn include(paths: &Paths) -> Finding {
-    let stood = changes::read(&paths.include).ok().flatten();
+fn include(paths: &Paths, sudo: &Sudo) -> Finding {
+    let place = probe::include_place(paths, sudo.dialect().unwrap_or(Dialect::Classic));
+    let stood = changes::read(place).ok().flatten();
     let text = stood.as_ref().and_then(changes::Stood::text).unwrap_or_default();
     if text.lines().any(|line| line == INCLUDE) {
-        Finding::Good(format!("{}: sudo reads the managed rules", paths.include.display()))
+        Finding::Good(format!("{}: sudo reads the managed rules", place.display()))
     } else {
-        bad(format!("{} does not have the line {INCLUDE}", paths.include.display()), AGAIN)
+        bad(format!("{} does not have the line {INCLUDE}", place.display()), AGAIN)
     }
 }
 
-fn parse() -> Finding {
-    match sudoers::parses() {
+fn parse(sudo: &Sudo) -> Finding {
+    match sudo.dialect().and_then(sudoers::parses) {
         Some(Ok(())) => Finding::Good("visudo takes every sudoers file".to_owned()),
         Some(Err(said)) => {
             bad(format!("a sudoers file is not valid: {}", said.trim()), "visudo -c, then edit what it names")

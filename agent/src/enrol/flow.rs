@@ -15,6 +15,7 @@ use ssh_key::{LineEnding, PrivateKey};
 
 use crate::clock;
 use crate::config::{self, Config};
+use crate::flavour::Sudo;
 use crate::journal;
 use crate::paths::Paths;
 use crate::probe::{self, ProbeError, SERVICES};
@@ -28,6 +29,7 @@ use super::input::{self, InputError};
 use super::leftovers::{self, LeftoverError};
 use super::link::{self, LinkError};
 use super::pam_lines::{self, PamLinesError};
+use super::rs_lines;
 use super::services::{self, Services};
 use super::sudoers;
 use super::{EnrollArguments, say};
@@ -140,13 +142,20 @@ pub(crate) fn enroll(paths: &Paths, arguments: EnrollArguments) -> Result<(), En
 fn announce(site: &Site, paste: &Paste) {
     say(&format!("This will enrol this host with the daemon at {} ({}).", paste.address, paste.fingerprint));
     say(&format!("sudo here: {}", site.sudo_line));
+    for note in &site.notes {
+        say(&format!("  note: {note}"));
+    }
     say("What is changed:");
     say("  /etc/elevate/              configuration, trust, a new key of this host");
-    say("  /etc/sudoers.d/zz-elevate  one line: sudo also reads /run/elevate/sudoers.d");
+    say(&format!("  {}  one line: sudo also reads /run/elevate/sudoers.d", include_shown(site)));
     say("  /etc/pam.d/sudo, sudo-i    three lines at the top, between markers");
     say(
         "Then it is proved that root's sudo, an ordinary rule and a managed rule behave. If not, everything is put back.",
     );
+}
+
+fn include_shown(site: &Site) -> String {
+    probe::include_place(&Paths::below(std::path::Path::new("/")), site.dialect).display().to_string()
 }
 
 /// The canaries cannot prove what holds for other accounts only.
@@ -211,7 +220,7 @@ fn steps(paths: &Paths, site: &Site, paste: &Paste, changes: &mut Changes) -> Re
         0o644,
     )?;
     changes.write(&paths.config, &format!("{}host = \"{host}\"\n", leftovers::CANARY_CONFIG), 0o644)?;
-    changes.write(&paths.include, &leftovers::include_text(), 0o440)?;
+    include(paths, site, changes)?;
     gate(paths, changes)?;
     say("Trying root, an ordinary rule and a managed rule …");
     let id = ActivationId::from_random(random()?);
@@ -219,7 +228,7 @@ fn steps(paths: &Paths, site: &Site, paste: &Paste, changes: &mut Changes) -> Re
     say("Asking the daemon …");
     let enrolled = link::enrol(&site.link, site.link_account, &task(paste, &vouch)?)?;
     identity(paths, paste, &enrolled, changes)?;
-    probe::enforcement(paths, &probe::sudo())?;
+    probe::enforcement(paths, &Sudo::ask())?;
     Ok(enrolled)
 }
 
@@ -250,6 +259,17 @@ fn folders(
 /// The folder of the link's own key.
 pub(crate) fn link_folder(paths: &Paths) -> std::path::PathBuf {
     paths.state.with_file_name(LINK_ACCOUNT)
+}
+
+/// Our line where the installed sudo reads it. The canary's rule stands beside it until it was tried.
+pub(super) fn include(paths: &Paths, site: &Site, changes: &mut Changes) -> Result<(), ChangeError> {
+    let place = probe::include_place(paths, site.dialect);
+    if place != paths.sudoers_rs {
+        return changes.write(place, &leftovers::include_text(), 0o440);
+    }
+    let stood = changes::read(place)?;
+    let rules = stood.as_ref().and_then(changes::Stood::text).and_then(rs_lines::inner).unwrap_or_default();
+    rs_lines::put(place, &format!("{rules}{}", leftovers::include_text()), changes)
 }
 
 /// Our lines in both PAM services.

@@ -8,6 +8,7 @@ use crate::probe::{INCLUDE, SERVICES};
 use super::canary;
 use super::changes::{self, ChangeError, Changes};
 use super::pam_lines::{self, PamLinesError};
+use super::rs_lines;
 
 /// First line of an agent.toml that only the canaries use.
 pub(crate) const CANARY_CONFIG: &str = "# canary of elevate-agent enroll\n";
@@ -65,6 +66,7 @@ pub(crate) fn pam(paths: &Paths, service: &'static str, changes: &mut Changes) -
 /// A [`LeftoverError`].
 pub(crate) fn include(paths: &Paths, changes: &mut Changes) -> Result<(), LeftoverError> {
     changes.remove(&paths.include.with_file_name(canary::RULE))?;
+    rs_lines::take_out(&paths.sudoers_rs, changes)?;
     let Some(stood) = changes::read(&paths.include)? else { return Ok(()) };
     let text = stood.text().unwrap_or_default();
     if text == include_text() {

@@ -14,6 +14,7 @@ mod leftovers;
 mod link;
 mod pam_lines;
 mod program;
+mod rs_lines;
 mod services;
 mod sudoers;
 mod unenrol;

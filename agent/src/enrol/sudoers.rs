@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::child;
-use crate::paths::Paths;
+use crate::flavour::{self, Dialect};
 
 use super::changes;
 
@@ -30,10 +30,10 @@ pub(crate) struct Switch {
     pub(crate) option: &'static str,
 }
 
-/// Whether `visudo -c` takes every file; what it says otherwise. None when there is no visudo.
+/// Whether `visudo -c` of the installed sudo takes every file; what it says otherwise. None when there is no visudo.
 #[must_use]
-pub(crate) fn parses() -> Option<Result<(), String>> {
-    let visudo = Paths::program("visudo")?;
+pub(crate) fn parses(dialect: Dialect) -> Option<Result<(), String>> {
+    let visudo = flavour::visudo(dialect)?;
     let answer = child::run(&visudo, &["-c"], DEADLINE).ok()?;
     Some(if answer.code == Some(0) { Ok(()) } else { Err(format!("{}{}", answer.stdout, answer.stderr)) })
 }
@@ -41,7 +41,7 @@ pub(crate) fn parses() -> Option<Result<(), String>> {
 /// Looks for options that switch PAM's account phase off or send it elsewhere.
 #[must_use]
 pub(crate) fn switches(etc: &Path) -> Vec<Switch> {
-    let mut files = vec![etc.join("sudoers")];
+    let mut files = vec![etc.join("sudoers"), etc.join("sudoers-rs")];
     if let Ok(entries) = std::fs::read_dir(etc.join("sudoers.d")) {
         let mut inner: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         inner.sort();
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_sudoers_of_this_machine_parse_and_switch_nothing_off() {
-        assert_eq!(parses(), Some(Ok(())));
+        assert_eq!(parses(Dialect::Classic), Some(Ok(())));
         assert_eq!(switches(Path::new("/etc")), []);
     }
 }

@@ -3,6 +3,7 @@
 //! In: [`AdminAsk`]. Out: [`AdminOutcome`]. The event is durable before anything is done.
 
 use elevate_audit::{Kind, Subject};
+use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat, SinkView};
 use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -112,7 +113,7 @@ async fn hosts(core: &Inner) -> Told<Vec<HostView>> {
             labels: host.labels,
             since: host.enrolled_at,
             seen_at: host.seen_at,
-            sudo: host.sudo,
+            sudo: host.sudo.as_ref().and_then(Enforcement::line).cloned(),
         });
     }
     Ok(found)

@@ -14,6 +14,7 @@ use elevate_protocol::time::Span;
 
 use tokio::sync::broadcast::error::RecvError;
 
+use super::able::able;
 use super::dialogue::Dialogue;
 use super::facts::host_facts;
 use super::fault::{Fault, Told, refuse, refuse_hint};
@@ -135,6 +136,7 @@ pub(super) async fn accounts(
             None => return no_account(core, &login, host),
         };
     }
+    able(core, tx, activation).await?;
     clocks(core, activation)
 }
 

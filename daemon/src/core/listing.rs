@@ -50,7 +50,10 @@ async fn eligibilities(core: &Inner, tx: &mut Tx, talk: &Dialogue) -> Told<Vec<E
     let mut mine = eligible_roles(&policy, talk.person()?, now);
     if let Some(here) = &talk.here {
         let facts = host_facts(here);
-        mine.retain(|eligible| eligible.role.hosts.covers(&facts).is_ok());
+        mine.retain(|eligible| {
+            eligible.role.hosts.covers(&facts).is_ok()
+                && super::hindrance(here, &eligible.role.sudo).is_none()
+        });
     }
     Ok(mine.iter().map(|eligible| view::eligibility(eligible, &hosts)).collect())
 }

@@ -3,6 +3,7 @@
 //! In: conversations of proven speakers, connections of hosts. Out: replies, documents, events. Runs as: `elevated`.
 //! Spec: docs/architecture.md, docs/wire.md. One way: door → here → `policy::decide` → `issue` → `deliver`.
 
+mod able;
 mod admin;
 mod ask;
 mod choose;
@@ -56,6 +57,7 @@ use crate::issue::Issuer;
 use crate::sinks::Board;
 use crate::store::{EventReader, Store, StoreError, Voice};
 
+pub(crate) use able::hindrance;
 pub(crate) use facts::host_facts;
 pub(crate) use fault::Fault;
 pub(crate) use policy_files::{PolicyReadError, read_policy};

@@ -17,7 +17,7 @@ use super::locks::{self, Concern};
 use super::settle::{Start, settle};
 use super::view::host_list;
 use super::why::{self, reasons};
-use super::{Core, Inner, Speaker, choose, confirm, draft};
+use super::{Core, Inner, Speaker, able, choose, confirm, draft};
 use crate::issue::about;
 use crate::store::{Activation, HostRow, Tx};
 
@@ -209,6 +209,7 @@ pub(super) async fn start(core: &Inner, talk: &mut Dialogue, ask: &Ask, approved
     draft::clocks(core, approved)?;
     locks::admit_about(core, talk, approved, "start").await?;
     let mut tx = core.store.read().await?;
+    able::able(core, &mut tx, approved).await?;
     let decision = judge(&mut tx, &core.policy(), core.store.cluster(), approved).await?;
     drop(tx);
     let proven = match decision {

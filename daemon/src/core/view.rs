@@ -162,7 +162,8 @@ async fn activation_needs(
 /// A role that may be activated, with its hosts among those given.
 pub(super) fn eligibility(eligible: &elevate_policy::EligibleRole<'_>, hosts: &[HostRow]) -> EligibilityView {
     let role = eligible.role;
-    let within = hosts.iter().filter(|host| role.hosts.covers(&host_facts(host)).is_ok());
+    let able = |host: &&HostRow| super::hindrance(host, &role.sudo).is_none();
+    let within = hosts.iter().filter(|host| role.hosts.covers(&host_facts(host)).is_ok()).filter(able);
     EligibilityView {
         role: role.name.clone(),
         title: role.title.clone(),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::document::EndCause;
+use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -26,6 +27,7 @@ impl Serving {
             Claim::Heartbeat => Ok(()),
             Claim::Applied { seq, result } => self.applied(seq, result).await,
             Claim::Missing { from } => self.missing(from).await,
+            Claim::Sudo(sudo) => self.sudo(sudo).await,
             Claim::Accounts { uids } => self.accounts(uids).await,
             Claim::Report { number, at, report } => self.report(number, at, report).await,
             Claim::Conversation { conversation, caller, say } => self.speak(conversation, caller, say).await,
@@ -86,6 +88,28 @@ impl Serving {
         // After the commit: whoever goes on finds them.
         self.answered();
         Ok(())
+    }
+
+    /// What enforces there is another one: what may be offered changes with it.
+    async fn sudo(&mut self, sudo: Enforcement) -> Result<(), Cut> {
+        if self.host.sudo.as_ref() == Some(&sudo) {
+            return Ok(());
+        }
+        let mut tx = self.core.inner().store.write().await?;
+        tx.host_seen(self.host.id, Some(&sudo)).await?;
+        let why = match &sudo {
+            Enforcement::None { why } => Some(why.clone()),
+            Enforcement::With(installed) if installed.lacks.is_empty() => None,
+            Enforcement::With(installed) => {
+                let lacks: Vec<&str> = installed.lacks.iter().map(|ability| ability.phrase()).collect();
+                Some(UntrustedText::lossy(&lacks.join(", ")))
+            }
+        };
+        let kind = Kind::HostSudo { sudo: sudo.line().cloned(), why };
+        tx.record(voice(&self.host).did(subject(&self.host), kind)).await?;
+        tx.commit().await?;
+        self.host.sudo = Some(sudo);
+        self.offer().await
     }
 
     async fn report(&self, number: u64, at: Timestamp, report: Report) -> Result<(), Cut> {

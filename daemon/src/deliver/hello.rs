@@ -55,6 +55,7 @@ pub(super) async fn hello(
     let version = fitting(&host, &agent)?;
     let skewed = agent.time.0.abs_diff(inner.clock.now().0) > SKEW_MAX;
     let next = record(core, &host, &agent, skewed).await?;
+    let host = HostRow { sudo: Some(agent.sudo), ..host };
     let seat = inner.agents.enter(id, skewed);
     let serving = Serving {
         core: core.clone(),
@@ -119,10 +120,10 @@ fn fitting(host: &HostRow, agent: &AgentHello) -> Result<u16, Cut> {
 /// Records the connection; says from which place on documents are sent: what was not acknowledged is sent again.
 async fn record(core: &Core, host: &HostRow, agent: &AgentHello, skewed: bool) -> Result<u64, Cut> {
     let mut tx = core.inner().store.write().await?;
-    tx.host_seen(host.id, agent.sudo.as_ref()).await?;
+    tx.host_seen(host.id, Some(&agent.sudo)).await?;
     let kind = Kind::HostConnected {
         agent: UntrustedText::lossy(&agent.agent),
-        sudo: agent.sudo.clone(),
+        sudo: agent.sudo.line().cloned(),
         place: agent.seq,
     };
     tx.record(voice(host).did(subject(host), kind)).await?;

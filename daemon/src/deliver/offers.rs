@@ -10,7 +10,7 @@ use elevate_protocol::message::agent::ToAgent;
 use elevate_protocol::name::{Login, Name};
 
 use super::{Cut, Serving};
-use crate::core::host_facts;
+use crate::core::{hindrance, host_facts};
 use crate::store::Change;
 
 /// Roles by login.
@@ -25,7 +25,9 @@ impl Serving {
         let host = host_facts(&self.host);
         let mut roles = Offers::new();
         for person in policy.people() {
-            let mine = roles_for_login(&policy, &person.login, &host, now);
+            let mut mine = roles_for_login(&policy, &person.login, &host, now);
+            // Nobody is offered what this host would refuse.
+            mine.retain(|eligible| hindrance(&self.host, &eligible.role.sudo).is_none());
             if !mine.is_empty() {
                 let names = mine.into_iter().map(|eligible| eligible.role.name.clone()).collect();
                 roles.insert(person.login.clone(), names);

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use elevate_protocol::digest::Digest;
+use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::id::HostId;
 use elevate_protocol::name::{Login, Name};
-use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Timestamp;
 use sqlx::any::AnyRow;
 
@@ -39,8 +39,8 @@ pub(crate) struct HostRow {
     pub(crate) reported: u64,
     /// When it was last heard of.
     pub(crate) seen_at: Option<Timestamp>,
-    /// Which sudo enforces there.
-    pub(crate) sudo: Option<UntrustedText>,
+    /// What enforces there; none: it has not said yet.
+    pub(crate) sudo: Option<Enforcement>,
 }
 
 /// An invitation for a host.
@@ -60,7 +60,10 @@ pub(crate) struct HostToken {
 
 fn host_of(row: &AnyRow) -> Result<HostRow, StoreError> {
     let row = Row("hosts", row);
-    let sudo = row.maybe_text("sudo")?;
+    let sudo = match row.maybe_text("sudo")? {
+        Some(_) => Some(row.json("sudo")?),
+        None => None,
+    };
     Ok(HostRow {
         id: row.parsed("id")?,
         name: row.parsed("name")?,
@@ -73,7 +76,7 @@ fn host_of(row: &AnyRow) -> Result<HostRow, StoreError> {
         issued: row.number("issued")?,
         reported: row.number("reported")?,
         seen_at: row.maybe_time("seen_at")?,
-        sudo: sudo.map(|text| UntrustedText::lossy(&text)),
+        sudo,
     })
 }
 
@@ -150,19 +153,19 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that a host was heard of, and which sudo it has where it said so.
+    /// Notes that a host was heard of, and what enforces there where it said so.
     ///
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn host_seen(
         &mut self,
         id: HostId,
-        sudo: Option<&UntrustedText>,
+        sudo: Option<&Enforcement>,
     ) -> Result<(), StoreError> {
         sqlx::query("UPDATE hosts SET seen_at = $2, sudo = COALESCE($3, sudo) WHERE id = $1")
             .bind(id.to_string())
             .bind(self.now().0)
-            .bind(sudo.map(|text| text.raw().to_owned()))
+            .bind(sudo.map(|sudo| to_json("sudo", sudo)).transpose()?)
             .execute(&mut *self.inner)
             .await?;
         Ok(())

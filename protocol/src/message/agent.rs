@@ -10,6 +10,7 @@ use super::Versions;
 use super::person::{Reply, Say};
 use super::refusal::Refusal;
 use crate::document::EndCause;
+use crate::flavour::Enforcement;
 use crate::id::{ActivationId, ClusterId, HostId, Nonce};
 use crate::name::{Login, Name};
 use crate::signed::SignedBody;
@@ -91,6 +92,8 @@ pub enum Claim {
         /// The first place that is missing.
         from: u64,
     },
+    /// Another sudo is installed than the hello said, or enforcement began or stopped.
+    Sudo(Enforcement),
     /// What accounts the offered logins are on this host; those that are missing have none.
     Accounts {
         /// Uids by login.
@@ -128,8 +131,8 @@ pub struct AgentHello {
     pub host: HostId,
     /// The agent's version.
     pub agent: String,
-    /// Which sudo enforces here, as its first line of `sudo -V`; none: no sudo enforcement.
-    pub sudo: Option<UntrustedText>,
+    /// Which sudo enforces here, if one does.
+    pub sudo: Enforcement,
     /// Epoch of the last applied document.
     pub epoch: u32,
     /// Place of the last applied document; 0 at first.

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Fleet, PEOPLE, Person, installed_host};
+use super::{Fleet, PEOPLE, Person};
 use crate::{Host, PATIENCE, Running, Tty, eventually};
 
 /// The uid of the link's own account in the fleet.
@@ -22,15 +22,19 @@ pub struct Managed {
 }
 
 impl Managed {
-    pub(super) fn enrol(fleet: &Fleet, name: &str, labels: &[&str]) -> Result<Self> {
-        let host = installed_host(&fleet.lab, name)?;
+    /// Enrols a host that has the programs and nothing else, and starts its agent.
+    ///
+    /// # Errors
+    /// A step failed.
+    pub fn enrol(fleet: &Fleet, host: Host, labels: &[&str]) -> Result<Self> {
+        let name = host.name().to_owned();
         for (login, uid) in PEOPLE {
             host.add_user(login, uid)?;
         }
         host.add_user("elevate-link", LINK_UID)?;
         host.run("root", ["install", "-d", "-o", "elevate-link", "-m", "700", "/var/lib/elevate-link"])?
             .success()?;
-        let mut invite = vec!["host", "invite", name, "-q"];
+        let mut invite = vec!["host", "invite", name.as_str(), "-q"];
         for label in labels {
             invite.extend(["--label", label]);
         }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 pub use managed::Managed;
 pub use person::Person;
 
+use crate::inside::sudo_rs;
 use crate::{Host, HostSpec, Lab, PATIENCE, Running, places};
 
 /// Address of the daemon as every host of the fleet knows it.
@@ -86,12 +87,34 @@ fn stage() -> Result<PathBuf> {
     Ok(stage)
 }
 
+/// Which sudo a host has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sudo {
+    /// The classic one, of the tree's release.
+    Classic,
+    /// sudo-rs: that of the tree's release, or the one that `make sudo-rs` builds.
+    Rs,
+}
+
 /// A host with the programs installed and nothing set up.
 ///
 /// # Errors
 /// The host does not start.
 pub fn installed_host(lab: &Lab, name: &str) -> Result<Host> {
-    lab.host_with(name, HostSpec::default().layer(stage()?))
+    installed_host_with(lab, name, Sudo::Classic)
+}
+
+/// The same with another sudo.
+///
+/// # Errors
+/// The host does not start, or there is no such sudo.
+pub fn installed_host_with(lab: &Lab, name: &str, sudo: Sudo) -> Result<Host> {
+    let spec = HostSpec::default();
+    let spec = match sudo {
+        Sudo::Classic => spec,
+        Sudo::Rs => spec.layer(sudo_rs::layer()?),
+    };
+    lab.host_with(name, spec.layer(stage()?))
 }
 
 impl Fleet {
@@ -185,7 +208,16 @@ impl Fleet {
     /// # Errors
     /// A step failed.
     pub fn managed(&self, name: &str, labels: &[&str]) -> Result<Managed> {
-        Managed::enrol(self, name, labels)
+        self.managed_with(name, labels, Sudo::Classic)
+    }
+
+    /// The same with another sudo.
+    ///
+    /// # Errors
+    /// A step failed, or there is no such sudo.
+    pub fn managed_with(&self, name: &str, labels: &[&str], sudo: Sudo) -> Result<Managed> {
+        let host = installed_host_with(&self.lab, name, sudo)?;
+        Managed::enrol(self, host, labels)
     }
 
     /// The events with this code, as JSON, oldest first.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use elevate_protocol::document::{Act, Document};
+use elevate_protocol::flavour::{Enforcement, Installed};
 use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{AgentHello, Applied, Caller, Claim, ToAgent};
@@ -12,6 +13,7 @@ use elevate_protocol::message::refusal::Refusal;
 use elevate_protocol::message::view::ActivationView;
 use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE, verify_document};
+use elevate_protocol::text::UntrustedText;
 use elevate_protocol::vouch::Vouch;
 use ssh_key::PrivateKey;
 use tokio::sync::mpsc;
@@ -137,7 +139,10 @@ impl Agent {
             versions: Versions::OURS,
             host: self.host,
             agent: "0.1.0".into(),
-            sudo: None,
+            sudo: Enforcement::With(Installed {
+                line: UntrustedText::lossy("Sudo version 1.9.13p3"),
+                lacks: std::collections::BTreeSet::new(),
+            }),
             epoch: 1,
             seq,
             time: self.clock.now(),
