@@ -246,8 +246,8 @@ impl Agent {
                     drop(stack.peer.send(&ToChild::Verdict { accepted, tries, message }));
                 }
             }
-            Reply::Progress(_) => self.reply(serial, &reply),
-            Reply::Done(_) | Reply::Refused(_) => {
+            Reply::Progress(_) | Reply::Part { left: 1.., .. } => self.reply(serial, &reply),
+            Reply::Done(_) | Reply::Refused(_) | Reply::Part { left: 0, .. } => {
                 self.people.conversations.remove(&conversation);
                 self.reply(serial, &reply);
                 self.people.visitors.remove(&serial);

@@ -4,9 +4,9 @@
 
 use elevate_audit::{Actor, Door};
 use elevate_protocol::frame::{FRAME_MAX, encode};
-use elevate_protocol::message::Versions;
 use elevate_protocol::message::person::{Ask, Outcome, Reply, Say};
 use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::message::{Versions, parts};
 use elevate_protocol::time::Span;
 
 use super::dialogue::Dialogue;
@@ -18,12 +18,18 @@ use crate::store::{HostRow, Voice};
 /// How long somebody may say nothing before the ask.
 const ASK_WITHIN: Span = Span(60);
 
-/// Longest answer in bytes: a frame, less what a host's connection puts around it.
-pub(super) const ANSWER_MAX: usize = FRAME_MAX - 1024;
+/// Longest answer that is sent whole, in bytes: a frame, less what a host's connection puts around it.
+const WHOLE_MAX: usize = FRAME_MAX - 1024;
+/// Longest answer through a host's door in bytes: its agent holds it for the person, and others'.
+pub(super) const HOST_ANSWER_MAX: usize = 1024 * 1024;
 
 pub(super) async fn converse(core: &Core, conversation: Conversation) {
     let Conversation { speaker, say, reply } = conversation;
     let last = reply.clone();
+    let most = match &speaker {
+        Speaker::OnHost { .. } => HOST_ANSWER_MAX,
+        Speaker::Root { .. } | Speaker::Person { .. } => parts::ANSWER_MAX,
+    };
     let place = match &speaker {
         // Whoever is root here may well work through a list of hosts.
         Speaker::Root { .. } => core.0.talks.take(whose(&speaker)),
@@ -53,20 +59,36 @@ pub(super) async fn converse(core: &Core, conversation: Conversation) {
             Reply::Refused(Refusal::new(Code::Internal, "the daemon could not do it; its own log says why"))
         }
     };
-    let said = fitting(said);
-    // Whoever left does not need the answer: what was done is done and recorded.
-    drop(last.send(said).await);
+    for reply in fitting(said, most) {
+        // Whoever left does not need the answer: what was done is done and recorded.
+        if last.send(reply).await.is_err() {
+            return;
+        }
+    }
 }
 
-/// An answer that is no frame is not sent at all, and through a host's door would end the connection of everybody there.
-fn fitting(said: Reply) -> Reply {
-    match encode(&said) {
-        Ok(frame) if frame.len() <= ANSWER_MAX => said,
-        Ok(_) | Err(_) => Reply::Refused(
-            Refusal::new(Code::Usage, "the answer is longer than one message")
-                .hint("ask for less: one role, one host or one request"),
-        ),
+/// An answer that is no frame goes in parts. One that is too long for that is not sent at all.
+fn fitting(said: Reply, most: usize) -> Vec<Reply> {
+    if encode(&said).is_ok_and(|frame| frame.len() <= WHOLE_MAX) {
+        return vec![said];
     }
+    let parts = match &said {
+        Reply::Done(outcome) => parts::split(outcome, most).ok(),
+        Reply::Refused(_)
+        | Reply::Hello { .. }
+        | Reply::Challenge(_)
+        | Reply::Prompt { .. }
+        | Reply::Notice { .. }
+        | Reply::Verdict { .. }
+        | Reply::Seed { .. }
+        | Reply::Progress(_)
+        | Reply::Event(_)
+        | Reply::Part { .. } => None,
+    };
+    parts.unwrap_or_else(|| {
+        let refusal = Refusal::new(Code::Usage, "the answer is longer than an answer may be");
+        vec![Reply::Refused(refusal.hint("ask for less: one role, one host or one request"))]
+    })
 }
 
 fn whose(speaker: &Speaker) -> String {
@@ -274,7 +296,7 @@ mod tests {
     use elevate_protocol::message::view::AccountView;
 
     #[test]
-    fn b06_an_answer_that_is_no_frame_becomes_a_refusal_that_is() {
+    fn b06_an_answer_that_is_no_frame_goes_in_parts_and_one_that_is_too_long_is_refused() {
         let account = |groups: usize| {
             Reply::Done(Outcome::Account(AccountView {
                 person: "alice".parse().unwrap(),
@@ -283,9 +305,12 @@ mod tests {
                 factors: vec![],
             }))
         };
-        assert!(matches!(fitting(account(10)), Reply::Done(_)));
-        let refused = fitting(account(FRAME_MAX / 8));
-        assert!(matches!(&refused, Reply::Refused(refusal) if refusal.code == Code::Usage));
-        assert!(encode(&refused).unwrap().len() < 1024);
+        assert!(matches!(fitting(account(10), HOST_ANSWER_MAX).as_slice(), [Reply::Done(_)]));
+        let parts = fitting(account(FRAME_MAX / 8), HOST_ANSWER_MAX);
+        assert!(parts.len() > 2);
+        assert!(parts.iter().all(|part| encode(part).unwrap().len() <= WHOLE_MAX));
+        assert!(parts.iter().rev().skip(1).all(|part| !part.is_last()) && parts.last().unwrap().is_last());
+        let refused = fitting(account(HOST_ANSWER_MAX / 8), HOST_ANSWER_MAX);
+        assert!(matches!(refused.as_slice(), [Reply::Refused(refusal)] if refusal.code == Code::Usage));
     }
 }

@@ -7,7 +7,7 @@ use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::view::{ActivationView, EligibilityView, OverviewView};
 
-use super::ask::ANSWER_MAX;
+use super::ask::HOST_ANSWER_MAX;
 use super::dialogue::Dialogue;
 use super::facts::{host_facts, request_of};
 use super::fault::{Fault, Told};
@@ -73,7 +73,7 @@ pub(super) async fn activations(core: &Core, talk: &Dialogue, all: bool) -> Told
 
 /// As many of the newest as one answer carries; the whole history is in the log.
 fn newest(shown: &mut Vec<ActivationView>) -> Result<(), Fault> {
-    let mut left = ANSWER_MAX.saturating_sub(1024);
+    let mut left = HOST_ANSWER_MAX.saturating_sub(1024);
     let mut fit = 0usize;
     for one in shown.iter() {
         // Each has a comma after it.

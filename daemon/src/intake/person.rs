@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Patience;
-use super::frames::{Frames, NO_LIMIT, PumpError, write};
+use super::frames::{Frames, NO_LIMIT, PumpError, open, write};
 use crate::core::{Conversation, Core, Speaker};
 
 /// What a person may say that the core has not read yet.
@@ -26,17 +26,13 @@ enum Heard {
 }
 
 /// Holds the conversation to its end.
-pub(crate) async fn serve<S>(
+pub(crate) async fn serve(
     core: Core,
     speaker: Speaker,
-    stream: S,
+    stream: impl AsyncRead + AsyncWrite,
     patience: Patience,
-) -> Result<(), PumpError>
-where
-    S: AsyncRead + AsyncWrite,
-{
-    let (reader, mut writer) = tokio::io::split(stream);
-    let mut frames = Frames::new(reader, patience.frame, patience.first);
+) -> Result<(), PumpError> {
+    let (mut frames, mut writer) = open(stream, patience, patience.first);
     let refusal = match frames.next().await? {
         None => return Ok(()),
         Some(Say::Hello { versions }) => match versions.common(Versions::OURS) {
@@ -91,7 +87,7 @@ where
             reply = from_core.recv() => {
                 let Some(reply) = reply else { break };
                 write(writer, &reply, patience.write).await?;
-                if matches!(reply, Reply::Done(_) | Reply::Refused(_)) {
+                if reply.is_last() {
                     return Ok(());
                 }
             }

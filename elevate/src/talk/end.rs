@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use elevate_protocol::message::VERSION;
+use elevate_protocol::message::parts::PartError;
 use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::ActivationView;
@@ -81,6 +82,9 @@ pub enum TalkError {
     /// Something that does not belong here.
     #[error("the other side said something that does not belong here ({0})")]
     Unexpected(&'static str),
+    /// A long answer that is none.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The system refused something that always works.
     #[error("cannot wait")]
     Wait(#[source] Errno),
@@ -95,7 +99,7 @@ impl TalkError {
             Self::Silent(_) => Code::Unreachable,
             Self::FactorNeeded => Code::Factor,
             Self::Version(_) => Code::Version,
-            Self::Typing(_) | Self::Unexpected(_) | Self::Wait(_) => Code::Internal,
+            Self::Typing(_) | Self::Unexpected(_) | Self::Part(_) | Self::Wait(_) => Code::Internal,
         }
     }
 
@@ -107,7 +111,7 @@ impl TalkError {
             Self::Silent(_) => Some("nothing is lost: elevate shows what is there".to_owned()),
             Self::FactorNeeded => Some("type it on a terminal, without -n".to_owned()),
             Self::Version(_) => Some("update the older side".to_owned()),
-            Self::Typing(_) | Self::Unexpected(_) | Self::Wait(_) => None,
+            Self::Typing(_) | Self::Unexpected(_) | Self::Part(_) | Self::Wait(_) => None,
         }
     }
 }

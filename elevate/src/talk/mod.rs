@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use elevate_protocol::id::Nonce;
+use elevate_protocol::message::parts::Joiner;
 use elevate_protocol::message::person::{Ask, Reply, Say};
 use elevate_protocol::message::view::{ActivationView, State};
 use elevate_protocol::message::{VERSION, Versions};
@@ -60,6 +61,7 @@ pub struct Talk<'a> {
     wait: Wait,
     patience: Duration,
     state: Progress,
+    parts: Joiner,
 }
 
 /// How far it is.
@@ -83,7 +85,15 @@ impl<'a> Talk<'a> {
     ) -> Self {
         let state =
             Progress { question: None, challenged: None, last: None, silence: None, people_until: None };
-        Self { conversation, console, signals, wait, patience: ANSWER_PATIENCE, state }
+        Self {
+            conversation,
+            console,
+            signals,
+            wait,
+            patience: ANSWER_PATIENCE,
+            state,
+            parts: Joiner::default(),
+        }
     }
 
     /// Asks, and stays until it is over.
@@ -202,6 +212,11 @@ impl<'a> Talk<'a> {
             }
             Reply::Event(event) => told(self.console, Told::Event(&event)),
             Reply::Progress(view) => return Ok(self.progress(view, told)),
+            Reply::Part { text, left } => {
+                self.turn(Some(self.patience));
+                let whole = self.parts.take(&text, left)?;
+                return Ok(whole.map(End::Done));
+            }
             Reply::Done(outcome) => return Ok(Some(End::Done(outcome))),
             Reply::Refused(refusal) => return Ok(Some(End::Refused(refusal))),
         }

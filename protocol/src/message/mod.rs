@@ -2,12 +2,13 @@
 //!
 //! In: frames. Out: enums without a default branch: an unknown message is an error, never ignored.
 //! [`agent`]: agent and daemon. [`person`]: a person and the daemon, through either door. [`enrol`]: a new host.
-//! [`pam`]: the agent and its PAM child. [`view`]: what is shown.
+//! [`pam`]: the agent and its PAM child. [`parts`]: long answers. [`view`]: what is shown.
 
 pub mod admin;
 pub mod agent;
 pub mod enrol;
 pub mod pam;
+pub mod parts;
 pub mod person;
 pub mod refusal;
 pub mod view;

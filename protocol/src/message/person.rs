@@ -214,6 +214,13 @@ pub enum Reply {
     Progress(Box<ActivationView>),
     /// An event, while somebody follows the log: canonical JSON.
     Event(String),
+    /// A piece of an answer that is longer than one frame, see [`super::parts`]; the conversation is over with the last one.
+    Part {
+        /// A piece of the JSON of the [`Outcome`].
+        text: String,
+        /// How many parts are still to come.
+        left: u32,
+    },
     /// Done; the conversation is over.
     Done(Outcome),
     /// Refused; the conversation is over.
@@ -239,6 +246,25 @@ impl Ask {
     /// When serde cannot write a field; no value of these types does that.
     pub fn digest(&self) -> Result<Digest, serde_json::Error> {
         serde_json::to_vec(self).map(|bytes| Digest::of(&bytes))
+    }
+}
+
+impl Reply {
+    /// Whether nothing comes after it in its conversation.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::Done(_) | Self::Refused(_) | Self::Part { left: 0, .. } => true,
+            Self::Hello { .. }
+            | Self::Challenge(_)
+            | Self::Prompt { .. }
+            | Self::Notice { .. }
+            | Self::Verdict { .. }
+            | Self::Seed { .. }
+            | Self::Progress(_)
+            | Self::Event(_)
+            | Self::Part { .. } => false,
+        }
     }
 }
 

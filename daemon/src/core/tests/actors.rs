@@ -8,6 +8,7 @@ use elevate_protocol::flavour::{Enforcement, Installed};
 use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{AgentHello, Applied, Caller, Claim, ToAgent};
+use elevate_protocol::message::parts::Joiner;
 use elevate_protocol::message::person::{Outcome, Reply, Say};
 use elevate_protocol::message::refusal::Refusal;
 use elevate_protocol::message::view::ActivationView;
@@ -54,8 +55,14 @@ impl Talk {
     }
 
     pub(super) async fn end(mut self) -> Result<Outcome, Refusal> {
+        let mut parts = Joiner::default();
         loop {
             match self.next().await {
+                Reply::Part { text, left } => {
+                    if let Some(outcome) = parts.take(&text, left).unwrap() {
+                        return Ok(outcome);
+                    }
+                }
                 Reply::Done(outcome) => return Ok(outcome),
                 Reply::Refused(refusal) => return Err(refusal),
                 Reply::Challenge(challenge) => panic!("{challenge:?}"),

@@ -11,6 +11,7 @@ mod approvals;
 mod delivery;
 mod factors;
 mod hosts;
+mod large;
 mod lifecycle;
 mod locks;
 mod place;
