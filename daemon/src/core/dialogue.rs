@@ -247,7 +247,11 @@ pub(super) fn stands(core: &Inner, speaker: &Speaker) -> Told<()> {
     };
     match entry {
         Some(entry) if !entry.is_over(core.clock.now()) => Ok(()),
-        Some(_) => refuse(Code::NotEligible, "your entry in the policy has ended"),
+        Some(entry) => refuse_hint(
+            Code::NotEligible,
+            format!("your entry in the policy ended at {}", entry.end_text()),
+            "ask an administrator to set its `until` later",
+        ),
         None => refuse(Code::NotEligible, format!("this {what} is nobody's in the policy any more")),
     }
 }

@@ -59,7 +59,7 @@ pub(super) async fn person(
     match core.policy().person(person) {
         None => return refuse(Code::NotEligible, format!("{person} is not in the policy")),
         Some(entry) if entry.is_over(now) => {
-            return refuse(Code::NotEligible, format!("the entry of {person} has ended"));
+            return refuse(Code::NotEligible, format!("the entry of {person} ended at {}", entry.end_text()));
         }
         Some(_) => {}
     }

@@ -30,6 +30,12 @@ impl Person {
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| now >= until)
     }
+
+    /// The second from which on it no longer holds, as RFC 3339 in UTC; `no end` where there is none.
+    #[must_use]
+    pub fn end_text(&self) -> String {
+        self.until.map_or_else(|| "no end".to_owned(), super::moment::moment_text)
+    }
 }
 
 /// A plain public key of a person, strong enough and of one person only.
