@@ -1,7 +1,8 @@
 //! Events to a program of the site: one run per event, the event's JSON on standard input.
 //!
 //! In: events. Out: runs, one at a time, in order. No shell, no environment but PATH and LANG, 10 s each. A run that
-//! fails is logged and not repeated: what the program did before it failed is not known.
+//! fails is repeated, after pauses that grow to 30 s, before any later event is told; the event's `seq` tells the program
+//! what it has seen. Only the program itself can give an event up, by its exit status.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -16,6 +17,8 @@ use crate::log;
 use crate::store::Recorded;
 
 const RUN: Duration = Duration::from_secs(10);
+/// `EX_DATAERR` of sysexits.h: the program will never take this event.
+const NEVER: i32 = 65;
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The program.
@@ -69,11 +72,17 @@ impl Sink for Program {
     async fn send(&mut self, event: &Recorded) -> Result<(), String> {
         let why = match timeout(RUN, self.run(&event.line)).await {
             Ok(Ok(status)) if status.success() => return Ok(()),
+            Ok(Ok(status)) if status.code() == Some(NEVER) => {
+                log::warning(&format!(
+                    "notify.exec: {} gives event {} up (exit status {NEVER}); it is in the log",
+                    self.path, event.event.seq
+                ));
+                return Ok(());
+            }
             Ok(Ok(status)) => status.to_string(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("not ready within {} s, killed", RUN.as_secs()),
         };
-        log::warning(&format!("notify.exec: {} for event {}: {why}", self.path, event.event.seq));
-        Ok(())
+        Err(format!("{} for event {}: {why}", self.path, event.event.seq))
     }
 }

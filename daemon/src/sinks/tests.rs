@@ -145,20 +145,48 @@ async fn a_program_gets_each_event_once_from_its_first_start_on() {
 }
 
 #[tokio::test]
-async fn a_program_that_fails_or_is_not_there_stops_nothing() {
+async fn a_run_that_fails_is_repeated_and_nothing_is_lost_or_told_out_of_order() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path()).await;
     record(&store, 1).await;
-    let settings = program(place.path(), "#!/bin/sh\ncat >> \"$1\"\nexit 3\n");
-    let sink = notify(&store, &settings);
+    // Says that it was started; fails for as long as `broken` is there.
+    let text = "#!/bin/sh\necho >> \"$1.tries\"\n[ -e \"$1.broken\" ] && exit 3\nexec cat >> \"$1\"\n";
+    let settings = program(place.path(), text);
+    let (broken, tries) = (place.path().join("out.broken"), place.path().join("out.tries"));
+    std::fs::write(&broken, "").unwrap();
+    let tried = |many: usize| std::fs::read(&tries).is_ok_and(|bytes| bytes.len() >= many);
+    let first = notify(&store, &settings);
     until_cursor(&store, "notify", 1).await;
-    record(&store, 2).await;
-    until_cursor(&store, "notify", 3).await;
-    assert_eq!(seqs(place.path()), [1, 2]);
-    std::fs::remove_file(place.path().join("hook")).unwrap();
-    record(&store, 1).await;
+    record(&store, 3).await;
+    until(|| tried(3)).await;
+    assert_eq!(
+        store.read().await.unwrap().cursor("notify").await.unwrap(),
+        1,
+        "no place is given for a failure"
+    );
+    // A daemon that is started again has lost none of them, and a program that is away is one that fails.
+    first.abort();
+    let hook = place.path().join("hook");
+    std::fs::rename(&hook, place.path().join("away")).unwrap();
+    let _second = notify(&store, &settings);
+    std::fs::remove_file(&broken).unwrap();
+    std::fs::rename(place.path().join("away"), &hook).unwrap();
     until_cursor(&store, "notify", 4).await;
-    drop(sink);
+    assert_eq!(seqs(place.path()), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_event_that_the_program_will_never_take_is_given_up_by_the_program_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(place.path()).await;
+    record(&store, 1).await;
+    let text = "#!/bin/sh\nread -r line\ncase $line in *'\"seq\":2}'*) exit 65 ;; esac\nprintf '%s\\n' \"$line\" >> \"$1\"\n";
+    let settings = program(place.path(), text);
+    let _sink = notify(&store, &settings);
+    until_cursor(&store, "notify", 1).await;
+    record(&store, 3).await;
+    until_cursor(&store, "notify", 4).await;
+    assert_eq!(seqs(place.path()), [1, 3]);
 }
 
 #[tokio::test]
