@@ -194,12 +194,8 @@ fn challenges_without_end_end_the_conversation() {
     until("the end of every stack", || is_over(stack) && rig.children().is_empty());
 }
 
-#[test]
-fn b07_a_thousand_connections_of_mallory_do_not_keep_alice_out() {
-    let rig = Rig::new();
-    let mut daemon = Daemon::connect(&rig);
-    let mut mallory = rig.person(2001, "flood 1000");
-    assert_eq!(mallory.line().as_deref(), Some("flooding"));
+/// alice asks something and gets her answer in time, whoever else is there.
+fn is_served(rig: &Rig, daemon: &mut Daemon, limit: Duration) {
     let begin = Instant::now();
     let mut alice = rig.person(2000, "talk");
     alice.say(&Say::Ask(Ask::Whoami));
@@ -207,7 +203,16 @@ fn b07_a_thousand_connections_of_mallory_do_not_keep_alice_out() {
     assert_eq!(caller.uid, 2000);
     daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Done(Outcome::Ok) });
     assert!(matches!(alice.hears(), Reply::Done(Outcome::Ok)));
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < limit, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn b07_a_thousand_connections_of_mallory_do_not_keep_alice_out() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let mut mallory = rig.person(2001, "flood 1000");
+    assert_eq!(mallory.line().as_deref(), Some("flooding"));
+    is_served(&rig, &mut daemon, Duration::from_secs(2));
     assert!(rig.memory() < 128 * 1024, "{} kB", rig.memory());
 }
 
@@ -220,14 +225,7 @@ fn b07_idle_connections_of_many_uids_do_not_keep_alice_out() {
     for one in &mut crowd {
         assert_eq!(one.line().as_deref(), Some("flooding"));
     }
-    let begin = Instant::now();
-    let mut alice = rig.person(2000, "talk");
-    alice.say(&Say::Ask(Ask::Whoami));
-    let Some(Claim::Conversation { conversation, caller, .. }) = daemon.claim() else { panic!("no ask") };
-    assert_eq!(caller.uid, 2000);
-    daemon.send(&ToAgent::Conversation { conversation, reply: Reply::Done(Outcome::Ok) });
-    assert!(matches!(alice.hears(), Reply::Done(Outcome::Ok)));
-    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    is_served(&rig, &mut daemon, Duration::from_secs(4));
 }
 
 #[test]

@@ -12,25 +12,21 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::Patience;
-use super::frames::{Frames, PumpError, write};
+use super::frames::{PumpError, open, write};
 use crate::core::Core;
 
 /// Messages on their way, each direction.
 const QUEUE: usize = 32;
 
 /// Serves the connection to its end.
-pub(crate) async fn serve<S>(
+pub(crate) async fn serve(
     core: Core,
     host: HostId,
     from: IpAddr,
-    stream: S,
+    stream: impl AsyncRead + AsyncWrite,
     patience: Patience,
-) -> Result<(), PumpError>
-where
-    S: AsyncRead + AsyncWrite,
-{
-    let (reader, mut writer) = tokio::io::split(stream);
-    let mut frames = Frames::new(reader, patience.frame, Duration::from_secs(SILENCE_MAX.0.into()));
+) -> Result<(), PumpError> {
+    let (mut frames, mut writer) = open(stream, patience, Duration::from_secs(SILENCE_MAX.0.into()));
     let (to_core, claims) = mpsc::channel::<SignedBody>(QUEUE);
     let (out, mut from_core) = mpsc::channel(QUEUE);
     // A task of its own: a panic in it ends this connection and nothing else.

@@ -11,22 +11,18 @@ use ssh_key::PublicKey;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::Patience;
-use super::frames::{Frames, PumpError, write};
+use super::frames::{PumpError, open, write};
 use crate::core::Core;
 
 /// Serves the enrolment to its end.
-pub(crate) async fn serve<S>(
+pub(crate) async fn serve(
     core: Core,
     key: PublicKey,
     from: IpAddr,
-    stream: S,
+    stream: impl AsyncRead + AsyncWrite,
     patience: Patience,
-) -> Result<(), PumpError>
-where
-    S: AsyncRead + AsyncWrite,
-{
-    let (reader, mut writer) = tokio::io::split(stream);
-    let mut frames = Frames::new(reader, patience.frame, patience.first);
+) -> Result<(), PumpError> {
+    let (mut frames, mut writer) = open(stream, patience, patience.first);
     let Some(ask) = frames.next::<EnrolAsk>().await? else { return Ok(()) };
     let named = PublicKey::from_openssh(&ask.link_key);
     let same = named.is_ok_and(|named| named.key_data() == key.key_data());

@@ -9,8 +9,10 @@ use std::time::Duration;
 use elevate_protocol::frame::{Decoder, FrameError, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::Patience;
 
 /// Bytes read at a time.
 const PIECE: usize = 8 * 1024;
@@ -48,6 +50,16 @@ pub(crate) struct Frames<R> {
     frame: Duration,
     silence: Duration,
     timer: Pin<Box<Sleep>>,
+}
+
+/// Both halves of a peer's stream: messages of it, with deadlines, and where to write. `first` is how long it may be silent at first.
+pub(super) fn open<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    patience: Patience,
+    first: Duration,
+) -> (Frames<ReadHalf<S>>, WriteHalf<S>) {
+    let (reader, writer) = tokio::io::split(stream);
+    (Frames::new(reader, patience.frame, first), writer)
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {

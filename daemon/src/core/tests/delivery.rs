@@ -15,6 +15,20 @@ async fn three_documents(place: &Place) {
     }
 }
 
+/// alice has asked for web-ops on web1 and given her code; web1's agent has greeted, and does nothing by itself.
+async fn asked() -> (Place, Agent, Talk) {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    let mut agent = place.agent(&web1, 31).await;
+    agent.hello(0).await;
+    agent.accounts().await;
+    place.factor("alice").await;
+    let mut talk = place.talk(place.person("alice"), waiting("web-ops"));
+    let challenge = talk.challenge().await;
+    talk.answer(challenge, &place.code("alice")).await;
+    (place, agent, talk)
+}
+
 #[tokio::test]
 async fn documents_for_an_absent_host_are_the_first_thing_on_reconnect_in_order() {
     let place = Place::new().await;
@@ -91,15 +105,7 @@ async fn the_newest_connection_of_a_host_replaces_the_older() {
 
 #[tokio::test]
 async fn a_grant_that_its_only_host_refuses_is_over() {
-    let place = Place::new().await;
-    let web1 = place.enrol("web1", "web", 31).await;
-    let mut agent = place.agent(&web1, 31).await;
-    agent.hello(0).await;
-    agent.accounts().await;
-    place.factor("alice").await;
-    let mut talk = place.talk(place.person("alice"), waiting("web-ops"));
-    let challenge = talk.challenge().await;
-    talk.answer(challenge, &place.code("alice")).await;
+    let (place, mut agent, talk) = asked().await;
     let ToAgent::Document(_) = agent.frame().await else { panic!("no document") };
     let why = "forbidden by ceiling.toml".parse().unwrap();
     agent.claim(Claim::Applied { seq: 1, result: Applied::Refused { why } }).await;
@@ -112,15 +118,7 @@ async fn a_grant_that_its_only_host_refuses_is_over() {
 
 #[tokio::test]
 async fn a_host_that_does_not_confirm_is_waited_for_ten_seconds() {
-    let place = Place::new().await;
-    let web1 = place.enrol("web1", "web", 31).await;
-    let mut agent = place.agent(&web1, 31).await;
-    agent.hello(0).await;
-    agent.accounts().await;
-    place.factor("alice").await;
-    let mut talk = place.talk(place.person("alice"), waiting("web-ops"));
-    let challenge = talk.challenge().await;
-    talk.answer(challenge, &place.code("alice")).await;
+    let (place, mut agent, mut talk) = asked().await;
     let sent = talk.progress(|seen| seen.state == State::Active).await;
     assert_eq!(sent.hosts[0].state, HostState::Sent);
     // The conversation may begin its ten seconds after this view: the clock goes on until it ends.

@@ -2,10 +2,10 @@
 
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{Caller, Claim, Report, ToAgent};
-use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply};
+use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply, Enrolled};
 use elevate_protocol::message::person::{Ask, Reply, Say};
 use elevate_protocol::message::refusal::Code;
-use elevate_protocol::message::view::State;
+use elevate_protocol::message::view::{ActivationView, State};
 use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{SignedBody, VOUCH_NAMESPACE};
 
@@ -222,8 +222,8 @@ async fn a06_no_claim_of_a_host_gives_a_system_account_a_grant() {
     place.event("grant.issued", 1).await;
 }
 
-#[tokio::test]
-async fn c11_an_account_that_is_another_one_by_then_starts_nothing() {
+/// alice's request for dba has one approval of two, and db1 is away: its host, the request, what the second approver says.
+async fn half_approved() -> (Place, Enrolled, ActivationView, Ask) {
     let place = Place::new().await;
     let db1 = place.enrol("db1", "db", 32).await;
     let agent = place.obedient(&db1, 32).await;
@@ -235,6 +235,12 @@ async fn c11_an_account_that_is_another_one_by_then_starts_nothing() {
     place.ask_with_code("bob", approve.clone()).await.unwrap();
     drop(agent);
     place.event("host.lost", 1).await;
+    (place, db1, pending, approve)
+}
+
+#[tokio::test]
+async fn c11_an_account_that_is_another_one_by_then_starts_nothing() {
+    let (place, db1, _, approve) = half_approved().await;
     // alice was removed there and made anew, with the uid of nobody knows whom.
     let mut again = place.agent(&db1, 32).await;
     again.hello(0).await;
@@ -254,17 +260,7 @@ async fn c11_an_account_that_is_another_one_by_then_starts_nothing() {
 
 #[tokio::test]
 async fn a_clock_that_went_wrong_since_the_request_is_waited_for() {
-    let place = Place::new().await;
-    let db1 = place.enrol("db1", "db", 32).await;
-    let agent = place.obedient(&db1, 32).await;
-    for who in ["alice", "bob", "carol"] {
-        place.factor(who).await;
-    }
-    let pending = view(place.ask_with_code("alice", request("dba")).await.unwrap());
-    let approve = Ask::Approve { id: pending.id.into(), reason: None };
-    place.ask_with_code("bob", approve.clone()).await.unwrap();
-    drop(agent);
-    place.event("host.lost", 1).await;
+    let (place, db1, pending, approve) = half_approved().await;
     let mut wrong = place.agent(&db1, 32).await;
     let mut hello = wrong.greeting(0);
     hello.time = hello.time.after(elevate_protocol::time::Span(61));
