@@ -16,6 +16,7 @@ BUILT ?= $(TARGET)/release
 
 BINDIR := $(PREFIX)/bin
 SBINDIR := $(PREFIX)/sbin
+SHAREDIR := $(PREFIX)/share
 LIBEXECDIR := $(PREFIX)/libexec/elevate
 UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
@@ -30,7 +31,7 @@ PAMDIR ?= $(patsubst %/,%,$(dir $(firstword $(wildcard \
 
 PACKAGING := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 UNITS := elevated.service elevate-agent.service elevate-link.service
-NEEDED = $(addprefix $(BUILT)/,elevate elevatectl elevate-agent elevated elevate-link libpam_elevate.so)
+NEEDED = $(addprefix $(BUILT)/,elevate elevatectl elevate-pages elevate-agent elevated elevate-link libpam_elevate.so)
 
 install: ## put programs, PAM module and units in place (DESTDIR, PREFIX, PAMDIR)
 	@missing=(); for file in $(NEEDED); do [[ -f "$$file" ]] || missing+=("$$file"); done; \
@@ -43,6 +44,8 @@ install: ## put programs, PAM module and units in place (DESTDIR, PREFIX, PAMDIR
 	$(INSTALL) -D -m 0755 '$(BUILT)/elevate-agent' '$(DESTDIR)$(SBINDIR)/elevate-agent'
 	$(INSTALL) -D -m 0755 '$(BUILT)/elevated' '$(DESTDIR)$(SBINDIR)/elevated'
 	$(INSTALL) -D -m 0755 '$(BUILT)/elevate-link' '$(DESTDIR)$(LIBEXECDIR)/elevate-link'
+	# Manual pages and completions, as the parsers of the programs say.
+	'$(BUILT)/elevate-pages' '$(DESTDIR)$(SHAREDIR)'
 	# Under another name first: a sudo that loads the module meanwhile must find the old or the new one, never a part.
 	$(INSTALL) -D -m 0644 '$(BUILT)/libpam_elevate.so' '$(DESTDIR)$(PAMDIR)/.pam_elevate.so.new'
 	mv -f '$(DESTDIR)$(PAMDIR)/.pam_elevate.so.new' '$(DESTDIR)$(PAMDIR)/pam_elevate.so'
@@ -77,6 +80,11 @@ uninstall: ## take away what install put in place; an enrolled host says `elevat
 		'$(DESTDIR)$(SBINDIR)/elevated' '$(DESTDIR)$(LIBEXECDIR)/elevate-link' '$(DESTDIR)$(PAMDIR)/pam_elevate.so' \
 		$(addprefix '$(DESTDIR)$(UNITDIR)'/,$(UNITS)) \
 		'$(DESTDIR)$(SYSUSERSDIR)/elevate.conf' '$(DESTDIR)$(TMPFILESDIR)/elevate.conf'
+	for program in elevate elevatectl; do \
+		rm -f '$(DESTDIR)$(SHAREDIR)'/man/man[18]/"$$program".[18] '$(DESTDIR)$(SHAREDIR)'/man/man[18]/"$$program"-*.[18] \
+			'$(DESTDIR)$(SHAREDIR)'"/bash-completion/completions/$$program" '$(DESTDIR)$(SHAREDIR)'"/zsh/site-functions/_$$program" \
+			'$(DESTDIR)$(SHAREDIR)'"/fish/vendor_completions.d/$$program.fish"; \
+	done
 	rmdir '$(DESTDIR)$(LIBEXECDIR)' 2> /dev/null || true
 	# What was configured and recorded stays, and so does a service that the site has changed.
 	if cmp -s '$(PACKAGING)/pam.d/elevate' '$(DESTDIR)$(SYSCONFDIR)/pam.d/elevate'; then \

@@ -13,7 +13,9 @@ use crate::clock;
 use crate::console::Console;
 use crate::door::{Conversation, socket};
 use crate::failure::{Failure, tell};
+use crate::pages::{Program, completion};
 use crate::paint::{Line, Tone, lines_of};
+use crate::render::data::{self, EVENT, Form, Stream};
 use crate::render::json::{activations, schema};
 use crate::render::table::Table;
 use crate::render::{At, activation, admin, locks};
@@ -27,14 +29,16 @@ pub struct Administration {
     pub console: Console,
     /// Ctrl-C.
     pub signals: Signals,
-    /// Whether to print JSON.
-    pub json: bool,
+    /// The form of data when a program reads it; none: people do.
+    pub form: Option<Form>,
 }
 
 /// Does what was typed and gives the exit code.
 pub fn run(console: Console, signals: Signals, words: &Elevatectl, format: Option<Format>) -> (Console, u8) {
-    let json = words.format.or(format) == Some(Format::Json);
-    let mut run = Administration { console, signals, json };
+    let format = words.format.or(format).unwrap_or(Format::Text);
+    let json = format == Format::Json;
+    let form = format.form(console.manner().tables);
+    let mut run = Administration { console, signals, form };
     let exit = match run.dispatch(words) {
         Ok(exit) => exit,
         Err(failure) => tell(&mut run.console, &failure.refusal(), json),
@@ -44,15 +48,27 @@ pub fn run(console: Console, signals: Signals, words: &Elevatectl, format: Optio
 
 impl Administration {
     fn dispatch(&mut self, words: &Elevatectl) -> Result<u8, Failure> {
+        if let Verb::Completion { shell } = &words.verb {
+            self.console.script(&completion(Program::Elevatectl, *shell));
+            return Ok(0);
+        }
         let (ask, wait) = ask(&words.verb)?;
         let stream = socket::admin(&words.socket)?;
         let conversation = Conversation::over(stream, None)?;
-        let (as_json, zone) = (self.json, clock::zone());
+        let zone = clock::zone();
+        let mut stream = self.form.map(|form| Stream::new(form, EVENT));
         let mut told = |console: &mut Console, told: Told<'_>| match told {
-            Told::Event(event) if as_json => console.json(event),
-            Told::Event(event) => {
-                console.data(&admin::event(event, &At { now: clock::now(), zone: zone.clone() }));
-            }
+            Told::Event(event) => match (&mut stream, serde_json::from_str(event)) {
+                // As it is stored, byte for byte.
+                (Some(_), _) if self.form.is_some_and(|form| matches!(form, Form::Line | Form::Lines)) => {
+                    console.json(event);
+                }
+                (Some(stream), Ok(value)) => console.json(&stream.next(&value)),
+                (Some(_), Err(_)) => {}
+                (None, _) => {
+                    console.data(&admin::event(event, &At { now: clock::now(), zone: zone.clone() }));
+                }
+            },
             Told::Progress(..) | Told::Seed(_) => {}
         };
         let end = Talk::new(conversation, &mut self.console, &self.signals, wait).ask(&ask, &mut told)?;
@@ -73,6 +89,12 @@ impl Administration {
                 let value = json!({ "line": line.expose(), "valid_seconds": valid.0 });
                 self.data(&schema("invitation", value), &[Line::plain(line.expose())]);
                 self.console.say(&Line::of(Tone::Faint, &format!("Valid {valid}, once. {}", next(verb))));
+            }
+            AdminOutcome::People(views) if self.only_names() => {
+                views.iter().for_each(|view| self.console.data(&Line::plain(view.person.as_str())));
+            }
+            AdminOutcome::Hosts(views) if self.only_names() => {
+                views.iter().for_each(|view| self.console.data(&Line::plain(view.name.as_str())));
             }
             AdminOutcome::People(views) => {
                 self.table(&admin::people_json(&views), &admin::people(&views, &at));
@@ -114,27 +136,35 @@ impl Administration {
         0
     }
 
+    /// With -q, a list for people is its names.
+    fn only_names(&self) -> bool {
+        self.form.is_none() && self.console.manner().quiet
+    }
+
     fn data(&mut self, value: &Value, lines: &[Line]) {
-        if self.json {
-            self.print_json(value);
-        } else {
+        if !self.value(value) {
             lines.iter().for_each(|line| self.console.data(line));
         }
     }
 
     fn table(&mut self, value: &Value, table: &Table) {
-        if self.json {
-            self.print_json(value);
-        } else if self.console.manner().tables {
+        if self.value(value) {
+            return;
+        }
+        if self.console.manner().tables {
             table.columns().iter().for_each(|line| self.console.data(line));
         } else {
             table.plain().iter().for_each(|row| self.console.row(row));
         }
     }
 
-    fn print_json(&mut self, value: &Value) {
-        let text = if self.console.manner().tables { format!("{value:#}") } else { value.to_string() };
-        self.console.json(&text);
+    /// Prints a value, if a program reads it. True when it was.
+    fn value(&mut self, value: &Value) -> bool {
+        let Some(form) = self.form else { return false };
+        if let Some(text) = data::text(form, value) {
+            self.console.json(&text);
+        }
+        true
     }
 }
 
@@ -149,7 +179,8 @@ fn next(verb: &Verb) -> &'static str {
         | Verb::Unlock(_)
         | Verb::Locks
         | Verb::Audit(_)
-        | Verb::Sinks => "",
+        | Verb::Sinks
+        | Verb::Completion { .. } => "",
     }
 }
 
@@ -169,6 +200,10 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
         Verb::Policy(Policy::Check) => AdminAsk::PolicyCheck,
         Verb::Policy(Policy::Show { effective: _ }) => AdminAsk::PolicyShow,
         Verb::Policy(Policy::Reload) => AdminAsk::PolicyReload,
+        // It is nothing to ask: [`Administration::dispatch`] has answered it.
+        Verb::Completion { .. } => {
+            return Err(Failure::usage("completions need no daemon", "elevatectl completion bash"));
+        }
         Verb::Revoke(revoke) => AdminAsk::Revoke { what: what(revoke)?, reason: revoke.reason.clone() },
         Verb::Sinks => AdminAsk::SinkList,
         Verb::Lock(lock) => {

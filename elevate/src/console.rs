@@ -93,6 +93,12 @@ impl Console {
         self.write_out(&json_on_terminal(json));
     }
 
+    /// A script of ours as data, byte for byte.
+    pub fn script(&mut self, text: &[u8]) {
+        let done = self.out.write_all(text);
+        self.remember(done);
+    }
+
     fn write_out(&mut self, text: &str) {
         let done = self.out.write_all(format!("{text}\n").as_bytes());
         self.remember(done);

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod console;
 pub mod door;
 pub mod failure;
+pub mod pages;
 pub mod paint;
 pub mod people;
 pub mod render;

@@ -57,7 +57,7 @@ fn a_reader_who_goes_away_is_no_panic() {
 
 #[test]
 fn usage_errors_exit_2_and_say_so_on_stderr_only() {
-    for words in [&["web-ops", "-d", "90"][..], &["approve"], &["list", "--format", "yaml"], &["UPPER"]] {
+    for words in [&["web-ops", "-d", "90"][..], &["approve"], &["list", "--format", "xml"], &["UPPER"]] {
         let output = run(ELEVATE, words, &[]);
         assert_eq!(exit(&output), 2, "{words:?}");
         assert!(output.stdout.is_empty() && err(&output).starts_with("error:"), "{words:?}");
@@ -123,4 +123,22 @@ fn b01_the_environment_chooses_no_socket() {
     assert_eq!(exit(&output), 2, "{}", err(&output));
     assert!(err(&output).contains("ELEVATE_SERVER=127.0.0.1:1"), "{}", err(&output));
     assert_eq!(squatter.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn completions_need_no_daemon_and_the_shells_take_them() {
+    for program in [ELEVATE, ELEVATECTL] {
+        for shell in ["bash", "zsh", "fish"] {
+            let output = run(program, &["completion", shell], &[]);
+            assert_eq!((exit(&output), err(&output).as_str()), (0, ""), "{program} {shell}");
+            assert!(output.stdout.len() > 1000);
+        }
+        let script = run(program, &["completion", "bash"], &[]).stdout;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("completion");
+        std::fs::write(&file, script).unwrap();
+        let output = run("/bin/bash", &["-n", file.to_str().unwrap()], &[]);
+        assert_eq!((exit(&output), err(&output).as_str()), (0, ""), "{program}");
+    }
+    assert_eq!(exit(&run(ELEVATE, &["completion", "tcsh"], &[])), 2);
 }

@@ -10,8 +10,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PROGRAMS: [&str; 6] =
-    ["elevate", "elevatectl", "elevate-agent", "elevated", "elevate-link", "libpam_elevate.so"];
+const PROGRAMS: [&str; 7] = [
+    "elevate",
+    "elevatectl",
+    "elevate-pages",
+    "elevate-agent",
+    "elevated",
+    "elevate-link",
+    "libpam_elevate.so",
+];
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

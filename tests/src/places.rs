@@ -66,6 +66,16 @@ fn of_release(name: &str) -> Result<PathBuf> {
     Ok(bed_dir()?.join(name))
 }
 
+/// The software security key that `testbed tree` fetches beside the tree.
+///
+/// # Errors
+/// It is not there.
+pub fn security_key() -> Result<PathBuf> {
+    let library = bed_dir()?.join("sk-dummy.so");
+    ensure!(library.exists(), "{} is not there: run `make tree` first", library.display());
+    Ok(library)
+}
+
 /// Root of a current tree.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
 use super::Format;
+use crate::pages::Shell;
 
 /// Administer Elevate on the daemon's machine, as root or the daemon's own account. Each use is an event.
 #[derive(Debug, Parser)]
@@ -27,7 +28,7 @@ Examples:
   elevatectl audit tail -n 50 -f"
 )]
 pub struct Elevatectl {
-    /// How to print: for people, or one JSON value with a stable `schema` [variable: ELEVATE_FORMAT]
+    /// How to print: for people, or one value with a stable `schema` for scripts [variable: ELEVATE_FORMAT]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Only what scripts need on standard output, only errors on standard error
@@ -69,6 +70,11 @@ pub enum Verb {
     Audit(Audit),
     /// List where events are sent on to: how far each is, how much it lacks, its last failure
     Sinks,
+    /// Print a script with which a shell completes these commands
+    Completion {
+        /// Which
+        shell: Shell,
+    },
 }
 
 /// What a lock is on.

@@ -142,8 +142,8 @@ fn explanations_take_a_host_and_a_command() {
 }
 
 #[test]
-fn formats_that_do_not_work_yet_are_refused() {
-    for format in ["yaml", "csv", "JSON"] {
+fn formats_that_nobody_knows_are_refused() {
+    for format in ["xml", "JSON", ""] {
         assert_eq!(refused(&["list", "--format", format]).0, 2, "{format}");
     }
 }
@@ -173,7 +173,7 @@ fn help_names_every_command_and_fits_on_a_page() {
         assert!(text.contains(&format!("  {verb}")), "{verb}");
     }
     assert!(!text.contains("take-up"));
-    assert!(text.lines().count() <= 70, "{}", text.lines().count());
+    assert!(text.lines().count() <= 90, "{}", text.lines().count());
 }
 
 #[test]

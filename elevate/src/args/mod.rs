@@ -14,6 +14,7 @@ use elevate_protocol::id::IdPrefix;
 use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 
+use crate::pages::Shell;
 pub use bare::{parse, unwind, verbs};
 pub use options::{Common, Format, WaitFor, Wanted};
 
@@ -88,6 +89,11 @@ pub enum Verb {
     Login(Login),
     /// Say who I am to the daemon, and through which door
     Whoami,
+    /// Print a script with which a shell completes these commands
+    Completion {
+        /// Which
+        shell: Shell,
+    },
 }
 
 /// A role and how it is wanted.

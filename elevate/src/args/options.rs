@@ -10,10 +10,12 @@ use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
+use crate::render::data::Form;
+
 /// For every command.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// How to print: for people, or one JSON value with a stable `schema` [variable: ELEVATE_FORMAT]
+    /// How to print: for people, or one value with a stable `schema` for scripts [variable: ELEVATE_FORMAT]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Only ids on standard output, only errors and questions on standard error
@@ -35,8 +37,26 @@ pub struct Common {
 pub enum Format {
     /// For people
     Text,
-    /// For scripts
+    /// For scripts: one JSON value
     Json,
+    /// The same as YAML
+    Yaml,
+    /// Lists as CSV with a head, safe to open in a spreadsheet
+    Csv,
+}
+
+impl Format {
+    /// The form of data for programs; none: for people. Whoever looks at a terminal gets JSON on several lines.
+    #[must_use]
+    pub fn form(self, looked_at: bool) -> Option<Form> {
+        match self {
+            Self::Text => None,
+            Self::Json if looked_at => Some(Form::Lines),
+            Self::Json => Some(Form::Line),
+            Self::Yaml => Some(Form::Yaml),
+            Self::Csv => Some(Form::Csv),
+        }
+    }
 }
 
 /// How a role is wanted.

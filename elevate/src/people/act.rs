@@ -43,7 +43,7 @@ pub(super) fn deny(session: &mut Session, words: Deny) -> Result<u8, Failure> {
 /// Shows what is decided about, before a code is asked for it. Only where somebody looks.
 fn review(session: &mut Session, decision: &Ask, id: IdPrefix) -> Result<(), Failure> {
     let which = session.door(decision)?;
-    if !session.console.manner().asks || session.json() {
+    if !session.console.manner().asks || session.scripted() {
         return Ok(());
     }
     let end = session.ask_through(which, &Ask::Show { id, documents: false }, Wait::Machines)?;
@@ -112,7 +112,7 @@ fn told(session: &mut Session, end: End, which: bool) -> Result<u8, Failure> {
         }
         End::Done(Outcome::Ok) => Ok(0),
         End::Refused(refusal) => {
-            if which && refusal.code == Code::Usage && !session.json() {
+            if which && refusal.code == Code::Usage && !session.scripted() {
                 choices(session);
             }
             Err(Failure::Refused(refusal))

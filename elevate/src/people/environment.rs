@@ -6,6 +6,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
@@ -53,13 +54,12 @@ impl Environment {
     /// A usage failure that names the variable whose value is not right.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let get = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let format = match get("ELEVATE_FORMAT").as_deref() {
+        let format = match get("ELEVATE_FORMAT").map(|text| Format::from_str(&text, false)) {
             None => None,
-            Some("text") => Some(Format::Text),
-            Some("json") => Some(Format::Json),
-            Some(_) => {
+            Some(Ok(format)) => Some(format),
+            Some(Err(_)) => {
                 return Err(Failure::usage(
-                    "ELEVATE_FORMAT is neither text nor json",
+                    "ELEVATE_FORMAT is none of text, json, yaml, csv",
                     "unset it, or --format",
                 ));
             }
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!((found.duration, found.format), (Some(Span(5400)), Some(Format::Json)));
         assert!(!found.no_colour && found.reason.is_none());
         for (name, value) in
-            [("ELEVATE_DURATION", "90"), ("ELEVATE_FORMAT", "yaml"), ("ELEVATE_REASON", "a\x1bb")]
+            [("ELEVATE_DURATION", "90"), ("ELEVATE_FORMAT", "xml"), ("ELEVATE_REASON", "a\x1bb")]
         {
             let refusal = read(&[(name, value)]).unwrap_err().refusal();
             assert_eq!(refusal.code, Code::Usage);

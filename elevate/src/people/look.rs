@@ -13,6 +13,7 @@ use super::session::Session;
 use crate::args::{CanI, List, Requests};
 use crate::failure::Failure;
 use crate::paint::Line;
+use crate::render::data::{ACTIVATION, Stream};
 use crate::render::{activation, json, overview as show_overview};
 use crate::talk::{End, Told, Wait};
 
@@ -21,7 +22,7 @@ pub(super) fn overview(session: &mut Session) -> Result<u8, Failure> {
     let end = session.ask(&Ask::Overview, Wait::Machines)?;
     let End::Done(Outcome::Overview(view)) = end else { return Err(not_expected(end)) };
     let at = session.at();
-    if session.common.quiet && !session.json() {
+    if session.common.quiet && !session.scripted() {
         session.only_ids(&view.active);
         session.only_ids(&view.waiting);
     } else {
@@ -36,7 +37,7 @@ pub(super) fn list(session: &mut Session, words: &List) -> Result<u8, Failure> {
     if words.eligible {
         let end = session.ask(&Ask::Eligible, Wait::Machines)?;
         let End::Done(Outcome::Eligible(views)) = end else { return Err(not_expected(end)) };
-        if session.common.quiet && !session.json() {
+        if session.common.quiet && !session.scripted() {
             views.iter().for_each(|view| session.console.data(&Line::plain(view.role.as_str())));
         } else {
             session.show_table(&json::eligible(&views), &show_overview::eligible(&views, &at));
@@ -133,7 +134,7 @@ pub(super) fn requests(session: &mut Session, words: &Requests) -> Result<u8, Fa
     let End::Done(Outcome::Activations(views)) = end else { return Err(not_expected(end)) };
     let at = session.at();
     let review = matches!(ask, Ask::Requests { to_review: true, .. });
-    if review && session.console.manner().tables && !session.json() && !session.common.quiet {
+    if review && session.console.manner().tables && !session.scripted() && !session.common.quiet {
         views.iter().for_each(|view| session.console.data(&activation::for_review(view, &at)));
     } else {
         show_list(session, &views);
@@ -146,12 +147,13 @@ pub(super) fn requests(session: &mut Session, words: &Requests) -> Result<u8, Fa
 
 /// One line per change, until Ctrl-C.
 fn watch(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {
-    let (as_json, quiet, zone) = (session.json(), session.common.quiet, session.at().zone);
+    let (quiet, zone) = (session.common.quiet, session.at().zone);
+    let mut stream = session.form().map(|form| Stream::new(form, ACTIVATION));
     let mut told = |console: &mut crate::console::Console, told: Told<'_>| {
         if let Told::Progress(view, _) = told {
             let at = crate::render::At { now: crate::clock::now(), zone: zone.clone() };
-            if as_json {
-                console.json(&json::activation(view, at.now).to_string());
+            if let Some(stream) = &mut stream {
+                console.json(&stream.next(&json::activation(view, at.now)));
             } else if quiet {
                 console.data(&Line::plain(&activation::full_id(view)));
             } else if view.state == State::Pending {
@@ -184,7 +186,7 @@ fn explain(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {
     let end = session.ask(ask, Wait::Machines)?;
     let End::Done(Outcome::Explanation(view)) = end else { return Err(not_expected(end)) };
     session.show(&json::explanation(&view), &show_overview::explanation(&view));
-    if let (Some(hint), false) = (&view.hint, session.json()) {
+    if let (Some(hint), false) = (&view.hint, session.scripted()) {
         session.console.say(&Line::plain("hint:  ").then(hint));
     }
     Ok(if view.yes { 0 } else { Code::NotEligible.exit() })
@@ -194,7 +196,7 @@ fn explain(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {
 pub(super) fn whoami(session: &mut Session) -> Result<u8, Failure> {
     let end = session.ask(&Ask::Whoami, Wait::Machines)?;
     let End::Done(Outcome::Account(view)) = end else { return Err(not_expected(end)) };
-    if session.common.quiet && !session.json() {
+    if session.common.quiet && !session.scripted() {
         session.console.data(&Line::plain(view.person.as_str()));
     } else {
         session.show(&json::account(&view), &show_overview::account(&view));

@@ -17,6 +17,7 @@ pub use session::Session;
 
 use crate::args::{Elevate, Mfa, Verb};
 use crate::failure::{Failure, tell};
+use crate::pages::{Program, completion};
 
 /// Does what was typed and gives the exit code.
 pub fn run(session: &mut Session, words: Elevate) -> u8 {
@@ -55,5 +56,9 @@ fn dispatch(session: &mut Session, verb: Option<Verb>) -> Result<u8, Failure> {
         Some(Verb::Mfa(Mfa::Test)) => factor::test(session),
         Some(Verb::Login(words)) => factor::login(session, words),
         Some(Verb::Whoami) => look::whoami(session),
+        Some(Verb::Completion { shell }) => {
+            session.console.script(&completion(Program::Elevate, shell));
+            Ok(0)
+        }
     }
 }

@@ -172,8 +172,8 @@ pub(super) fn conclude(
             Ok(exit)
         }
         End::Left { last: Some(view), why: Leaving::Interrupted | Leaving::TimeOver } => {
-            if !session.only_ids(std::slice::from_ref(&view)) && session.json() {
-                session.show_json(&json::activation(&view, at.now));
+            if !session.only_ids(std::slice::from_ref(&view)) {
+                session.show_value(&json::activation(&view, at.now));
             }
             session.console.say(&progress::left(&view, &at));
             Ok(Code::Pending.exit())

@@ -18,6 +18,7 @@ use crate::door::{AGENT_SOCKET, Conversation, DoorError, Which, socket};
 use crate::failure::Failure;
 use crate::paint::Line;
 use crate::render::activation::full_id;
+use crate::render::data::{self, Form};
 use crate::render::table::Table;
 use crate::render::{At, progress, seed};
 use crate::settings::{self, Daemon, OWN, SITE};
@@ -55,10 +56,26 @@ impl Session {
         Self { console, signals, around, common, link: None }
     }
 
-    /// Whether to print JSON.
+    fn format(&self) -> Format {
+        self.common.format.or(self.around.format).unwrap_or(Format::Text)
+    }
+
+    /// The form of data when a program reads it; none: people do.
+    #[must_use]
+    pub fn form(&self) -> Option<Form> {
+        self.format().form(self.console.manner().tables)
+    }
+
+    /// Whether a program reads the data.
+    #[must_use]
+    pub fn scripted(&self) -> bool {
+        self.form().is_some()
+    }
+
+    /// Whether errors are told as JSON.
     #[must_use]
     pub fn json(&self) -> bool {
-        self.common.format.or(self.around.format) == Some(Format::Json)
+        self.format() == Format::Json
     }
 
     /// The person's own client.toml.
@@ -158,26 +175,28 @@ impl Session {
         At { now: clock::now(), zone: clock::zone() }
     }
 
-    /// Prints data: JSON, or lines.
-    pub fn show(&mut self, json: &Value, lines: &[Line]) {
-        if self.json() {
-            self.show_json(json);
-        } else {
+    /// Prints data: a value for programs, or lines.
+    pub fn show(&mut self, value: &Value, lines: &[Line]) {
+        if !self.show_value(value) {
             lines.iter().for_each(|line| self.console.data(line));
         }
     }
 
-    /// Prints JSON: on several lines for people, on one for pipes.
-    pub fn show_json(&mut self, json: &Value) {
-        let text = if self.console.manner().tables { format!("{json:#}") } else { json.to_string() };
-        self.console.json(&text);
+    /// Prints a value, if a program reads it. True when it was.
+    pub fn show_value(&mut self, value: &Value) -> bool {
+        let Some(form) = self.form() else { return false };
+        if let Some(text) = data::text(form, value) {
+            self.console.json(&text);
+        }
+        true
     }
 
-    /// Prints a table, or JSON.
-    pub fn show_table(&mut self, json: &Value, table: &Table) {
-        if self.json() {
-            self.show_json(json);
-        } else if self.console.manner().tables {
+    /// Prints a table, or a value for programs.
+    pub fn show_table(&mut self, value: &Value, table: &Table) {
+        if self.show_value(value) {
+            return;
+        }
+        if self.console.manner().tables {
             table.columns().iter().for_each(|line| self.console.data(line));
         } else {
             table.plain().iter().for_each(|row| self.console.row(row));
@@ -186,7 +205,7 @@ impl Session {
 
     /// With -q: only the ids. True when that was all.
     pub fn only_ids(&mut self, views: &[ActivationView]) -> bool {
-        let only = self.common.quiet && !self.json();
+        let only = self.common.quiet && !self.scripted();
         if only {
             views.iter().for_each(|view| self.console.data(&Line::plain(&full_id(view))));
         }

@@ -1,9 +1,11 @@
-//! What is shown of what the daemon says: text for people, JSON for scripts.
+//! What is shown of what the daemon says: text for people, JSON, YAML and CSV for scripts.
 //!
 //! In: views of the protocol, now and the zone as arguments. Out: [`crate::paint::Line`]s and JSON. Decides nothing.
 
 pub mod activation;
 pub mod admin;
+pub mod csv;
+pub mod data;
 pub mod json;
 pub mod locks;
 pub mod overview;
@@ -11,6 +13,7 @@ pub mod progress;
 pub mod seed;
 pub mod table;
 pub mod when;
+pub mod yaml;
 
 use elevate_protocol::time::Timestamp;
 use jiff::tz::TimeZone;

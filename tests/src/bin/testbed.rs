@@ -8,12 +8,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use elevate_tests::inside::args::Args;
-use elevate_tests::inside::{enter, init, shell, speak, switch, tree};
+use elevate_tests::inside::{enter, init, security_key, shell, speak, switch, tree};
 
 const HELP: &str = "\
 testbed: hosts with their own /etc, users, processes and address on one machine
 
-  testbed tree                    make the lower tree of all hosts (once; needs mmdebstrap)
+  testbed tree                    make the lower tree of all hosts (once; needs mmdebstrap), and fetch a software security key
   testbed shell [NAME [CMD…]]     a throw-away host and a root shell (or CMD) in it
   testbed switch --disks DIR      network and disks of a lab, until standard input ends
   testbed init --name N --lower DIR… --state DIR --lab PID --cgroup DIR [--bind SRC:DST]… [--exec INIT]
@@ -40,7 +40,10 @@ fn run() -> Result<ExitCode> {
     let words: Vec<OsString> = words.collect();
     let args = |known: &[&str]| Args::parse(words.clone(), known);
     match command.to_str().unwrap_or_default() {
-        "tree" => println!("{}", tree::make()?.display()),
+        "tree" => {
+            println!("{}", tree::make()?.display());
+            println!("{}", security_key::fetch()?.display());
+        }
         "shell" => return shell::run(args(&[])?.rest),
         "switch" => return switch::run(&args(&["--disks"])?),
         "init" => return init::launch(&args(init::OPTIONS)?, words),

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::{Fleet, PEOPLE, Person};
-use crate::{Host, PATIENCE, Running, Tty, eventually};
+use crate::{Clock, Host, PATIENCE, Running, Tty, eventually};
 
 /// The uid of the link's own account in the fleet.
 const LINK_UID: u32 = 402;
@@ -68,6 +68,31 @@ impl Managed {
     pub fn start_link(&mut self) -> Result<()> {
         self.link = Some(self.host.spawn("elevate-link", ["/usr/libexec/elevate/elevate-link", "run"])?);
         Ok(())
+    }
+
+    /// Gives the host a clock of its own; agent and link are started anew under it.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub fn own_clock(&mut self, fleet: &Fleet) -> Result<Clock> {
+        self.kill_link()?;
+        self.kill_agent()?;
+        let clock = self.host.clock()?;
+        self.start_agent()?;
+        self.start_link()?;
+        self.wait_connected(fleet)?;
+        Ok(clock)
+    }
+
+    /// Does something while the link is away: moving the daemon's clock, say, which ends its connections at a moment of its own.
+    ///
+    /// # Errors
+    /// It fails, or the host is not in sync again afterwards.
+    pub fn cut_off(&mut self, fleet: &Fleet, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.kill_link()?;
+        meanwhile()?;
+        self.start_link()?;
+        self.wait_connected(fleet)
     }
 
     /// `kill -9` of the agent.

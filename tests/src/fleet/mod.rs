@@ -14,7 +14,7 @@ pub use managed::Managed;
 pub use person::Person;
 
 use crate::inside::sudo_rs;
-use crate::{Host, HostSpec, Lab, PATIENCE, Running, places};
+use crate::{Clock, Host, HostSpec, Lab, PATIENCE, Running, places};
 
 /// Address of the daemon as every host of the fleet knows it.
 pub const DAEMON: &str = "vault1:7022";
@@ -176,6 +176,17 @@ impl Fleet {
         running.expect("ready", PATIENCE)?;
         self.daemon = Some(running);
         Ok(())
+    }
+
+    /// Gives the daemon's machine a clock of its own; the daemon is started anew under it.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn own_clock(&mut self) -> Result<Clock> {
+        self.kill_daemon()?;
+        let clock = self.vault.clock()?;
+        self.start_daemon()?;
+        Ok(clock)
     }
 
     /// `kill -9` of the daemon.

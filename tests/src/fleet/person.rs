@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use totp_rs::Totp;
 
 use super::Fleet;
-use crate::{Host, PATIENCE, Ran, Tty, obtain};
+use crate::{Clock, Host, PATIENCE, Ran, Tty, obtain};
 
 /// Seconds of a TOTP step.
 const STEP: u64 = 30;
@@ -22,6 +22,7 @@ pub struct Person {
     laptop: Host,
     app: Totp,
     used: u64,
+    clock: Option<Clock>,
 }
 
 fn unix_time() -> u64 {
@@ -38,13 +39,37 @@ impl Person {
         let rest = screen.expect("\n")?;
         let uri = format!("otpauth://{}", rest.trim());
         let app = Totp::from_url(&uri).map_err(|error| anyhow::anyhow!("{uri:?}: {error}"))?;
-        let mut person = Self { login: login.to_owned(), laptop, app, used: 0 };
+        let mut person = Self { login: login.to_owned(), laptop, app, used: 0, clock: None };
         screen.expect("ode")?; // "Code" or "code", whatever the prompt says
         let code = person.code()?;
         screen.line(&code)?;
         let status = screen.wait()?;
         anyhow::ensure!(status.success(), "mfa add: {status}\n{}", screen.screen());
         Ok(person)
+    }
+
+    /// From here on the app shows the codes of this clock's time: the daemon's, where it was moved.
+    pub fn keeps_time_with(&mut self, clock: &Clock) {
+        self.clock = Some(clock.clone());
+    }
+
+    /// Seconds since 1970, as the app sees it.
+    fn now(&self) -> Result<u64> {
+        let ahead = self.clock.as_ref().map_or(Ok(0), Clock::offset)?;
+        let ahead = ahead.checked_div(1_000_000_000).unwrap_or(0);
+        unix_time().checked_add_signed(ahead).context("a time before 1970")
+    }
+
+    /// A code that is right at no time near this one.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub fn wrong_code(&self) -> Result<String> {
+        let step = self.now()?.checked_div(STEP).unwrap_or(0);
+        let near = (step.saturating_sub(3)..=step.saturating_add(3))
+            .map(|step| self.app.generate(step.saturating_mul(STEP)).to_string())
+            .collect::<Vec<_>>();
+        (0..10).map(|n| format!("{n:06}")).find(|code| !near.contains(code)).context("every code is right")
     }
 
     /// A code that this person has not used: of the earliest step that the daemon takes. Waits for the app to show
@@ -55,7 +80,7 @@ impl Person {
     pub fn code(&mut self) -> Result<String> {
         let limit = Duration::from_secs(STEP).saturating_add(PATIENCE);
         let step = obtain(limit, "a code that was not used", || {
-            let now = unix_time().checked_div(STEP).unwrap_or(0);
+            let now = self.now().ok()?.checked_div(STEP).unwrap_or(0);
             let step = self.used.saturating_add(1).max(now.saturating_sub(1));
             (step <= now.saturating_add(1)).then_some(step)
         })?;

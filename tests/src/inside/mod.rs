@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod enter;
 pub mod init;
 pub mod mounts;
+pub mod security_key;
 pub mod shell;
 pub mod sources;
 pub mod speak;
