@@ -8,7 +8,7 @@ use elevate_protocol::time::Timestamp;
 
 use super::approvals::rule_needs;
 use super::decision::Need;
-use super::facts::HostFacts;
+use super::facts::{HostFacts, Request};
 use super::reason::{EndsWith, Reason, Standing};
 use crate::policy::Policy;
 use crate::policy::person::Person;
@@ -69,6 +69,20 @@ fn outside(entries: &[&Eligibility], role: &Role, now: Timestamp, person: &Name)
         (Some(from), _) => Standing::NotYet { role, from },
         (None, Some(until)) => Standing::EligibilityOver { role, until },
         (None, None) => Standing::NotEligible { person: person.clone(), role },
+    }
+}
+
+/// Not more hosts at once than the role says.
+///
+/// # Errors
+/// [`Standing::TooManyHosts`].
+pub(super) fn few_enough(role: &Role, request: &Request) -> Result<(), Standing> {
+    let asked = request.hosts.iter().count();
+    match role.max_hosts {
+        Some(most) if u32::try_from(asked).map_or(true, |asked| asked > most.get()) => {
+            Err(Standing::TooManyHosts { role: role.name.clone(), asked, most: most.get() })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -136,4 +150,29 @@ pub fn roles_for_login<'a>(
     let mut roles = eligible_roles(policy, &person.name, now);
     roles.retain(|eligible| eligible.role.hosts.covers(host).is_ok());
     roles
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::{NOW, db1, facts, host, policy_with, refusal, request};
+    use crate::{Decision, NonEmpty, decide};
+
+    #[test]
+    fn c10_a_role_for_few_hosts_at_once_refuses_more() {
+        let db = |id: u8| host(id, &format!("db{id}"), &[("tier", "db"), ("env", "prod")]);
+        let policy = policy_with("[roles.dba]\n", "[roles.dba]\nmax_hosts = 2\n");
+        let mut asked = request("alice", "dba", db1());
+        asked.hosts = NonEmpty::from_vec(vec![db(2), db(3)]).unwrap();
+        assert!(matches!(decide(&policy, &facts(&policy, asked.clone()), NOW), Decision::Pending(_)));
+        asked.hosts = NonEmpty::from_vec(vec![db(2), db(3), db(4)]).unwrap();
+        let refused = refusal(&policy, &facts(&policy, asked), NOW);
+        assert_eq!(refused.to_string(), "dba is for at most 2 hosts at once, this names 3");
+        assert!(policy.show_effective().contains("\nmax_hosts = 2\n"));
+    }
+
+    #[test]
+    fn a_role_for_no_host_at_once_is_an_error() {
+        let text = crate::fixture::MAIN.replace("[roles.dba]\n", "[roles.dba]\nmax_hosts = 0\n");
+        assert!(crate::fixture::parse(&text).unwrap_err().contains("max_hosts is at least 1"));
+    }
 }

@@ -79,6 +79,7 @@ fn prepare<'a>(
     let (person, role) = (request.person.clone(), request.role.clone());
     found.push(Support::Eligible { person, role, until: right.end.map(|(at, _)| at) }.into());
     let lapses_at = age(request, right.role, now)?;
+    eligible::few_enough(right.role, request)?;
     for host in request.hosts.iter() {
         eligible::in_scope(right.role, host)?;
         found.push(Support::HostInScope { role: request.role.clone(), host: host.name.clone() }.into());

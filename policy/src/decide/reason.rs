@@ -145,6 +145,8 @@ pub enum Standing {
     EligibilityOver { role: Name, until: Timestamp },
     #[error("{role} is for hosts with {wants}, {host} has {has}")]
     HostOutOfScope { role: Name, host: Name, wants: String, has: String },
+    #[error("{role} is for at most {most} hosts at once, this names {asked}")]
+    TooManyHosts { role: Name, asked: usize, most: u32 },
     #[error("{role} does not allow this command")]
     CommandNotAllowed { role: Name, nearest: Vec<String> },
     #[error("{role} or the eligibility for it has changed since the grant began")]
@@ -158,6 +160,9 @@ impl Standing {
                 Some("elevate list shows what you may activate".to_owned())
             }
             Self::HostOutOfScope { wants, .. } => Some(format!("name a host with {wants}: -H HOST")),
+            Self::TooManyHosts { .. } => {
+                Some("ask for some of them first, and for the others afterwards".to_owned())
+            }
             Self::CommandNotAllowed { nearest, .. } if !nearest.is_empty() => {
                 Some(format!("it allows {}", escape(&nearest.join(" | "))))
             }

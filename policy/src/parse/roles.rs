@@ -3,6 +3,7 @@
 //! In: TOML entries, the defaults, who may be named. Out: [`Role`]s. Spec: docs/policy.md "[roles]".
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
@@ -20,9 +21,20 @@ use crate::policy::ticket::{PatternError, TicketPattern};
 use crate::policy::{Defaults, Edge, HARD_CAP, Member};
 use crate::reserved::is_reserved;
 
-const KEYS: [&str; 12] = [
-    "title", "who", "hosts", "sudo", "duration", "max", "reason", "ticket", "mfa", "approve", "warn",
+const KEYS: [&str; 13] = [
+    "title",
+    "who",
+    "hosts",
+    "sudo",
+    "duration",
+    "max",
+    "reason",
+    "ticket",
+    "mfa",
+    "approve",
+    "warn",
     "pending",
+    "max_hosts",
 ];
 const FORM: &str = "write [roles.web-ops] and its keys below it";
 const WHO: &str = "write who = [\"@web-admins\"], or { group = \"dbas\", until = 2027-03-31 }";
@@ -63,6 +75,7 @@ fn role(
     let scope = table
         .need(report, "hosts", "write hosts = { tier = \"web\" }, or hosts = { names = [\"web1\"] }")
         .and_then(|item| hosts(report, item));
+    let max_hosts = table.get("max_hosts").map(|item| most_hosts(report, item));
     let sudo = table
         .need(report, "sudo", "write sudo = { as = \"root\", run = [[…]] }")
         .and_then(|item| sudo(report, item));
@@ -79,6 +92,7 @@ fn role(
         title,
         who: who?,
         hosts: scope?,
+        max_hosts: max_hosts.map_or(Some(None), |most| most.map(Some))?,
         sudo: sudo?,
         duration,
         max,
@@ -89,6 +103,14 @@ fn role(
         warn: warn?,
         pending: pending?,
     })
+}
+
+fn most_hosts(report: &mut Report<'_>, item: Item<'_>) -> Option<NonZeroU32> {
+    let most = NonZeroU32::new(item.number(report)?);
+    if most.is_none() {
+        report.error(item.place, "max_hosts is at least 1", "write max_hosts = 5, or leave it out");
+    }
+    most
 }
 
 /// Duration and maximum. A default duration gives way to a role's shorter maximum; a written one does not.

@@ -42,6 +42,9 @@ fn show_role(out: &mut String, role: &Role) {
     line(out, &format!("\n[roles.{}]\ntitle", key(&role.name)), &title(role.title.as_ref()));
     line(out, "who", &list(role.who.iter().map(eligibility)));
     line(out, "hosts", &hosts(&role.hosts));
+    if let Some(most) = role.max_hosts {
+        line(out, "max_hosts", &most.to_string());
+    }
     line(out, "sudo", &sudo(&role.sudo));
     line(out, "duration", &span(role.duration));
     line(out, "max", &span(role.max));

@@ -4,6 +4,7 @@
 //! and everything that grants is non-empty. Spec: docs/policy.md.
 
 pub(crate) mod approval;
+mod diff;
 mod effective;
 mod moment;
 pub(crate) mod nonempty;
@@ -210,6 +211,12 @@ impl Policy {
     #[must_use]
     pub fn show_effective(&self) -> String {
         effective::show(self)
+    }
+
+    /// What `after` changes, key by key, defaults written out; nothing when it changes nothing.
+    #[must_use]
+    pub fn diff(&self, after: &Self) -> String {
+        diff::diff(&self.show_effective(), &after.show_effective())
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! In: what `parse` checked, defaults filled in. Out: [`Role`]. Spec: docs/policy.md "`[roles]`".
 
+use std::num::NonZeroU32;
+
 use elevate_protocol::name::Name;
 use elevate_protocol::sudo::{Allowed, SudoPart};
 use elevate_protocol::text::UntrustedText;
@@ -27,6 +29,8 @@ pub struct Role {
     pub who: NonEmpty<Eligibility>,
     /// Where.
     pub hosts: HostScope,
+    /// Most hosts of one activation; none: as many as are named.
+    pub max_hosts: Option<NonZeroU32>,
     /// What sudo allows.
     pub sudo: SudoPart,
     /// How long when nobody says; at most `max`.

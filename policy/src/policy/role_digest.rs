@@ -3,6 +3,8 @@
 //! In: the policy, a role, a person. Out: [`RoleDigest`]. It changes when the role or an entry of `who` that
 //! applies to the requester changes, and only then: adding bob voids nothing of alice's. Spec: docs/policy.md.
 
+use std::num::NonZeroU32;
+
 use elevate_protocol::digest::Digest;
 use elevate_protocol::name::Name;
 use elevate_protocol::sudo::SudoPart;
@@ -41,6 +43,7 @@ struct Canonical<'a> {
     name: &'a Name,
     title: &'a Option<UntrustedText>,
     hosts: &'a HostScope,
+    max_hosts: Option<NonZeroU32>,
     sudo: &'a SudoPart,
     duration: Span,
     max: Span,
@@ -74,6 +77,7 @@ fn digest_of(role: &Role, person: &Name, mut entries: Vec<&Eligibility>) -> Opti
         name: &role.name,
         title: &role.title,
         hosts: &role.hosts,
+        max_hosts: role.max_hosts,
         sudo: &role.sudo,
         duration: role.duration,
         max: role.max,
