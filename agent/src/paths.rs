@@ -39,6 +39,8 @@ pub(crate) struct Paths {
     pub(crate) sudoers: PathBuf,
     /// `u<uid>/<id>.grant`: what the PAM gate checks.
     pub(crate) grants: PathBuf,
+    /// `u<uid>`: what that person has in force, for their own prompt.
+    pub(crate) mine: PathBuf,
     /// Roles that may be activated here, by login.
     pub(crate) offers: PathBuf,
     /// When each grant ends on CLOCK_BOOTTIME.
@@ -79,6 +81,7 @@ impl Paths {
             link_socket: at("run/elevate/link.sock"),
             sudoers: at("run/elevate/sudoers.d"),
             grants: at("run/elevate/grants"),
+            mine: at("run/elevate/mine"),
             offers: at("run/elevate/offers.json"),
             deadlines: at("run/elevate/deadlines.json"),
             lock: at("run/elevate/agent.lock"),

@@ -279,6 +279,11 @@ kinds! {
         /// Fingerprint of its vouch key.
         vouch_key: UntrustedText,
     }
+    /// A host has other labels.
+    "host.labelled" Notice HostLabelled {
+        /// All that it has now.
+        labels: BTreeMap<Name, Name>,
+    }
     /// An enrolment was refused.
     "host.enrol-refused" Warning HostEnrolRefused {
         /// Why.

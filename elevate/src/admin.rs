@@ -2,13 +2,16 @@
 //!
 //! In: parsed words. Out: data on stdout, an exit code. Runs as: root or the daemon's own account, on its machine.
 
+use std::collections::BTreeMap;
+
 use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, LockWhat, RevokeWhat};
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::name::Name;
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::args::admin::{Audit, Elevatectl, Host, OnWhat, Person, Policy, Revoke, Verb};
+use crate::args::admin::{Audit, Elevatectl, Host, LabelChange, OnWhat, Person, Policy, Revoke, Verb};
 use crate::clock;
 use crate::console::Console;
 use crate::door::{Conversation, socket};
@@ -196,8 +199,10 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
             labels: labels.iter().cloned().collect(),
             valid: *valid,
         },
+        Verb::Host(Host::Label { name, changes }) => relabel(name, changes),
         Verb::Host(Host::List) => AdminAsk::HostList,
         Verb::Policy(Policy::Check) => AdminAsk::PolicyCheck,
+        Verb::Policy(Policy::Diff) => AdminAsk::PolicyDiff,
         Verb::Policy(Policy::Show { effective: _ }) => AdminAsk::PolicyShow,
         Verb::Policy(Policy::Reload) => AdminAsk::PolicyReload,
         // It is nothing to ask: [`Administration::dispatch`] has answered it.
@@ -219,6 +224,17 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
         }
     };
     Ok((Ask::Admin(ask), wait))
+}
+
+fn relabel(name: &Name, changes: &[LabelChange]) -> AdminAsk {
+    let (mut set, mut remove) = (BTreeMap::new(), Vec::new());
+    for change in changes {
+        match change {
+            LabelChange::Set(key, value) => drop(set.insert(key.clone(), value.clone())),
+            LabelChange::Remove(key) => remove.push(key.clone()),
+        }
+    }
+    AdminAsk::HostLabel { name: name.clone(), set, remove }
 }
 
 /// clap has seen to it that there is exactly one; anything else would revoke too much or nothing.

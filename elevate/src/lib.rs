@@ -14,6 +14,7 @@ pub mod failure;
 pub mod pages;
 pub mod paint;
 pub mod people;
+pub mod prompt;
 pub mod render;
 pub mod settings;
 pub mod signals;

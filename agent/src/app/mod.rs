@@ -7,6 +7,7 @@ pub(crate) mod flavour;
 pub(crate) mod grants;
 pub(crate) mod link;
 pub(crate) mod message;
+pub(crate) mod mine;
 pub(crate) mod people;
 pub(crate) mod start;
 pub(crate) mod state;

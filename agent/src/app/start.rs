@@ -138,6 +138,7 @@ fn folders(paths: &Paths) -> Result<Vec<String>, SafeError> {
         (&paths.run, 0o755),
         (&paths.sudoers, 0o755),
         (&paths.grants, 0o700),
+        (&paths.mine, 0o711),
     ];
     let mut repaired = Vec::new();
     for (path, mode) in wanted {
@@ -195,6 +196,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         people: People::default(),
         rounds: Rounds::begin(now.boot),
         told: String::new(),
+        mine: None,
         alarm: Arc::clone(&alarm),
         sender: sender.clone(),
     };

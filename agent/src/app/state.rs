@@ -16,6 +16,7 @@ use super::flavour::Flavour;
 use super::grants::Standing;
 use super::link::Link;
 use super::message::{Message, Roles};
+use super::mine::Mine;
 use super::people::People;
 use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::Identity;
@@ -59,6 +60,8 @@ pub(crate) struct Agent {
     pub(crate) rounds: Rounds,
     /// What `status` was last told.
     pub(crate) told: String,
+    /// What people were last told of their own; none: what lies there is of another agent.
+    pub(crate) mine: Option<Mine>,
     /// Wakes us.
     pub(crate) alarm: Arc<Alarm>,
     /// To this thread.
@@ -109,6 +112,7 @@ impl Agent {
         }
         self.set_alarm(clock::read());
         self.tell_status();
+        self.tell_people();
     }
 
     /// Makes a report durable and sends what there is room for.

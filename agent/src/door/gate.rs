@@ -37,6 +37,10 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
             "decisions are made with your own key, never through a host",
             &format!("elevate deny R-{} -m REASON", id.letters()),
         )),
+        Ask::History { person: Some(person), .. } => Err(own_key(
+            "what others have had is shown only to your own key",
+            &format!("elevate history --person {person}"),
+        )),
         Ask::FactorAdd { .. } => {
             Err(own_key("a factor is enrolled with your own key, never through a host", "elevate mfa add"))
         }
@@ -46,6 +50,7 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
         | Ask::Overview
         | Ask::Eligible
         | Ask::Activations { .. }
+        | Ask::History { person: None, .. }
         | Ask::Show { documents: false, .. }
         | Ask::Requests { to_review: false, mine: true, .. }
         | Ask::Cancel { .. }

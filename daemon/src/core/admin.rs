@@ -3,6 +3,7 @@
 //! In: [`AdminAsk`]. Out: [`AdminOutcome`]. The event is durable before anything is done.
 
 use elevate_audit::{Kind, Subject};
+use elevate_policy::Policy;
 use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat, SinkView};
 use elevate_protocol::message::person::Outcome;
@@ -12,6 +13,7 @@ use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
+use super::label::{self, Labels};
 use super::{Core, Inner, end, invite, locks, policy_files, reload, tail, view};
 use crate::log::chain;
 use crate::sinks::Condition;
@@ -25,12 +27,19 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
             invite::host(inner, talk, (name, labels), *valid).await?
         }
         AdminAsk::PersonList => AdminOutcome::People(people(inner).await?),
+        AdminAsk::HostLabel { name, set, remove } => {
+            label::label(inner, talk, name, Labels { set, remove }).await?;
+            let mut all = hosts(inner).await?;
+            all.retain(|host| host.name == *name);
+            AdminOutcome::Hosts(all)
+        }
         AdminAsk::HostList => AdminOutcome::Hosts(hosts(inner).await?),
         AdminAsk::PolicyShow => {
             let policy = inner.policy();
             AdminOutcome::Policy { text: policy.show_effective(), digest: policy.digest().to_string() }
         }
         AdminAsk::PolicyCheck => check(inner)?,
+        AdminAsk::PolicyDiff => diff(inner)?,
         AdminAsk::PolicyReload => match reload::reload(core.inner(), &talk.voice).await {
             Ok(digest) => AdminOutcome::Policy { text: String::new(), digest: digest.to_string() },
             Err(error) => {
@@ -60,9 +69,14 @@ async fn used(core: &Inner, talk: &Dialogue, ask: &AdminAsk) -> Told<()> {
             subject.host = Some(name.clone());
             "host invite"
         }
+        AdminAsk::HostLabel { name, .. } => {
+            subject.host = Some(name.clone());
+            "host label"
+        }
         AdminAsk::HostList => "host list",
         AdminAsk::PolicyShow => "policy show",
         AdminAsk::PolicyCheck => "policy check",
+        AdminAsk::PolicyDiff => "policy diff",
         AdminAsk::PolicyReload => "policy reload",
         AdminAsk::Revoke { what, .. } => {
             match what {
@@ -131,15 +145,20 @@ async fn sinks(core: &Inner) -> Told<Vec<SinkView>> {
     Ok(found)
 }
 
+/// What the files would change of what is in force.
+fn diff(core: &Inner) -> Told<AdminOutcome> {
+    let after = read(core)?;
+    Ok(AdminOutcome::Policy { text: core.policy().diff(&after), digest: after.digest().to_string() })
+}
+
+/// The policy of the files as they are.
+fn read(core: &Inner) -> Told<Policy> {
+    policy_files::read_policy(&core.policy_dir)
+        .map_err(|error| Stop::Refuse(Refusal::new(Code::Usage, chain(&error)).hint("nothing was changed")))
+}
+
 fn check(core: &Inner) -> Told<AdminOutcome> {
-    match policy_files::read_policy(&core.policy_dir) {
-        Ok(policy) => {
-            let warnings: Vec<String> = policy.warnings().iter().map(ToString::to_string).collect();
-            Ok(AdminOutcome::Policy { text: warnings.join("\n"), digest: policy.digest().to_string() })
-        }
-        Err(error) => {
-            let refusal = Refusal::new(Code::Usage, chain(&error));
-            Err(Stop::Refuse(refusal.hint("nothing was changed")))
-        }
-    }
+    let policy = read(core)?;
+    let warnings: Vec<String> = policy.warnings().iter().map(ToString::to_string).collect();
+    Ok(AdminOutcome::Policy { text: warnings.join("\n"), digest: policy.digest().to_string() })
 }

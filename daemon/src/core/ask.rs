@@ -177,6 +177,9 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         Ask::Deny { id, .. } if on_host => own_key(format!("elevate deny R-{} -m …", id.letters())),
         Ask::FactorAdd { .. } if on_host => own_key("elevate mfa add".to_owned()),
         Ask::Show { id, documents: true } if on_host => own_key(format!("elevate show G-{}", id.letters())),
+        Ask::History { person: Some(person), .. } if on_host => {
+            own_key(format!("elevate history --person {person}"))
+        }
         Ask::Requests { to_review: true, .. } if on_host => {
             own_key("elevate requests --to-review".to_owned())
         }
@@ -185,6 +188,7 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         | Ask::Overview
         | Ask::Eligible
         | Ask::Activations { .. }
+        | Ask::History { .. }
         | Ask::Show { .. }
         | Ask::Requests { .. }
         | Ask::Approve { .. }
@@ -216,6 +220,7 @@ pub(super) fn gives_or_decides(ask: &Ask) -> bool {
         Ask::Overview
         | Ask::Eligible
         | Ask::Activations { .. }
+        | Ask::History { .. }
         | Ask::Show { .. }
         | Ask::Requests { to_review: false, .. }
         | Ask::Cancel { .. }
@@ -234,6 +239,7 @@ pub(super) fn word(ask: &Ask) -> &'static str {
         Ask::Resume { .. } => "start",
         Ask::Overview => "overview",
         Ask::Eligible | Ask::Activations { .. } => "list",
+        Ask::History { .. } => "history",
         Ask::Show { .. } => "show",
         Ask::Requests { .. } => "requests",
         Ask::Approve { .. } => "approve",
@@ -258,6 +264,7 @@ async fn answer(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
         Ask::Overview => listing::overview(core, talk).await,
         Ask::Eligible => listing::eligible(core, talk).await,
         Ask::Activations { all } => listing::activations(core, talk, *all).await,
+        Ask::History { person, since } => listing::history(core, talk, person.as_ref(), *since).await,
         Ask::Show { id, documents } => listing::show(core, talk, id, *documents).await,
         Ask::Requests { to_review, mine, watch } => {
             requests::requests(

@@ -23,7 +23,7 @@ use crate::store::HostToken;
 const HOST_VALID_MAX: Span = Span::HOUR;
 /// Longest life of a person's invitation.
 const PERSON_VALID_MAX: Span = Span(72 * 3600);
-const LABELS_MAX: usize = 32;
+pub(super) const LABELS_MAX: usize = 32;
 
 fn fresh_token() -> Result<Secret, getrandom::Error> {
     Ok(Secret::new(Nonce::from_random(random()?).to_string()))

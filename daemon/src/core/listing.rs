@@ -5,7 +5,9 @@
 use elevate_policy::{eligible_roles, may_decide};
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::Outcome;
-use elevate_protocol::message::view::{ActivationView, EligibilityView, OverviewView};
+use elevate_protocol::message::view::{ActivationView, EligibilityView, OverviewView, State};
+use elevate_protocol::name::Name;
+use elevate_protocol::time::Span;
 
 use super::ask::HOST_ANSWER_MAX;
 use super::dialogue::Dialogue;
@@ -14,6 +16,9 @@ use super::fault::{Fault, Told};
 use super::view::{self, Documents, view, views};
 use super::{Core, Inner, Speaker, choose, locks};
 use crate::store::{Activation, Tx};
+
+/// How far back a history goes when nobody says.
+const HISTORY: Span = Span(90 * 86_400);
 
 pub(super) async fn overview(core: &Core, talk: &Dialogue) -> Told<Outcome> {
     let inner = core.inner();
@@ -69,6 +74,42 @@ pub(super) async fn activations(core: &Core, talk: &Dialogue, all: bool) -> Told
         newest(&mut shown)?;
     }
     Ok(Outcome::Activations(shown))
+}
+
+/// What was asked for in the time before now: one's own; of others what one has approved or denied, and nothing else.
+pub(super) async fn history(
+    core: &Core,
+    talk: &Dialogue,
+    person: Option<&Name>,
+    since: Option<Span>,
+) -> Told<Outcome> {
+    let inner = core.inner();
+    let me = talk.person()?;
+    let whose = person.unwrap_or(me);
+    let mut tx = inner.store.read().await?;
+    let from = tx.now().before(since.unwrap_or(HISTORY));
+    let mut found = tx.asked_since(whose, from).await?;
+    found.retain(|one| choose::seen_here(talk, one));
+    if whose != me {
+        let mut decided = Vec::new();
+        for one in found {
+            if decided_by(&mut tx, &one, me).await? {
+                decided.push(one);
+            }
+        }
+        found = decided;
+    }
+    let mut shown = views(inner, &mut tx, &inner.policy(), &found).await?;
+    newest(&mut shown)?;
+    Ok(Outcome::Activations(shown))
+}
+
+async fn decided_by(tx: &mut Tx, activation: &Activation, person: &Name) -> Told<bool> {
+    if matches!(&activation.state, State::Denied { by, .. } if by == person) {
+        return Ok(true);
+    }
+    let approvals = tx.approvals(activation.id).await?;
+    Ok(approvals.iter().any(|(approval, _)| approval.approver == *person))
 }
 
 /// As many of the newest as one answer carries; the whole history is in the log.

@@ -16,6 +16,7 @@ mod extend;
 mod facts;
 mod fault;
 mod invite;
+mod label;
 mod listing;
 mod locks;
 mod mfa;

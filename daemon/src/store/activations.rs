@@ -250,6 +250,26 @@ impl Tx {
         rows.iter().map(activation_of).collect()
     }
 
+    /// What a person has asked for since a moment, newest first.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn asked_since(
+        &mut self,
+        person: &Name,
+        since: Timestamp,
+    ) -> Result<Vec<Activation>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT body FROM activations WHERE person = $1 AND asked_at >= $2 ORDER BY asked_at DESC, id LIMIT $3",
+        )
+        .bind(person.as_str())
+        .bind(since.0)
+        .bind(LIST_MAX)
+        .fetch_all(&mut *self.inner)
+        .await?;
+        rows.iter().map(activation_of).collect()
+    }
+
     /// A person's open requests and active grants.
     ///
     /// # Errors

@@ -140,6 +140,23 @@ impl Tx {
         Ok(())
     }
 
+    /// Other labels for a host.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn set_labels(
+        &mut self,
+        id: HostId,
+        labels: &BTreeMap<Name, Name>,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE hosts SET labels = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(to_json("labels", labels)?)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
     /// A host that enrolled anew gives its name and link key to its successor.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use elevate_protocol::id::IdPrefix;
-use elevate_protocol::name::Name;
+use elevate_protocol::name::{Name, NameError};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
@@ -149,8 +149,25 @@ pub enum Host {
         #[arg(long, value_name = "DURATION")]
         valid: Option<Span>,
     },
+    /// Change the labels of an enrolled host; what roles no longer give it ends at once
+    Label {
+        /// The host's name
+        name: Name,
+        /// KEY=VALUE to set a label, KEY- to take it away
+        #[arg(required = true, value_name = "KEY=VALUE | KEY-", value_parser = change)]
+        changes: Vec<LabelChange>,
+    },
     /// List every host that enrolled
     List,
+}
+
+/// One change of a host's labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelChange {
+    /// `KEY=VALUE`.
+    Set(Name, Name),
+    /// `KEY-`.
+    Remove(Name),
 }
 
 /// The policy.
@@ -164,6 +181,8 @@ pub enum Policy {
         #[arg(long)]
         effective: bool,
     },
+    /// Say what the files of the policy folder would change, every default written out; nothing changes
+    Diff,
     /// Put the files of the policy folder in force, all or nothing
     Reload,
 }
@@ -203,8 +222,33 @@ pub enum Audit {
     },
 }
 
+fn change(text: &str) -> Result<LabelChange, String> {
+    match text.strip_suffix('-') {
+        Some(key) if !text.contains('=') => {
+            key.parse().map(LabelChange::Remove).map_err(|error: NameError| error.to_string())
+        }
+        Some(_) | None => label(text).map(|(key, value)| LabelChange::Set(key, value)),
+    }
+}
+
 fn label(text: &str) -> Result<(Name, Name), String> {
     let (key, value) = text.split_once('=').ok_or("a label is KEY=VALUE")?;
     let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
     Ok((name(key)?, name(value)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_set_with_a_value_and_taken_away_with_a_dash() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        assert_eq!(change("tier=web"), Ok(LabelChange::Set(name("tier"), name("web"))));
+        assert_eq!(change("tier-"), Ok(LabelChange::Remove(name("tier"))));
+        assert_eq!(change("tier=web-"), Ok(LabelChange::Set(name("tier"), name("web-"))));
+        for bad in ["tier", "", "-", "=web", "tier=", "Tier=web", "ALL-"] {
+            assert!(change(bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Span;
 
 use crate::pages::Shell;
 pub use bare::{parse, unwind, verbs};
@@ -63,7 +64,9 @@ pub enum Verb {
     #[command(alias = "ls")]
     List(List),
     /// Show where a grant stands on its hosts; exit code 7 when it is no longer active
-    Status(Maybe),
+    Status(Status),
+    /// List what was asked for and had, newest first
+    History(History),
     /// Show everything about a request or grant
     Show(Show),
     /// List requests that wait, mine or for my word
@@ -104,8 +107,8 @@ pub struct Request {
     /// How.
     #[command(flatten)]
     pub wanted: Wanted,
-    /// A command after `--` belongs to `elevate run`.
-    #[arg(last = true, hide = true)]
+    /// A command after --: activate and run it, as `elevate run` does
+    #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 
@@ -131,9 +134,26 @@ pub struct One {
 
 /// One request or grant, or all that are active.
 #[derive(Debug, Args)]
-pub struct Maybe {
+pub struct Status {
     /// R-… or G-…, any unique start of at least four letters; none: all active ones
     pub id: Option<IdPrefix>,
+    /// Stay, and print each change until Ctrl-C, or until the one that is named is over
+    #[arg(long)]
+    pub watch: bool,
+    /// One short word for a shell's prompt, from this host alone; nothing when nothing is active
+    #[arg(long, conflicts_with_all = ["id", "watch"])]
+    pub prompt: bool,
+}
+
+/// Whose history, and how far back.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Somebody else: what one has approved or denied of theirs, through one's own key
+    #[arg(long, value_name = "PERSON")]
+    pub person: Option<Name>,
+    /// How far back, by when it was asked [default: 90d]
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<Span>,
 }
 
 /// Everything about one.

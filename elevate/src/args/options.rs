@@ -74,6 +74,9 @@ pub struct Wanted {
     /// The host, may be given several times [default: this one]
     #[arg(short = 'H', long = "host", value_name = "HOST")]
     pub hosts: Vec<Name>,
+    /// Say what would be decided and why, and ask for nothing; exit code 0 or 3
+    #[arg(long)]
+    pub dry_run: bool,
     /// Do not wait for approvals: exit code 4 when they are missing
     #[arg(long, conflicts_with = "wait")]
     pub nowait: bool,

@@ -2,13 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use elevate_cli::args::{Elevate, parse, unwind};
+use elevate_cli::args::{Elevate, Status, Verb, parse, unwind};
+use elevate_cli::clock;
 use elevate_cli::console::Console;
 use elevate_cli::failure::{Failure, tell};
+use elevate_cli::paint::Line;
 use elevate_cli::people::{self, Environment, Session};
+use elevate_cli::prompt;
 use elevate_cli::signals::Signals;
+use nix::unistd::getuid;
 
 fn main() -> ExitCode {
     let Ok(mut console) = Console::standard() else { return ExitCode::FAILURE };
@@ -16,6 +21,13 @@ fn main() -> ExitCode {
         Ok(words) => words,
         Err(error) => return ExitCode::from(unwind(&mut console, &error)),
     };
+    if let Some(Verb::Status(Status { prompt: true, .. })) = &words.verb {
+        // Before the account, the zone and the signals are looked at: each prompt of a shell waits for it.
+        if let Some(word) = prompt::word(Path::new(prompt::MINE), getuid().as_raw(), clock::now()) {
+            console.data(&Line::plain(&word));
+        }
+        return ExitCode::SUCCESS;
+    }
     match prepare(words, console) {
         Ok((mut session, words)) => {
             let mut exit = people::run(&mut session, words);

@@ -8,9 +8,9 @@ use elevate_protocol::message::refusal::Code;
 use elevate_protocol::message::view::{ActivationView, State};
 use elevate_protocol::name::Name;
 
-use super::request::{exit_of, not_expected};
+use super::request::not_expected;
 use super::session::Session;
-use crate::args::{CanI, List, Requests};
+use crate::args::{CanI, History, List, Requests};
 use crate::failure::Failure;
 use crate::paint::Line;
 use crate::render::data::{ACTIVATION, Stream};
@@ -72,24 +72,13 @@ pub(super) fn show_list(session: &mut Session, views: &[ActivationView]) {
     }
 }
 
-/// `elevate status`.
-pub(super) fn status(session: &mut Session, id: Option<IdPrefix>) -> Result<u8, Failure> {
-    let at = session.at();
-    if let Some(id) = id {
-        let view = one(session, id, false)?;
-        if !session.only_ids(std::slice::from_ref(&view)) {
-            session.show(&json::activation(&view, at.now), &activation::full(&view, &at));
-        }
-        return Ok(exit_of(&view, false));
-    }
-    let mut views = activations(session, false)?;
-    views.retain(|view| view.state == State::Active);
-    if !session.only_ids(&views) {
-        let lines: Vec<Line> = views.iter().flat_map(|view| activation::full(view, &at)).collect();
-        session.show(&json::activations(&views, at.now), &lines);
-    }
+/// `elevate history`.
+pub(super) fn history(session: &mut Session, words: History) -> Result<u8, Failure> {
+    let end = session.ask(&Ask::History { person: words.person, since: words.since }, Wait::Machines)?;
+    let End::Done(Outcome::Activations(views)) = end else { return Err(not_expected(end)) };
+    show_list(session, &views);
     if views.is_empty() {
-        session.console.say(&Line::plain("No active grant."));
+        session.console.say(&Line::plain("Nothing in that time."));
     }
     Ok(0)
 }
@@ -113,7 +102,11 @@ pub(super) fn show(session: &mut Session, id: IdPrefix, documents: bool) -> Resu
     Ok(0)
 }
 
-fn one(session: &mut Session, id: IdPrefix, documents: bool) -> Result<Box<ActivationView>, Failure> {
+pub(super) fn one(
+    session: &mut Session,
+    id: IdPrefix,
+    documents: bool,
+) -> Result<Box<ActivationView>, Failure> {
     let end = session.ask(&Ask::Show { id, documents }, Wait::Machines)?;
     let End::Done(Outcome::Activation(view)) = end else { return Err(not_expected(end)) };
     Ok(view)
@@ -182,7 +175,7 @@ pub(super) fn can_i(session: &mut Session, words: CanI) -> Result<u8, Failure> {
     }
 }
 
-fn explain(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {
+pub(super) fn explain(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {
     let end = session.ask(ask, Wait::Machines)?;
     let End::Done(Outcome::Explanation(view)) = end else { return Err(not_expected(end)) };
     session.show(&json::explanation(&view), &show_overview::explanation(&view));

@@ -10,6 +10,7 @@ mod place;
 mod request;
 mod run;
 mod session;
+mod status;
 mod sudo;
 
 pub use environment::Environment;
@@ -21,7 +22,12 @@ use crate::pages::{Program, completion};
 
 /// Does what was typed and gives the exit code.
 pub fn run(session: &mut Session, words: Elevate) -> u8 {
-    let own_exit = matches!(words.verb, Some(Verb::Run(_) | Verb::Shell(_)));
+    let own_exit = match &words.verb {
+        Some(Verb::Run(_) | Verb::Shell(_)) => true,
+        // `elevate web-ops -- CMD` is `elevate run web-ops -- CMD`.
+        Some(Verb::Request(request)) => !request.command.is_empty(),
+        _ => false,
+    };
     match dispatch(session, words.verb) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -41,7 +47,8 @@ fn dispatch(session: &mut Session, verb: Option<Verb>) -> Result<u8, Failure> {
         Some(Verb::Run(words)) => run::run(session, &words.role, &words.wanted, &words.command),
         Some(Verb::Shell(words)) => run::shell(session, &words),
         Some(Verb::List(words)) => look::list(session, &words),
-        Some(Verb::Status(words)) => look::status(session, words.id),
+        Some(Verb::Status(words)) => status::status(session, words),
+        Some(Verb::History(words)) => look::history(session, words),
         Some(Verb::Show(words)) => look::show(session, words.id, words.documents),
         Some(Verb::Requests(words)) => look::requests(session, &words),
         Some(Verb::Approve(words)) => act::approve(session, words),

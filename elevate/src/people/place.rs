@@ -51,6 +51,7 @@ fn elsewhere(ask: &Ask, this: Option<&Name>) -> Option<String> {
         Ask::Requests { to_review: true, .. } => Some("elevate requests --to-review".to_owned()),
         Ask::Approve { id: which, .. } => Some(format!("elevate approve {}", id(which))),
         Ask::Deny { id: which, .. } => Some(format!("elevate deny {} -m …", id(which))),
+        Ask::History { person: Some(person), .. } => Some(format!("elevate history --person {person}")),
         Ask::FactorAdd { .. } => Some("elevate mfa add".to_owned()),
         Ask::FactorList => Some("elevate mfa list".to_owned()),
         Ask::FactorTest => Some("elevate mfa test".to_owned()),
@@ -64,6 +65,7 @@ fn elsewhere(ask: &Ask, this: Option<&Name>) -> Option<String> {
         | Ask::Overview
         | Ask::Eligible
         | Ask::Activations { .. }
+        | Ask::History { person: None, .. }
         | Ask::Cancel { .. }
         | Ask::Drop { .. }
         | Ask::Extend { .. }

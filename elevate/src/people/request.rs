@@ -10,6 +10,8 @@ use elevate_protocol::message::view::{ActivationView, EligibilityView, HostState
 use elevate_protocol::name::Name;
 use elevate_protocol::secret::Secret;
 
+use super::look::explain;
+use super::run::run;
 use super::session::Session;
 use crate::args::{Request, WaitFor, Wanted, verbs};
 use crate::failure::{Failure, tell};
@@ -24,10 +26,10 @@ const MEANT_MAX: usize = 2;
 /// `elevate ROLE`.
 pub(super) fn request(session: &mut Session, words: &Request) -> Result<u8, Failure> {
     if !words.command.is_empty() {
-        return Err(Failure::usage(
-            "a command after -- is for elevate run",
-            format!("elevate run {} … -- CMD   (or: elevate {}, then sudo CMD)", words.role, words.role),
-        ));
+        return run(session, &words.role, &words.wanted, &words.command);
+    }
+    if words.wanted.dry_run {
+        return dry_run(session, &words.role, &words.wanted);
     }
     let wait = waiting(session, &words.wanted);
     let end = activate(session, &words.role, &words.wanted, wait)?;
@@ -74,7 +76,22 @@ pub(super) fn activate(
     wanted: &Wanted,
     wait: Wait,
 ) -> Result<End, Failure> {
-    let mut ask = RequestAsk {
+    let mut ask = wished(session, role, wanted);
+    if session.console.manner().asks && ask.reason.is_none() && ask.ticket.is_none() {
+        ask_missing(session, &mut ask)?;
+    }
+    session.ask(&Ask::Request(ask), wait)
+}
+
+/// `--dry-run`: what the daemon would decide, which records nothing and asks nobody.
+fn dry_run(session: &mut Session, role: &Name, wanted: &Wanted) -> Result<u8, Failure> {
+    let ask = RequestAsk { dry_run: true, ..wished(session, role, wanted) };
+    explain(session, &Ask::Request(ask))
+}
+
+/// What options and variables say.
+fn wished(session: &Session, role: &Name, wanted: &Wanted) -> RequestAsk {
+    RequestAsk {
         role: role.clone(),
         hosts: wanted.hosts.clone(),
         duration: wanted.duration.or(session.around.duration),
@@ -83,11 +100,7 @@ pub(super) fn activate(
         // `--nowait` is the daemon's business too; otherwise it reports until the hosts have confirmed.
         wait: !wanted.nowait,
         dry_run: false,
-    };
-    if session.console.manner().asks && ask.reason.is_none() && ask.ticket.is_none() {
-        ask_missing(session, &mut ask)?;
     }
-    session.ask(&Ask::Request(ask), wait)
 }
 
 /// Asks for what the role wants and the command line did not say.
@@ -250,7 +263,15 @@ impl Wanted {
     /// No option given.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { duration: None, reason: None, ticket: None, hosts: Vec::new(), nowait: false, wait: None }
+        Self {
+            duration: None,
+            reason: None,
+            ticket: None,
+            hosts: Vec::new(),
+            dry_run: false,
+            nowait: false,
+            wait: None,
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn run(
     wanted: &Wanted,
     command: &[OsString],
 ) -> Result<u8, Failure> {
+    refuse_dry_run(wanted)?;
     if let Some(program) = command.first() {
         let shown = program.to_string_lossy();
         let (exit, what) = match runnable(program, &session.around.path) {
@@ -49,10 +50,19 @@ pub(super) fn run(
 
 /// `elevate shell`.
 pub(super) fn shell(session: &mut Session, words: &Request) -> Result<u8, Failure> {
+    refuse_dry_run(&words.wanted)?;
     if !words.command.is_empty() {
         return Err(Failure::usage("a shell takes no command", "elevate run ROLE -- CMD"));
     }
     through_sudo(session, &words.role, &words.wanted, Order::Shell)
+}
+
+/// Nothing is run for show; what would be decided is asked by itself.
+fn refuse_dry_run(wanted: &Wanted) -> Result<(), Failure> {
+    if wanted.dry_run {
+        return Err(Failure::usage("--dry-run runs nothing", "elevate request ROLE --dry-run"));
+    }
+    Ok(())
 }
 
 fn through_sudo(

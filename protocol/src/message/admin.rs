@@ -35,12 +35,23 @@ pub enum AdminAsk {
         /// How long it is valid; at most 1 h, which is also the default.
         valid: Option<Span>,
     },
+    /// Other labels for an enrolled host; roles that choose hosts by them are looked at again at once.
+    HostLabel {
+        /// The host.
+        name: Name,
+        /// Labels that it has from now on.
+        set: BTreeMap<Name, Name>,
+        /// Keys of labels that it loses.
+        remove: Vec<Name>,
+    },
     /// Every host that enrolled.
     HostList,
     /// The policy that is in force, every default written out, as TOML.
     PolicyShow,
     /// Reads the files of the policy folder and says what is wrong; nothing changes.
     PolicyCheck,
+    /// Reads the files of the policy folder and says what they would change; nothing changes.
+    PolicyDiff,
     /// Puts the files of the policy folder in force, all or nothing.
     PolicyReload,
     /// Ends grants before their time.

@@ -72,6 +72,13 @@ pub enum Ask {
         /// Also those that are over.
         all: bool,
     },
+    /// What was asked for and had, newest first: one's own; of others, what one has decided about.
+    History {
+        /// Whose; none: one's own. Of others through one's own key only.
+        person: Option<Name>,
+        /// How far back, by when it was asked; none: 90 days.
+        since: Option<Span>,
+    },
     /// One activation.
     Show {
         /// Which.
