@@ -89,8 +89,12 @@ demo: deps release ## play the whole story in throw-away hosts, then leave you i
 	$(MAKE) -s stage-release
 	$(ROOT) '$(TARGET)/release/elevate-demo'
 
-bench: deps ## measure what the documents promise
-	$(CARGO) bench --workspace --locked
+# BENCH='--quick' for small numbers, BENCH='sudo idle' for some of the figures.
+BENCH ?=
+bench: deps release ## measure what the documents promise, on test hosts (BENCH=--quick)
+	$(ROOT) '$(TARGET)/release/testbed' tree
+	$(MAKE) -s stage-release
+	$(RUNNER) $(CARGO) bench --package elevate-tests --bench figures --locked -- $(BENCH)
 
 clean: ## remove everything that was built, the tree of the test hosts included
 	$(ROOT) rm -rf '$(TARGET)/testbed'

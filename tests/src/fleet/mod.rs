@@ -117,6 +117,14 @@ pub fn installed_host_with(lab: &Lab, name: &str, sudo: Sudo) -> Result<Host> {
     lab.host_with(name, spec.layer(stage()?))
 }
 
+/// What [`installed_host`] is made of, for a host that needs more.
+///
+/// # Errors
+/// Nothing was staged: `make stage-debug` or `make stage-release` does that.
+pub fn installed() -> Result<HostSpec> {
+    Ok(HostSpec::default().layer(stage()?))
+}
+
 impl Fleet {
     /// A fleet with [`POLICY`].
     ///
