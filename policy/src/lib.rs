@@ -15,7 +15,7 @@ mod reserved;
 
 pub use decide::approvals::{may_decide, needs};
 pub use decide::decision::{Decision, Need, Pending, Permit, PermitHost, Refusal};
-pub use decide::eligible::{EligibleRole, eligible_roles, roles_for_login, still_eligible};
+pub use decide::eligible::{EligibleRole, eligible_roles, offers, roles_for_login, still_eligible};
 pub use decide::explain::{Explanation, can_i, explain};
 pub use decide::extend::{ExtendFacts, Extension, extend};
 pub use decide::facts::{FactorProof, Facts, HostFacts, RecordedApproval, RecordedDenial, Request};

@@ -111,7 +111,7 @@ async fn begin(core: &Core, speaker: Speaker) -> Told<(Speaker, Voice, Option<Ho
             Ok((speaker, voice, None))
         }
         Speaker::OnHost { host, name, uid, .. } => {
-            let row = core.0.store.read().await?.host(*host).await?;
+            let row = core.0.store.glance().await?.host(*host).await?;
             let Some(row) = row else { return refuse(Code::UnknownHost, "this host is not enrolled") };
             let door = Door::Host { name: row.name.clone(), uid: *uid };
             let voice = Voice { actor: Actor::Person(name.clone()), door: Some(door) };

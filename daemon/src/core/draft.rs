@@ -98,11 +98,16 @@ async fn bounded(tx: &mut Tx, talk: &Dialogue) -> Told<()> {
     Ok(())
 }
 
+/// Whether some host has yet to say which accounts it has.
+pub(super) fn owe_accounts(core: &Inner, hosts: &[HostRow]) -> bool {
+    hosts.iter().any(|host| core.agents.owes_accounts(host.id))
+}
+
 /// Lets hosts that have just connected, or got other offers, say first which accounts they have.
 pub(super) async fn accounts_told(core: &Inner, hosts: &[HostRow]) -> Told<()> {
     let mut changes = core.store.changes();
     let until = core.clock.now().after(ACCOUNTS_WITHIN);
-    while hosts.iter().any(|host| core.agents.owes_accounts(host.id)) {
+    while owe_accounts(core, hosts) {
         tokio::select! {
             changed = changes.recv() => if let Err(RecvError::Closed) = changed {
                 return refuse(Code::Unreachable, "the daemon is stopping");

@@ -167,9 +167,7 @@ fn bad_token<T>() -> Told<T> {
 
 /// A host of the same name or link key that was there before gives way: its rights end, its key is nobody's.
 async fn replace(core: &Inner, tx: &mut Tx, host: &HostRow) -> Told<Vec<HostId>> {
-    let same = |other: &HostRow| other.name == host.name || other.link_fingerprint == host.link_fingerprint;
-    let before: Vec<HostId> =
-        tx.hosts().await?.iter().filter(|other| same(other)).map(|other| other.id).collect();
+    let before: Vec<HostId> = tx.hosts_alike(&host.name, &host.link_fingerprint).await?;
     if before.is_empty() {
         return Ok(before);
     }

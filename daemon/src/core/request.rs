@@ -57,9 +57,11 @@ pub(super) async fn request(
         Decision::Pending(pending) => pending.factor,
         Decision::Permit(_) => false,
     };
-    drop(tx);
-    draft::accounts_told(inner, &hosts).await?;
-    let mut tx = inner.store.read().await?;
+    if draft::owe_accounts(inner, &hosts) {
+        drop(tx);
+        draft::accounts_told(inner, &hosts).await?;
+        tx = inner.store.read().await?;
+    }
     draft::accounts(inner, &mut tx, talk, &mut activation).await?;
     drop(tx);
     if asks_factor {

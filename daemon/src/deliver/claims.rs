@@ -80,11 +80,15 @@ impl Serving {
     }
 
     async fn accounts(&mut self, uids: BTreeMap<Login, u32>) -> Result<(), Cut> {
-        let offered = self.offered.clone().unwrap_or_default();
-        let known = uids.into_iter().filter(|(login, _)| offered.contains_key(login)).collect();
-        let mut tx = self.core.inner().store.write().await?;
-        tx.set_accounts(self.host.id, &known).await?;
-        tx.commit().await?;
+        let offered = |login: &Login| self.offered.as_ref().is_some_and(|roles| roles.contains_key(login));
+        let known: BTreeMap<Login, u32> = uids.into_iter().filter(|(login, _)| offered(login)).collect();
+        let store = &self.core.inner().store;
+        // After a restart of the daemon every host says what it said before.
+        if store.glance().await?.accounts(self.host.id).await? != known {
+            let mut tx = store.write().await?;
+            tx.set_accounts(self.host.id, &known).await?;
+            tx.commit().await?;
+        }
         // After the commit: whoever goes on finds them.
         self.answered();
         Ok(())
@@ -145,16 +149,7 @@ impl Serving {
     /// The subject of what this host says, with the activation that it names when that is one of this host.
     async fn about(&self, tx: &mut Tx, id: Option<ActivationId>) -> Result<Subject, Cut> {
         let Some(id) = id else { return Ok(subject(&self.host)) };
-        let found = tx.activation(id).await?;
-        let Some(activation) = found.filter(|one| one.hosts.iter().any(|part| part.id == self.host.id))
-        else {
-            return Ok(subject(&self.host));
-        };
-        Ok(Subject {
-            person: Some(activation.person),
-            role: Some(activation.role),
-            activation: Some(id),
-            ..subject(&self.host)
-        })
+        let Some((person, role)) = tx.whose(id, self.host.id).await? else { return Ok(subject(&self.host)) };
+        Ok(Subject { person: Some(person), role: Some(role), activation: Some(id), ..subject(&self.host) })
     }
 }

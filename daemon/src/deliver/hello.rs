@@ -30,7 +30,7 @@ pub(super) async fn hello(
     out: mpsc::Sender<ToAgent>,
 ) -> Result<Serving, Cut> {
     let inner = core.inner();
-    let Some(host) = inner.store.read().await?.host(id).await? else {
+    let Some(host) = inner.store.glance().await?.host(id).await? else {
         return refused(Code::UnknownHost, "this host is not enrolled", "enrol it: elevate-agent enroll");
     };
     let nonce = Nonce::from_random(random()?);
@@ -49,7 +49,7 @@ pub(super) async fn hello(
         return refused(Code::Usage, "a hello comes first", "update elevate-agent");
     };
     // As it is now: meanwhile documents may have been issued and applied, or the host may have enrolled anew.
-    let Some(host) = inner.store.read().await?.host(id).await? else {
+    let Some(host) = inner.store.glance().await?.host(id).await? else {
         return refused(Code::UnknownHost, "this host is not enrolled", "enrol it: elevate-agent enroll");
     };
     let version = fitting(&host, &agent)?;

@@ -11,6 +11,7 @@ mod reports;
 mod talks;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use elevate_audit::{Actor, Kind, Subject};
@@ -21,12 +22,10 @@ use elevate_protocol::signed::SignedBody;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use crate::core::{Core, Fault};
-use crate::store::{Change, HostRow, Voice};
+use crate::store::{Heard, HostRow, Voice};
 
 pub(crate) use registry::Registry;
 use registry::Seat;
@@ -66,7 +65,7 @@ pub(super) struct Serving {
     seat: Seat,
     /// Place of the next document to send.
     next: u64,
-    offered: Option<offers::Offers>,
+    offered: Option<Arc<offers::Offers>>,
     /// Offers that the agent has not answered yet.
     unanswered: u32,
     /// Which count of the registry the latest offers belong to.
@@ -144,7 +143,7 @@ impl Serving {
         claims: &mut mpsc::Receiver<SignedBody>,
     ) -> Result<std::convert::Infallible, Cut> {
         let clock = self.core.inner().clock.clone();
-        let mut changes = self.core.inner().store.changes();
+        let mut news = self.core.inner().store.news_of(self.host.id);
         self.offer().await?;
         self.pump().await?;
         let mut heard = clock.now();
@@ -160,7 +159,11 @@ impl Serving {
                     heard = clock.now();
                     self.take(&signed).await?;
                 }
-                change = next_change(&mut changes) => self.changed(change?).await?,
+                heard = news.next() => match heard {
+                    Some(Heard::Documents) => self.pump().await?,
+                    Some(Heard::Policy) => self.offer().await?,
+                    None => return Err(Cut::Lost("the daemon is stopping")),
+                },
                 ended = self.talks.ended() => self.talks.forget(ended),
                 () = clock.sleep_until(spoke.after(HEARTBEAT)) => {
                     spoke = clock.now();
@@ -175,33 +178,19 @@ impl Serving {
         }
     }
 
-    async fn changed(&mut self, change: Option<Change>) -> Result<(), Cut> {
-        match change {
-            Some(Change::Documents(host)) if host == self.host.id => self.pump().await,
-            Some(Change::Policy) => self.offer().await,
-            Some(Change::Documents(_) | Change::Activation(_) | Change::Accounts(_) | Change::Locks) => {
-                Ok(())
-            }
-            // Fell behind: look at everything again.
-            None => {
-                self.offer().await?;
-                self.pump().await
-            }
-        }
-    }
-
     /// Sends every document from the next place on.
     async fn pump(&mut self) -> Result<(), Cut> {
         loop {
-            let mut tx = self.core.inner().store.read().await?;
+            let mut tx = self.core.inner().store.glance().await?;
             let documents = tx.documents_from(self.host.id, self.host.epoch, self.next, BATCH).await?;
             drop(tx);
-            if documents.is_empty() {
-                return Ok(());
-            }
+            let all = u32::try_from(documents.len()).is_ok_and(|found| found < BATCH);
             for document in documents {
                 self.next = document.seq.saturating_add(1);
                 self.say(ToAgent::Document(document.signed)).await?;
+            }
+            if all {
+                return Ok(());
             }
         }
     }
@@ -217,12 +206,4 @@ impl Serving {
 
 fn silent(heard: Timestamp) -> Timestamp {
     heard.after(SILENCE_MAX)
-}
-
-async fn next_change(changes: &mut Receiver<Change>) -> Result<Option<Change>, Cut> {
-    match changes.recv().await {
-        Ok(change) => Ok(Some(change)),
-        Err(RecvError::Lagged(_)) => Ok(None),
-        Err(RecvError::Closed) => Err(Cut::Lost("the daemon is stopping")),
-    }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use elevate_policy::roles_for_login;
+use elevate_policy::offers;
 use elevate_protocol::message::agent::ToAgent;
 use elevate_protocol::name::{Login, Name};
 
@@ -23,16 +23,15 @@ impl Serving {
         self.asked = inner.agents.asked();
         let (policy, now) = (inner.policy(), inner.clock.now());
         let host = host_facts(&self.host);
-        let mut roles = Offers::new();
-        for person in policy.people() {
-            let mut mine = roles_for_login(&policy, &person.login, &host, now);
-            // Nobody is offered what this host would refuse.
-            mine.retain(|eligible| hindrance(&self.host, &eligible.role.sudo).is_none());
-            if !mine.is_empty() {
-                let names = mine.into_iter().map(|eligible| eligible.role.name.clone()).collect();
-                roles.insert(person.login.clone(), names);
-            }
-        }
+        let mut roles = offers(&policy, &host, now);
+        // Nobody is offered what this host would refuse.
+        let enforced =
+            |name: &Name| policy.role(name).is_some_and(|role| hindrance(&self.host, &role.sudo).is_none());
+        roles.retain(|_, names| {
+            names.retain(enforced);
+            !names.is_empty()
+        });
+        let roles = inner.agents.shared(roles);
         if self.offered.as_ref() == Some(&roles) {
             // Nothing to ask again: what was answered, or will be, holds for this policy too.
             if self.unanswered == 0 {
@@ -41,8 +40,8 @@ impl Serving {
             return Ok(());
         }
         self.unanswered = self.unanswered.saturating_add(1);
-        self.offered = Some(roles.clone());
-        self.say(ToAgent::Offers { roles }).await
+        self.offered = Some(Arc::clone(&roles));
+        self.say(ToAgent::Offers { roles: (*roles).clone() }).await
     }
 
     /// An agent answers each of its offers once, in order; what it says unasked comes when nothing is unanswered.

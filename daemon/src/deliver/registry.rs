@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use elevate_protocol::id::HostId;
 use tokio::sync::oneshot;
 
+use super::offers::Offers;
+
 type Slots = HashMap<HostId, Slot>;
 
 /// Connected hosts.
@@ -17,6 +19,8 @@ pub(crate) struct Registry {
     slots: Arc<Mutex<Slots>>,
     /// Counts policies: how many times hosts had to be asked which accounts they have.
     asked: AtomicU64,
+    /// What connected hosts were offered; most of them the same.
+    offers: Mutex<Vec<Arc<Offers>>>,
 }
 
 struct Slot {
@@ -77,6 +81,18 @@ impl Registry {
     /// The count to which an answer to offers of the policy in force belongs. Fetch it before the policy.
     pub(super) fn asked(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// These offers, kept once for all hosts that have the same.
+    pub(super) fn shared(&self, offers: Offers) -> Arc<Offers> {
+        let mut kept = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|one| Arc::strong_count(one) > 1);
+        if let Some(same) = kept.iter().find(|one| ***one == offers) {
+            return Arc::clone(same);
+        }
+        let fresh = Arc::new(offers);
+        kept.push(Arc::clone(&fresh));
+        fresh
     }
 
     /// Ends a host's connection.

@@ -138,6 +138,15 @@ fn activation_of(row: &AnyRow) -> Result<Activation, StoreError> {
     Row("activations", row).json("body")
 }
 
+/// These three run at every turn; each has an index of what lives, so that history costs them nothing.
+pub(super) const LIVE_OF: &str =
+    "SELECT body FROM activations WHERE person = $1 AND phase <> 'over' ORDER BY asked_at, id";
+/// See [`LIVE_OF`].
+pub(super) const DUE: &str =
+    "SELECT body FROM activations WHERE phase <> 'over' AND deadline <= $1 ORDER BY deadline LIMIT $2";
+/// See [`LIVE_OF`].
+pub(super) const NEXT_DEADLINE: &str = "SELECT MIN(deadline) AS at FROM activations WHERE phase <> 'over'";
+
 /// Which activations of everybody.
 const LIST_MAX: i64 = 1000;
 
@@ -204,6 +213,28 @@ impl Tx {
         row.as_ref().map(activation_of).transpose()
     }
 
+    /// Person and role of an activation, when it is one of this host.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn whose(
+        &mut self,
+        id: ActivationId,
+        host: HostId,
+    ) -> Result<Option<(Name, Name)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT person, role FROM activations WHERE id = $1
+             AND EXISTS (SELECT 1 FROM activation_hosts WHERE activation = $1 AND host = $2)",
+        )
+        .bind(id.to_string())
+        .bind(host.to_string())
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let row = Row("activations", &row);
+        Ok(Some((row.parsed("person")?, row.parsed("role")?)))
+    }
+
     /// The activations that a prefix names, at most two: one is an answer, two are none.
     ///
     /// # Errors
@@ -226,14 +257,15 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn neighbours(&mut self, id: ActivationId) -> Result<Vec<ActivationId>, StoreError> {
-        let before = sqlx::query("SELECT MAX(id) AS id FROM activations WHERE id < $1");
-        let after = sqlx::query("SELECT MIN(id) AS id FROM activations WHERE id > $1");
-        let mut found = Vec::new();
-        for query in [before, after] {
-            let row = query.bind(id.to_string()).fetch_one(&mut *self.inner).await?;
-            found.extend(Row("activations", &row).maybe_parsed::<ActivationId>("id")?);
-        }
-        Ok(found)
+        let row = sqlx::query(
+            "SELECT (SELECT MAX(id) FROM activations WHERE id < $1) AS before,
+                    (SELECT MIN(id) FROM activations WHERE id > $1) AS after",
+        )
+        .bind(id.to_string())
+        .fetch_one(&mut *self.inner)
+        .await?;
+        let row = Row("activations", &row);
+        Ok([row.maybe_parsed("before")?, row.maybe_parsed("after")?].into_iter().flatten().collect())
     }
 
     /// A person's activations, the latest first.
@@ -275,12 +307,7 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn live_of(&mut self, person: &Name) -> Result<Vec<Activation>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT body FROM activations WHERE person = $1 AND phase <> 'over' ORDER BY asked_at, id",
-        )
-        .bind(person.as_str())
-        .fetch_all(&mut *self.inner)
-        .await?;
+        let rows = sqlx::query(LIVE_OF).bind(person.as_str()).fetch_all(&mut *self.inner).await?;
         rows.iter().map(activation_of).collect()
     }
 
@@ -289,10 +316,13 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn in_phase(&mut self, phase: &'static str) -> Result<Vec<Activation>, StoreError> {
-        let rows = sqlx::query("SELECT body FROM activations WHERE phase = $1 ORDER BY asked_at, id")
-            .bind(phase)
-            .fetch_all(&mut *self.inner)
-            .await?;
+        let rows = sqlx::query(
+            // Twice about the phase: the first part is the index's own.
+            "SELECT body FROM activations WHERE phase <> 'over' AND phase = $1 ORDER BY asked_at, id",
+        )
+        .bind(phase)
+        .fetch_all(&mut *self.inner)
+        .await?;
         rows.iter().map(activation_of).collect()
     }
 
@@ -301,13 +331,8 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn due(&mut self, most: u32) -> Result<Vec<Activation>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT body FROM activations WHERE phase <> 'over' AND deadline <= $1 ORDER BY deadline LIMIT $2",
-        )
-        .bind(self.now().0)
-        .bind(i64::from(most))
-        .fetch_all(&mut *self.inner)
-        .await?;
+        let rows =
+            sqlx::query(DUE).bind(self.now().0).bind(i64::from(most)).fetch_all(&mut *self.inner).await?;
         rows.iter().map(activation_of).collect()
     }
 
@@ -316,9 +341,7 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn next_deadline(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let row = sqlx::query("SELECT MIN(deadline) AS at FROM activations WHERE phase <> 'over'")
-            .fetch_one(&mut *self.inner)
-            .await?;
+        let row = sqlx::query(NEXT_DEADLINE).fetch_one(&mut *self.inner).await?;
         Row("activations", &row).maybe_time("at")
     }
 

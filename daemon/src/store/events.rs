@@ -44,7 +44,7 @@ impl EventReader {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn read(&self, from: u64, most: u32) -> Result<Vec<Recorded>, StoreError> {
-        self.store.read().await?.events_from(from, most).await
+        self.store.glance().await?.events_from(from, most).await
     }
 
     /// Returns when event number `seq` is there. False when the store is gone.

@@ -104,6 +104,27 @@ impl Tx {
         row.as_ref().map(host_of).transpose()
     }
 
+    /// Those that have this name or this link key.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn hosts_alike(
+        &mut self,
+        name: &Name,
+        link_fingerprint: &str,
+    ) -> Result<Vec<HostId>, StoreError> {
+        let mut found = Vec::new();
+        for (query, value) in [
+            ("SELECT id FROM hosts WHERE name = $1 AND retired_at IS NULL", name.as_str()),
+            ("SELECT id FROM hosts WHERE link_fingerprint = $1 AND retired_at IS NULL", link_fingerprint),
+        ] {
+            let row = sqlx::query(query).bind(value.to_owned()).fetch_optional(&mut *self.inner).await?;
+            let id = row.map(|row| Row("hosts", &row).parsed::<HostId>("id")).transpose()?;
+            found.extend(id.filter(|id| !found.contains(id)));
+        }
+        Ok(found)
+    }
+
     /// A host by name.
     ///
     /// # Errors
@@ -260,6 +281,23 @@ impl Tx {
             .execute(&mut *self.inner)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// What is known of a host's accounts.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn accounts(&mut self, id: HostId) -> Result<BTreeMap<Login, u32>, StoreError> {
+        let rows = sqlx::query("SELECT login, uid FROM accounts WHERE host = $1")
+            .bind(id.to_string())
+            .fetch_all(&mut *self.inner)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let row = Row("accounts", row);
+                Ok((row.parsed("login")?, row.number("uid")?))
+            })
+            .collect()
     }
 
     /// Replaces what is known of a host's accounts.

@@ -6,9 +6,11 @@
 mod activations;
 mod documents;
 mod events;
+mod group;
 mod hosts;
 mod lock;
 mod locks;
+mod news;
 mod people;
 mod row;
 mod tx;
@@ -17,7 +19,7 @@ use std::fs::{OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
@@ -29,6 +31,8 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
+use group::{Inner, Writer};
+use news::Teller;
 
 pub(crate) use activations::{Activation, Denied, HostPart};
 pub(crate) use documents::StoredDocument;
@@ -36,6 +40,7 @@ pub(crate) use events::{EventReader, Recorded};
 pub(crate) use hosts::{HostRow, HostToken};
 pub(crate) use lock::StoreLock;
 pub(crate) use locks::LockRow;
+pub(crate) use news::{Heard, News};
 pub(crate) use people::FailureRow;
 pub(crate) use tx::{Tx, Voice};
 
@@ -84,6 +89,9 @@ pub(crate) enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// The commit that this change shared with others failed.
+    #[error("the commit failed that this change shared with others")]
+    Group,
     /// Something cannot be written as a row.
     #[error("cannot write {what}")]
     Form {
@@ -111,11 +119,10 @@ pub(crate) enum Change {
 
 /// The store. One per daemon.
 pub(crate) struct Store {
-    writer: AnyPool,
+    writer: Writer,
     readers: AnyPool,
     clock: Clock,
-    changes: broadcast::Sender<Change>,
-    head: watch::Sender<u64>,
+    teller: Arc<Teller>,
     cluster: ClusterId,
     epoch: u32,
     lock: Mutex<Option<StoreLock>>,
@@ -138,15 +145,13 @@ impl Store {
         let address = address_of(&path)?;
         let writer = pool(&address, 1).await?;
         migrator().run(&writer).await?;
+        let writer = Writer::over(&writer).await?;
         let readers = pool(&address, READERS).await?;
-        let (changes, _) = broadcast::channel(CHANGES_KEPT);
-        let (head, _) = watch::channel(0);
         let mut store = Self {
             writer,
             readers,
             clock,
-            changes,
-            head,
+            teller: Arc::new(Teller::new(CHANGES_KEPT)),
             cluster: fresh,
             epoch: 1,
             lock: Mutex::new(Some(lock)),
@@ -164,17 +169,17 @@ impl Store {
         tx.commit().await?;
         self.cluster = cluster.parse().map_err(|_| damaged(format!("cluster {cluster:?}")))?;
         self.epoch = epoch.parse().map_err(|_| damaged(format!("epoch {epoch:?}")))?;
-        self.head.send_replace(head);
+        self.teller.grown(head);
         Ok(())
     }
 
-    /// Begins to change something. There is one writer: whoever comes second waits.
+    /// Begins to change something. There is one writer: whoever comes second waits, and shares its commit.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub(crate) async fn write(&self) -> Result<Tx, StoreError> {
-        let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(Tx::new(inner, self.clock.now(), self.changes.clone(), self.head.clone()))
+        let inner = Inner::Write(Box::new(self.writer.begin().await?));
+        Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
     }
 
     /// Begins to look at something, as of one moment. It is never committed.
@@ -182,27 +187,40 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
-        let inner = self.readers.begin().await?;
-        Ok(Tx::new(inner, self.clock.now(), self.changes.clone(), self.head.clone()))
+        let inner = Inner::Read(self.readers.begin().await?);
+        Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
     }
 
-    /// Tells of commits from this call on.
+    /// Looks with one statement: that needs no transaction around it.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(crate) async fn glance(&self) -> Result<Tx, StoreError> {
+        let inner = Inner::Glance(self.readers.acquire().await?);
+        Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
+    }
+
+    /// Tells of commits from this call on, but of documents: those are told to their host.
     #[must_use]
     pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+        self.teller.changes()
+    }
+
+    /// What concerns a host, from this call on.
+    #[must_use]
+    pub(crate) fn news_of(&self, host: HostId) -> News {
+        News::of(&self.teller, host)
     }
 
     /// Tells of something that is no commit's own.
     pub(crate) fn tell(&self, change: Change) {
-        // Nobody listening is fine.
-        let heard = self.changes.send(change);
-        drop(heard);
+        self.teller.tell(change);
     }
 
     /// The number of the next event, as it grows.
     #[must_use]
     pub(crate) fn head(&self) -> watch::Receiver<u64> {
-        self.head.subscribe()
+        self.teller.head()
     }
 
     /// The cluster.
@@ -220,7 +238,7 @@ impl Store {
     /// Whether [`Store::close`] was called. The readers close first.
     #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
-        self.readers.is_closed() || self.writer.is_closed()
+        self.readers.is_closed()
     }
 
     /// Closes the database and gives the folder up. Everything asked of the store afterwards is an error.
@@ -246,12 +264,15 @@ fn private(path: &Path) -> io::Result<()> {
 
 /// Every migration there is, in order. An old one is never changed: its checksum is in the database.
 fn migrator() -> Migrator {
-    let begin = include_str!("../../migrations/0001_begin.sql").into_sql_str();
-    let locks = include_str!("../../migrations/0002_locks.sql").into_sql_str();
-    Migrator::with_migrations(vec![
-        Migration::new(1, "begin".into(), MigrationType::Simple, begin, false),
-        Migration::new(2, "locks".into(), MigrationType::Simple, locks, false),
-    ])
+    let files = [
+        (1, "begin", include_str!("../../migrations/0001_begin.sql")),
+        (2, "locks", include_str!("../../migrations/0002_locks.sql")),
+        (3, "live", include_str!("../../migrations/0003_live.sql")),
+    ];
+    let migration = |(number, name, text): (i64, &'static str, &'static str)| {
+        Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)
+    };
+    Migrator::with_migrations(files.into_iter().map(migration).collect())
 }
 
 /// `sqlite:///var/lib/elevated/elevated.db?mode=rwc`. Characters with a meaning in an address are refused.
@@ -279,6 +300,8 @@ async fn pool(address: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
                 for pragma in [
                     "PRAGMA journal_mode = WAL",
                     "PRAGMA synchronous = FULL",
+                    // Pages: of those written again and again, 16 MiB of log save most; replayed in some ms after a crash.
+                    "PRAGMA wal_autocheckpoint = 4096",
                     "PRAGMA foreign_keys = ON",
                     "PRAGMA busy_timeout = 10000",
                     "PRAGMA trusted_schema = OFF",

@@ -86,3 +86,26 @@ async fn a_database_that_is_a_symlink_is_not_followed() {
     assert!(matches!(opened, Err(StoreError::Open { .. })));
     assert!(!elsewhere.exists());
 }
+
+#[tokio::test]
+async fn history_is_not_read_to_find_what_lives() {
+    use super::activations::{DUE, LIVE_OF, NEXT_DEADLINE};
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    for (query, index) in [
+        (LIVE_OF, "activations_live_of_person"),
+        (DUE, "activations_live"),
+        (NEXT_DEADLINE, "activations_live"),
+    ] {
+        let mut tx = store.read().await.unwrap();
+        let explained: &'static str = format!("EXPLAIN QUERY PLAN {query}").leak();
+        let rows = sqlx::query(explained).fetch_all(&mut *tx.inner).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| sqlx::Row::get::<String, _>(row, "detail")).collect();
+        assert!(
+            plan.iter().any(|step| step.contains(&format!("USING INDEX {index} "))
+                || step.ends_with(&format!("INDEX {index}"))),
+            "{plan:?}"
+        );
+        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+    }
+}

@@ -3,12 +3,14 @@
 //! In: statements of the other files here, [`What`] happened. Out: one durable commit, then the [`Change`]s.
 //! Dropped without commit, nothing of it happened.
 
+use std::sync::Arc;
+
 use elevate_audit::{Actor, Door, Event, Kind, Subject};
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::time::Timestamp;
-use sqlx::{Any, Transaction};
-use tokio::sync::{broadcast, watch};
 
+use super::group::Inner;
+use super::news::Teller;
 use super::row::{Row, big};
 use super::{Change, StoreError};
 
@@ -47,22 +49,20 @@ impl Voice {
 
 /// A transaction.
 pub(crate) struct Tx {
-    pub(super) inner: Transaction<'static, Any>,
+    pub(super) inner: Inner,
     now: Timestamp,
     next: Option<u64>,
     touched: Vec<Change>,
-    changes: broadcast::Sender<Change>,
-    head: watch::Sender<u64>,
+    teller: Arc<Teller>,
 }
 
 impl Tx {
-    pub(super) fn new(
-        inner: Transaction<'static, Any>,
-        now: Timestamp,
-        changes: broadcast::Sender<Change>,
-        head: watch::Sender<u64>,
-    ) -> Self {
-        Self { inner, now, next: None, touched: Vec::new(), changes, head }
+    pub(super) fn new(inner: Inner, now: Timestamp, teller: Arc<Teller>) -> Self {
+        let next = match &inner {
+            Inner::Read(_) | Inner::Glance(_) => None,
+            Inner::Write(change) => change.next(),
+        };
+        Self { inner, now, next, touched: Vec::new(), teller }
     }
 
     /// The time of this transaction: one moment for everything in it.
@@ -174,18 +174,16 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Database`]; nothing of it happened then.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().await?;
+        match self.inner {
+            Inner::Read(looked) => looked.commit().await?,
+            Inner::Glance(_) => {}
+            Inner::Write(change) => change.commit(self.next).await?,
+        }
         if let Some(next) = self.next {
-            self.head.send_if_modified(|head| {
-                let grown = next > *head;
-                *head = next.max(*head);
-                grown
-            });
+            self.teller.grown(next);
         }
         for change in self.touched {
-            // Nobody listening is fine: whoever comes later reads the store.
-            let heard = self.changes.send(change);
-            drop(heard);
+            self.teller.tell(change);
         }
         Ok(())
     }

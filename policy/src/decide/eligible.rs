@@ -3,6 +3,8 @@
 //! In: the policy, a person, hosts, the time. Out: the standing right and its end, or why there is none.
 //! Spec: docs/policy.md "Decisions". Threats C03, C07.
 
+use std::collections::BTreeMap;
+
 use elevate_protocol::name::{Login, Name};
 use elevate_protocol::time::Timestamp;
 
@@ -136,6 +138,22 @@ pub fn eligible_roles<'a>(policy: &'a Policy, person: &Name, now: Timestamp) -> 
         needs: rule_needs(policy, right.role, person, now),
     })
     .collect()
+}
+
+/// What a host offers: every login that may activate something on it at this time, with the roles, by name. The same as
+/// [`roles_for_login`] of everybody, found from the roles: a host has few of them, the policy many people.
+#[must_use]
+pub fn offers(policy: &Policy, host: &HostFacts, now: Timestamp) -> BTreeMap<Login, Vec<Name>> {
+    let mut offers: BTreeMap<Login, Vec<Name>> = BTreeMap::new();
+    for role in policy.roles().filter(|role| role.hosts.covers(host).is_ok()) {
+        let holding = role.who.iter().filter(|entry| entry.holds(now)).map(|entry| &entry.who);
+        for name in policy.resolve(holding) {
+            if let Some(person) = policy.person(&name).filter(|person| !person.is_over(now)) {
+                offers.entry(person.login.clone()).or_default().push(role.name.clone());
+            }
+        }
+    }
+    offers
 }
 
 /// The roles that whoever has this login may activate on this host at this time, by name: what a host offers.

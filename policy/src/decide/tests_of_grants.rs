@@ -7,8 +7,8 @@ use elevate_protocol::time::{Span, Timestamp};
 use super::reason::{Asked, EndsWith, FactorFault, Reason, Standing, TimeFault};
 use crate::fixture::*;
 use crate::{
-    ExtendFacts, FactorProof, Policy, can_i, eligible_roles, explain, extend, extension_digest, role_digest,
-    roles_for_login, still_eligible,
+    ExtendFacts, FactorProof, Policy, can_i, eligible_roles, explain, extend, extension_digest, offers,
+    role_digest, roles_for_login, still_eligible,
 };
 
 /// alice's web-ops, started at [`NOW`] for an hour, with a factor for exactly this extension.
@@ -127,6 +127,28 @@ fn lists_show_what_may_be_activated() {
     assert_eq!(on("bsmith", db1()), ["dba"]);
     assert_eq!(on("bob", db1()), Vec::<String>::new());
     assert_eq!(policy.groups_of(&name("grace")), [name("dba-leads"), name("security")]);
+}
+
+#[test]
+fn offers_are_the_roles_of_every_login_at_every_time() {
+    // One whose entry in the policy ends, beside those whose eligibility does.
+    let text = MAIN.replace("manager = \"carol\"", "until = 2026-11-21");
+    for policy in [policy(), parse(&text).unwrap()] {
+        for host in [web1(), db1()] {
+            for hours in [0, 11, 13, 24 * 30, 24 * 365] {
+                let now = later(hours * 3600);
+                let mut one_by_one = std::collections::BTreeMap::new();
+                for person in policy.people() {
+                    let mine = roles_for_login(&policy, &person.login, &host, now);
+                    let names: Vec<_> = mine.iter().map(|eligible| eligible.role.name.clone()).collect();
+                    if !names.is_empty() {
+                        one_by_one.insert(person.login.clone(), names);
+                    }
+                }
+                assert_eq!(offers(&policy, &host, now), one_by_one, "{} in {hours} h", host.name);
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,262 @@
+//! The one writer. Changes that wait for it at the same time share one transaction of the database, and its one fsync.
+//!
+//! In: changes, one after the other, each whole or not at all. Out: their fate, told only after the commit. Spec:
+//! docs/decisions/0018. A change is a savepoint; the transaction around several is a group, and all of it has one fate.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
+use tokio::time::timeout;
+
+use super::StoreError;
+
+/// How long a change waits for those before it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What became of a group: true when it is durable.
+type Fate = Arc<OnceLock<bool>>;
+
+/// The writing connection and the transaction on it.
+pub(super) struct Group {
+    connection: PoolConnection<Any>,
+    /// The fate of the transaction that is open; none: there is none.
+    open: Option<Fate>,
+    /// Changes in it that are whole.
+    whole: usize,
+    /// Somebody began a change and has not said that it is whole. Found by the next one, it was dropped.
+    changing: bool,
+    /// A statement about the transaction itself was sent and its end not seen.
+    unsure: bool,
+    /// Number of the next event, as far as the group knows it.
+    next: Option<u64>,
+}
+
+/// Everybody who wants to change something comes here.
+#[derive(Clone)]
+pub(super) struct Writer {
+    group: Arc<Mutex<Option<Group>>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counts who waits, also when the waiting is given up.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn on(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(waiting))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One change. Dropped without [`Change::commit`], nothing of it happens.
+pub(super) struct Change {
+    group: OwnedMappedMutexGuard<Option<Group>, Group>,
+    writer: Writer,
+    fate: Fate,
+}
+
+/// What statements run on: a look at one moment, or a change.
+pub(super) enum Inner {
+    /// Looks.
+    Read(Transaction<'static, Any>),
+    /// Looks, with one statement.
+    Glance(PoolConnection<Any>),
+    /// Changes.
+    Write(Box<Change>),
+}
+
+impl Deref for Inner {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        match self {
+            Self::Read(transaction) => transaction,
+            Self::Glance(connection) => connection,
+            Self::Write(change) => &change.group.connection,
+        }
+    }
+}
+
+impl DerefMut for Inner {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        match self {
+            Self::Read(transaction) => transaction,
+            Self::Glance(connection) => connection,
+            Self::Write(change) => &mut change.group.connection,
+        }
+    }
+}
+
+impl Group {
+    async fn say(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        self.unsure = true;
+        let said = sqlx::query(statement).execute(&mut *self.connection).await;
+        self.unsure = false;
+        said.map(drop)
+    }
+
+    /// Gives the whole group up. Those who wait for its fate hear it.
+    async fn fail(&mut self) {
+        // Where there is no transaction any more there is nothing to take back.
+        drop(self.say("ROLLBACK").await);
+        self.close(false);
+        self.next = None;
+    }
+
+    fn close(&mut self, durable: bool) {
+        if let Some(fate) = self.open.take() {
+            fate.get_or_init(|| durable);
+        }
+        (self.whole, self.changing) = (0, false);
+    }
+
+    /// Takes back what somebody began and dropped.
+    async fn tidy(&mut self) {
+        if self.unsure || (self.changing && self.whole == 0) {
+            return self.fail().await;
+        }
+        if self.changing {
+            // SQLite ends a transaction by itself when the disk is full or fails; then there is no savepoint, and no group.
+            let back = match self.say("ROLLBACK TO change").await {
+                Ok(()) => self.say("RELEASE change").await,
+                Err(error) => Err(error),
+            };
+            match back {
+                Ok(()) => self.changing = false,
+                Err(_) => self.fail().await,
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<Fate, sqlx::Error> {
+        self.tidy().await;
+        let fate = match &self.open {
+            Some(fate) => Arc::clone(fate),
+            None => {
+                let fate = Fate::default();
+                self.open = Some(Arc::clone(&fate));
+                self.changing = true;
+                self.say("BEGIN IMMEDIATE").await?;
+                return Ok(fate);
+            }
+        };
+        self.changing = true;
+        self.say("SAVEPOINT change").await?;
+        Ok(fate)
+    }
+
+    /// The change is whole: with the others of its group it waits for the commit.
+    async fn keep(&mut self, next: Option<u64>) -> Result<(), sqlx::Error> {
+        if self.whole > 0
+            && let Err(error) = self.say("RELEASE change").await
+        {
+            self.fail().await;
+            return Err(error);
+        }
+        self.changing = false;
+        self.whole = self.whole.saturating_add(1);
+        self.next = next.or(self.next);
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        self.tidy().await;
+        if self.open.is_none() {
+            return Ok(());
+        }
+        match self.say("COMMIT").await {
+            Ok(()) => {
+                self.close(true);
+                Ok(())
+            }
+            Err(error) => {
+                self.fail().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Over the one connection of a pool.
+    pub(super) async fn over(pool: &AnyPool) -> Result<Self, sqlx::Error> {
+        let connection = pool.acquire().await?;
+        let group = Group { connection, open: None, whole: 0, changing: false, unsure: false, next: None };
+        Ok(Self { group: Arc::new(Mutex::new(Some(group))), waiting: Arc::default() })
+    }
+
+    async fn group(&self) -> Result<OwnedMappedMutexGuard<Option<Group>, Group>, sqlx::Error> {
+        let locked = Arc::clone(&self.group).lock_owned().await;
+        OwnedMutexGuard::try_map(locked, Option::as_mut).map_err(|_| sqlx::Error::PoolClosed)
+    }
+
+    /// Begins a change: whoever comes second waits.
+    pub(super) async fn begin(&self) -> Result<Change, sqlx::Error> {
+        let waiting = Waiting::on(&self.waiting);
+        let mut group = timeout(PATIENCE, self.group()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        drop(waiting);
+        let fate = group.begin().await?;
+        Ok(Change { group, writer: self.clone(), fate })
+    }
+
+    /// Waits for whoever changes something, and closes.
+    pub(super) async fn close(&self) {
+        let mut group = self.group.lock().await;
+        if let Some(open) = group.as_mut()
+            && open.whole > 0
+        {
+            // Those who wait for it hear what became of it.
+            drop(open.commit().await);
+        }
+        if let Some(group) = group.take() {
+            drop(group.connection.close().await);
+        }
+    }
+}
+
+impl Change {
+    /// The number of the next event, where the group knows it.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.group.next
+    }
+
+    /// Returns when the change is durable. Nobody can cancel this half way: a task of its own does it.
+    pub(super) async fn commit(self, next: Option<u64>) -> Result<(), StoreError> {
+        match tokio::spawn(self.settle(next)).await {
+            Ok(settled) => settled,
+            Err(_) => Err(StoreError::Group),
+        }
+    }
+
+    async fn settle(mut self, next: Option<u64>) -> Result<(), StoreError> {
+        self.group.keep(next).await?;
+        // Whoever waits joins the group; who comes later finds this one before it in the queue.
+        if self.writer.waiting.load(Ordering::SeqCst) > 0 {
+            let Self { group, writer, fate } = self;
+            drop(group);
+            let mut group = writer.group().await.ok();
+            if fate.get().is_none()
+                && let Some(group) = &mut group
+            {
+                group.commit().await?;
+            }
+            return if fate.get() == Some(&true) { Ok(()) } else { Err(StoreError::Group) };
+        }
+        Ok(self.group.commit().await?)
+    }
+}
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

@@ -1,0 +1,133 @@
+//! Changes that share a commit: each whole or not at all, all of them with one fate.
+
+use std::path::Path;
+
+use elevate_protocol::id::ClusterId;
+use sqlx::Row as _;
+use tokio::task::{JoinHandle, yield_now};
+
+use super::*;
+use crate::clock::Clock;
+use crate::store::Store;
+
+async fn store(folder: &Path) -> Store {
+    Store::open(folder, Clock::manual(1_800_000_000), ClusterId::from_random([1; 16])).await.unwrap()
+}
+
+async fn put(change: &mut Change, name: &str) {
+    sqlx::query("INSERT INTO meta (name, value) VALUES ($1, '')")
+        .bind(name.to_owned())
+        .execute(&mut *change.group.connection)
+        .await
+        .unwrap();
+}
+
+async fn names(store: &Store) -> Vec<String> {
+    let mut tx = store.read().await.unwrap();
+    let rows = sqlx::query("SELECT name FROM meta WHERE name LIKE 'x%' ORDER BY name");
+    rows.fetch_all(&mut *tx.inner).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+/// A change that waits, and is committed or dropped when its turn comes; the fate that it had.
+fn waiting(writer: &Writer, name: &'static str, commit: bool) -> JoinHandle<(Fate, Option<bool>)> {
+    let writer = writer.clone();
+    tokio::spawn(async move {
+        let mut change = writer.begin().await.unwrap();
+        put(&mut change, name).await;
+        let fate = Arc::clone(&change.fate);
+        let done = if commit { Some(change.commit(None).await.is_ok()) } else { None };
+        (fate, done)
+    })
+}
+
+async fn until_waiting(writer: &Writer, number: usize) {
+    while writer.waiting.load(Ordering::SeqCst) < number {
+        yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn changes_that_wait_share_one_commit_and_a_dropped_one_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut first = store.writer.begin().await.unwrap();
+    put(&mut first, "x1").await;
+    let second = waiting(&store.writer, "x2", true);
+    until_waiting(&store.writer, 1).await;
+    let dropped = waiting(&store.writer, "x3", false);
+    until_waiting(&store.writer, 2).await;
+    let last = waiting(&store.writer, "x4", true);
+    until_waiting(&store.writer, 3).await;
+    assert!(names(&store).await.is_empty(), "nothing is there before the commit");
+    let fate = Arc::clone(&first.fate);
+    first.commit(None).await.unwrap();
+    for (task, done) in [(second, Some(true)), (dropped, None), (last, Some(true))] {
+        let (other, committed) = task.await.unwrap();
+        assert!(Arc::ptr_eq(&fate, &other), "one group");
+        assert_eq!(committed, done);
+    }
+    assert_eq!(names(&store).await, ["x1", "x2", "x4"]);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_fails_for_all_of_its_group_and_for_nobody_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut first = store.writer.begin().await.unwrap();
+    // A reference to nothing, looked at by the commit only.
+    for statement in [
+        "PRAGMA defer_foreign_keys = ON",
+        "INSERT INTO accounts (host, login, uid) VALUES ('nobody', 'alice', 2000)",
+    ] {
+        sqlx::query(statement).execute(&mut *first.group.connection).await.unwrap();
+    }
+    let second = waiting(&store.writer, "x2", true);
+    until_waiting(&store.writer, 1).await;
+    assert!(first.commit(None).await.is_err());
+    assert_eq!(second.await.unwrap().1, Some(false));
+    assert!(names(&store).await.is_empty());
+    let (_, done) = waiting(&store.writer, "x5", true).await.unwrap();
+    assert_eq!((done, names(&store).await), (Some(true), vec!["x5".to_owned()]));
+}
+
+#[tokio::test]
+async fn the_first_of_a_group_that_is_dropped_leaves_nothing_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut dropped = store.writer.begin().await.unwrap();
+    put(&mut dropped, "x1").await;
+    let before = Arc::clone(&dropped.fate);
+    drop(dropped);
+    let (fate, done) = waiting(&store.writer, "x2", true).await.unwrap();
+    assert!(done == Some(true) && !Arc::ptr_eq(&before, &fate));
+    assert_eq!(names(&store).await, ["x2"]);
+}
+
+#[tokio::test]
+async fn a_commit_whose_caller_has_gone_is_done_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut change = store.writer.begin().await.unwrap();
+    put(&mut change, "x1").await;
+    tokio::select! {
+        biased;
+        _ = change.commit(None) => panic!("not at the first look"),
+        () = std::future::ready(()) => {}
+    }
+    let (_, done) = waiting(&store.writer, "x2", true).await.unwrap();
+    assert_eq!((done, names(&store).await), (Some(true), vec!["x1".to_owned(), "x2".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_waiting_change_that_is_given_up_holds_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut first = store.writer.begin().await.unwrap();
+    put(&mut first, "x1").await;
+    let second = waiting(&store.writer, "x2", true);
+    until_waiting(&store.writer, 1).await;
+    second.abort();
+    assert!(second.await.is_err());
+    first.commit(None).await.unwrap();
+    assert_eq!(names(&store).await, ["x1"]);
+}
