@@ -181,12 +181,15 @@ impl Binary {
     }
 }
 
+/// Where a visudo may be.
+pub(crate) const VISUDO: [&str; 3] = ["/usr/sbin/visudo", "/usr/bin/visudo", "/usr/lib/cargo/bin/visudo"];
+
 /// The visudo that reads as this sudo does: beside it where alternatives lead there, else in the usual places. Blocks.
 #[must_use]
 pub(crate) fn visudo(dialect: Dialect) -> Option<PathBuf> {
     let real = Paths::program("sudo").and_then(|path| std::fs::canonicalize(path).ok());
     let beside = real.and_then(|path| Some(path.parent()?.join("visudo")));
-    let places = ["/usr/sbin/visudo", "/usr/bin/visudo", "/usr/lib/cargo/bin/visudo"].map(PathBuf::from);
+    let places = VISUDO.map(PathBuf::from);
     beside.into_iter().chain(places).find(|path| path.is_file() && speaks(path, dialect))
 }
 

@@ -8,6 +8,10 @@ use elevate_protocol::name::Login;
 
 use crate::child::{self, ChildError};
 use crate::paths::Paths;
+use local::Files;
+
+#[path = "nss_local.rs"]
+mod local;
 
 /// How long the name service may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -58,6 +62,9 @@ pub(crate) fn by_uid(uid: u32) -> Result<Option<Account>, NssError> {
 /// # Errors
 /// [`NssError`] when there is no answer.
 pub(crate) fn by_login(login: &str) -> Result<Option<Account>, NssError> {
+    if let Some(account) = local::by_login(&Files::system(), login) {
+        return Ok(Some(account));
+    }
     // getent takes a number for a uid: only an entry that has the very name counts.
     Ok(ask(&[login])?.into_iter().find(|account| account.login.as_str() == login))
 }

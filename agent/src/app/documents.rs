@@ -164,10 +164,11 @@ impl Agent {
         let known = self.grants.contains_key(&held.verified.grant().id);
         let before = if known { Before::Grant } else { Before::Nothing };
         let (paths, verified, seq) = (self.paths.clone(), held.verified.clone(), document.seq);
-        let (sender, dialect) = (self.sender.clone(), self.flavour.dialect());
+        let (sender, dialect, accepted) =
+            (self.sender.clone(), self.flavour.dialect(), self.accepted.clone());
         let started = thread::Builder::new().name("check".into()).spawn(move || {
-            let result =
-                check::host(&paths, dialect, &verified, now.wall).map_err(|error| journal::chain(&error));
+            let result = check::host(&paths, dialect, &verified, (now.wall, &accepted))
+                .map_err(|error| journal::chain(&error));
             drop(sender.send(Message::Checked { seq, result }));
         });
         match started {

@@ -23,6 +23,7 @@ use super::state::{Agent, Rounds};
 use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::{self, ConfigError, Identity};
 use crate::door;
+use crate::enforce::accepted::Accepted;
 use crate::enforce::reconcile;
 use crate::journal::{self, Level};
 use crate::nss::{self, NssError};
@@ -184,6 +185,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         paths: paths.clone(),
         identity: Arc::new(identity),
         flavour,
+        accepted: Accepted::default(),
         enforcement,
         position,
         grants: BTreeMap::new(),

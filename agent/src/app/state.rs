@@ -20,6 +20,7 @@ use super::mine::Mine;
 use super::people::People;
 use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::Identity;
+use crate::enforce::accepted::Accepted;
 use crate::journal::{self, Level};
 use crate::paths::Paths;
 use crate::probe::ProbeError;
@@ -35,6 +36,8 @@ pub(crate) struct Agent {
     pub(crate) identity: Arc<Identity>,
     /// Which sudo there is.
     pub(crate) flavour: Flavour,
+    /// What visudo has accepted.
+    pub(crate) accepted: Accepted,
     /// Whether rules may be installed.
     pub(crate) enforcement: Result<(), ProbeError>,
     /// The place in the host's log.

@@ -10,6 +10,7 @@ use elevate_protocol::signed::VerifiedGrant;
 use elevate_protocol::text::escape;
 use elevate_protocol::time::{Span, Timestamp};
 
+use super::accepted::{self, Accepted};
 use super::{reader, render};
 use crate::child::{self, ChildError};
 use crate::flavour::{self, Dialect};
@@ -140,7 +141,7 @@ pub(crate) fn host(
     paths: &Paths,
     dialect: Dialect,
     grant: &VerifiedGrant,
-    now: Timestamp,
+    (now, accepted): (Timestamp, &Accepted),
 ) -> Result<(), CheckError> {
     account(grant.grant())?;
     let name = grant.grant().sudo.run_as().as_str();
@@ -153,8 +154,16 @@ pub(crate) fn host(
     let render = |reason: String| CheckError::Render { reason };
     let text = render::drop_in(dialect, uid, &[live]).map_err(|error| render(error.to_string()))?;
     reader::prove(dialect, &text, uid, &[live]).map_err(|error| render(error.to_string()))?;
+    let asked = accepted::question(&grant.grant().sudo, dialect);
+    if asked.is_some_and(|asked| accepted.has(asked)) {
+        return Ok(());
+    }
     // One check at a time: the one thread starts the next only after this one's answer.
-    visudo(dialect, &paths.run.join(".check"), &text)
+    visudo(dialect, &paths.run.join(".check"), &text)?;
+    if let Some(asked) = asked {
+        accepted.add(asked);
+    }
+    Ok(())
 }
 
 /// Asks the visudo(8) of that sudo whether sudo will parse the text.

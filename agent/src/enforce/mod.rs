@@ -2,6 +2,7 @@
 //!
 //! In: [`elevate_protocol::signed::LiveGrant`]. Out: drop-ins and grant files. Runs as: root. Spec: docs/architecture.md "On the host".
 
+pub(crate) mod accepted;
 pub(crate) mod check;
 pub(crate) mod date;
 pub(crate) mod install;
