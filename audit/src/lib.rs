@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod canonical;
+mod detail;
 mod event;
 mod kind;
 mod rfc5424;
 
 pub use canonical::{EVENT_MAX, EventError};
+pub use detail::{Level, LockKind, LockScope, Used};
 pub use event::{Actor, Door, Event, Subject};
-pub use kind::{Kind, Level, LockKind, LockScope, Used};
+pub use kind::Kind;
 pub use rfc5424::{DATAGRAM_MAX, Origin, SD_ID, SYSLOG_MAX, SyslogError, to_syslog};

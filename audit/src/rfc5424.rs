@@ -10,8 +10,8 @@ use elevate_protocol::text::escape;
 use syslog::{Facility, Formatter5424, LogFormat, Severity};
 
 use crate::canonical::EventError;
+use crate::detail::Level;
 use crate::event::{Actor, Event};
-use crate::kind::Level;
 
 /// Our structured data element. 32473 is the enterprise number for examples (RFC 5612), until the project has its own.
 pub const SD_ID: &str = "elevate@32473";

@@ -1,6 +1,7 @@
 use super::*;
+use crate::detail::Used;
 use crate::event::Subject;
-use crate::kind::{Kind, Used};
+use crate::kind::Kind;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Timestamp;
 use proptest::prelude::*;
