@@ -306,6 +306,19 @@ kinds! {
         /// Why.
         why: UntrustedText,
     }
+    /// The host claims that a use was refused for want of the second factor.
+    "host.use-refused" Warning HostUseRefused {
+        /// Counts up over the host's life.
+        number: u64,
+        /// By the host's clock.
+        host_time: Timestamp,
+        /// Every grant that the person had then.
+        grants: Vec<ActivationId>,
+        /// Whose.
+        uid: u32,
+        /// Why.
+        why: UntrustedText,
+    }
     /// The host claims that something was not as it should be.
     "host.tampered" Alert HostTampered {
         /// Counts up over the host's life.

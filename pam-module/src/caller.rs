@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
+use elevate_protocol::message::agent::Seat;
 use elevate_protocol::text::UntrustedText;
 
 use crate::clock;
@@ -15,6 +16,10 @@ use crate::clock;
 const CMDLINE_MAX: u64 = 16 * 1024;
 /// Most arguments that are reported.
 const ARGS_MAX: usize = 64;
+/// Fields of proc_pid_stat(5): the session, the controlling terminal, the start in clock ticks.
+const SESSION: usize = 6;
+const TTY: usize = 7;
+const START: usize = 22;
 
 /// What is known about the call.
 #[derive(Debug, Clone)]
@@ -46,12 +51,26 @@ impl Caller {
     }
 }
 
+/// One field of a process, by its number in proc_pid_stat(5). The second is in parentheses and may hold anything, so what is read
+/// comes behind the last of those.
+fn field<T: std::str::FromStr>(process: &str, number: usize) -> Option<T> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
+/// The terminal and session of this process; none without a controlling terminal, or when the session's leader is gone.
+pub(crate) fn seat() -> Option<Seat> {
+    let session: u32 = field("self", SESSION)?;
+    let tty: i64 = field("self", TTY)?;
+    let tty = u64::try_from(tty).ok().filter(|tty| *tty != 0)?;
+    let began = field(&session.to_string(), START)?;
+    (session != 0).then_some(Seat { tty, session, began })
+}
+
 /// How long this process has been there; as long as can be said when the kernel does not say it.
 fn age() -> Duration {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return Duration::MAX };
-    // proc_pid_stat(5): the second field is in parentheses and may hold anything; `starttime` is the 22nd, in clock ticks.
-    let after = stat.rsplit_once(')').map(|(_, after)| after.split_ascii_whitespace());
-    let ticks: Option<u64> = after.and_then(|mut fields| fields.nth(19)).and_then(|field| field.parse().ok());
+    let ticks: Option<u64> = field("self", START);
     let rate = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
     let rate = rate.and_then(|rate| u64::try_from(rate).ok());
     let millis = ticks.and_then(|ticks| ticks.checked_mul(1000)?.checked_div(rate?));
@@ -73,6 +92,17 @@ fn argv() -> Vec<UntrustedText> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fields_of_a_process_are_counted_as_the_manual_counts_them() {
+        let own = std::process::id();
+        assert_eq!(field::<u32>("self", 4), Some(std::os::unix::process::parent_id()));
+        assert_eq!(field::<u64>(&own.to_string(), START), field::<u64>("self", START));
+        let session = nix::unistd::getsid(None).unwrap().as_raw();
+        assert_eq!(field::<i32>("self", SESSION), Some(session));
+        assert_eq!(field::<u32>("no-such-process", SESSION), None);
+        assert!(seat().is_none_or(|seat| seat.tty != 0 && i32::try_from(seat.session) == Ok(session)));
+    }
 
     #[test]
     fn this_process_is_seen_as_the_kernel_sees_it() {

@@ -77,7 +77,7 @@ fn hear(agent: &mut Timed<'_>) -> Result<ToChild, Failed> {
 }
 
 /// The code without the spaces that people type into it.
-fn tidy(typed: &Secret) -> Option<Secret> {
+pub(crate) fn tidy(typed: &Secret) -> Option<Secret> {
     let text = typed.expose();
     if text.len() > CODE_MAX || text.chars().any(char::is_control) {
         return None;

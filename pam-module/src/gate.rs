@@ -35,6 +35,17 @@ const HEAD: &str = "# elevate grants ";
 pub(crate) struct Rules {
     /// Which sudo they were written for.
     pub(crate) written: Written,
+    /// A grant behind them asks for the second factor at each use.
+    pub(crate) at_use: AtUse,
+}
+
+/// Whether uses need the second factor. One grant that asks for it asks for every use of its person: which rule sudo went by is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtUse {
+    /// No grant asks.
+    Free,
+    /// At least one does.
+    Factor,
 }
 
 /// Which sudo a drop-in was written for. The agent knows the installed one; the rules say what it wrote.
@@ -245,13 +256,16 @@ fn check(paths: &Paths, dropins: &Directory, uid: u32, now: Timestamp) -> Result
         Some(id) => Closed::Grant { id, source },
         None => Closed::Form { line: 1 },
     })?;
+    let mut at_use = AtUse::Free;
     for id in &ids {
         let file = grants.read(&format!("{id}.grant"), GRANT_MAX);
         let file = file.map_err(|source| Closed::Grant { id: *id, source })?;
-        trust.check(&file, *id, uid, now)?;
+        if trust.check(&file, *id, uid, now)? == AtUse::Factor {
+            at_use = AtUse::Factor;
+        }
     }
     let dated = dropin.text.contains(") NOTAFTER=");
-    Ok(Rules { written: if dated { Written::ForSudo } else { Written::ForSudoRs } })
+    Ok(Rules { written: if dated { Written::ForSudo } else { Written::ForSudoRs }, at_use })
 }
 
 /// Whose word counts, and for which host.
@@ -261,13 +275,14 @@ struct Trust {
 }
 
 impl Trust {
-    fn check(&self, file: &Text, id: ActivationId, uid: u32, now: Timestamp) -> Result<(), Closed> {
+    fn check(&self, file: &Text, id: ActivationId, uid: u32, now: Timestamp) -> Result<AtUse, Closed> {
         let signed = SignedGrant::from_text(&file.text).map_err(|source| Closed::Verify { id, source })?;
         let grant = signed.verify(&self.keys, &self.host).map_err(|source| Closed::Verify { id, source })?;
         if grant.grant().id != id || grant.grant().uid != uid {
             return Err(Closed::Other { id });
         }
-        grant.live(now).map(|_| ()).map_err(|source| Closed::NotLive { id, source })
+        grant.live(now).map_err(|source| Closed::NotLive { id, source })?;
+        Ok(if grant.grant().factor_at_use.is_some() { AtUse::Factor } else { AtUse::Free })
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn grant(number: u8) -> Grant {
         duration: Span::HOUR,
         warn: vec![],
         sudo: SudoPart::everything("root".parse().unwrap()),
+        factor_at_use: None,
         approvals: vec![],
         lease: None,
         critical: vec!["sudo".into()],

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use elevate_protocol::message::agent::{UseKind, UseReport};
+use elevate_protocol::message::agent::{FactorUse, UseKind, UseReport};
 use elevate_protocol::message::pam::{PAM_FD, PAM_SERVICE};
 use elevate_protocol::secret::Secret;
 use elevate_protocol::text::UntrustedText;
@@ -16,9 +16,10 @@ use pam::conv::Conv;
 use pam::items::{RUser, Service, Tty, User};
 use pam::module::{PamHandle, PamHooks};
 
-use crate::caller::Caller;
+use crate::at_use::{self, Denied};
+use crate::caller::{self, Caller};
 use crate::factor::{self, Failed};
-use crate::gate::{self, Closed, Moment, Rules, Verdict, Written};
+use crate::gate::{self, AtUse, Closed, Moment, Rules, Verdict, Written};
 use crate::intent::{Intent, intent};
 use crate::offer;
 use crate::paths::Paths;
@@ -160,14 +161,21 @@ fn has_given_code(handle: &PamHandle) -> bool {
     given.is_some() && given == user(handle).as_deref()
 }
 
-/// Account in sudo: the gate.
+/// Account in sudo: the gate, and the second factor where a grant asks for it at each use.
 fn account(handle: &mut PamHandle) -> PamResultCode {
     let before = user(handle);
-    let caller = Caller::of_this_process();
     let paths = Paths::installed();
-    let began = clock::since_1970().saturating_sub(caller.age);
-    let moment = Moment { uid: caller.uid, now: clock::now(), began, age: caller.age };
-    let verdict = gate::decide(&paths, moment);
+    let caller = Caller::of_this_process();
+    let mut verdict = judge(&paths, &caller);
+    if let Verdict::Open(Rules { at_use: AtUse::Factor, .. }) = verdict
+        && intent(&caller.argv) != Intent::Look
+    {
+        if let Err(denied) = prove(handle, &paths, &caller) {
+            return deny(handle, &paths, caller, &denied);
+        }
+        // A person takes their time to type: what ended meanwhile has ended.
+        verdict = judge(&paths, &Caller::of_this_process());
+    }
     let changed = user(handle) != before;
     match verdict {
         Verdict::Unmanaged => PamResultCode::PAM_IGNORE,
@@ -185,6 +193,34 @@ fn account(handle: &mut PamHandle) -> PamResultCode {
             PamResultCode::PAM_PERM_DENIED
         }
     }
+}
+
+fn judge(paths: &Paths, caller: &Caller) -> Verdict {
+    let began = clock::since_1970().saturating_sub(caller.age);
+    gate::decide(paths, Moment { uid: caller.uid, now: clock::now(), began, age: caller.age })
+}
+
+/// The second factor for this use: given lately at this terminal, or now.
+fn prove(handle: &PamHandle, paths: &Paths, caller: &Caller) -> Result<(), Denied> {
+    let seat = caller::seat().ok_or(Denied::NoTerminal)?;
+    let tty = handle.get_item::<Tty<'_>>().ok().flatten();
+    let asked = FactorUse {
+        uid: caller.uid,
+        seat,
+        terminal: tty.map(|item| UntrustedText::lossy(&item.0.to_string_lossy())),
+        argv: caller.argv.clone(),
+    };
+    at_use::ask(&paths.socket, asked, &Person(handle))
+}
+
+fn deny(handle: &PamHandle, paths: &Paths, caller: Caller, denied: &Denied) -> PamResultCode {
+    Person(handle).warn(&Line::new(&denied.to_string()));
+    let kind = UseKind::NotProven { why: UntrustedText::lossy(&denied.to_string()) };
+    match report::tell(&paths.socket, seen(handle, caller, kind, None)) {
+        // It is refused either way.
+        Told::Taken | Told::NotTaken => {}
+    }
+    PamResultCode::PAM_PERM_DENIED
 }
 
 /// Leaves word for the session phase. sudo-rs opens no session for sudoedit, and comes here only with what it allows: there an

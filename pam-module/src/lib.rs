@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+mod at_use;
 mod caller;
 mod clock;
 mod factor;

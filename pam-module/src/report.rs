@@ -2,7 +2,7 @@
 //!
 //! In: a [`UseReport`]. Out: one frame to /run/elevate/agent.sock and one back. Spec: docs/wire.md "Transports".
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,12 +32,18 @@ pub(crate) fn tell(path: &Path, report: UseReport) -> Told {
     if exchange(path, report).is_some() { Told::Taken } else { Told::NotTaken }
 }
 
-fn exchange(path: &Path, report: UseReport) -> Option<Reply> {
-    let deadline = clock::deadline(WAIT);
+/// A connection to the agent's socket; who is there is asked by [`Timed::with_root`].
+pub(crate) fn connected(path: &Path) -> Option<OwnedFd> {
     // Not blocking, so that a full backlog is an answer too.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
     connect(stream.as_raw_fd(), &UnixAddr::new(path).ok()?).ok()?;
+    Some(stream)
+}
+
+fn exchange(path: &Path, report: UseReport) -> Option<Reply> {
+    let deadline = clock::deadline(WAIT);
+    let stream = connected(path)?;
     let mut timed = Timed::with_root(stream.as_fd(), deadline)?;
     frame::write(&mut timed, &Say::Use(report)).ok()?;
     frame::read(&mut timed).ok()?

@@ -84,7 +84,8 @@ fn the_agent_is_told_of_each_managed_use_and_of_a_closed_gate() {
             | Say::Answer { .. }
             | Say::Confirm { .. }
             | Say::Input { .. }
-            | Say::Leave => {
+            | Say::Leave
+            | Say::AtUse(_) => {
                 panic!("{said:?}")
             }
         }

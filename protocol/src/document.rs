@@ -16,7 +16,11 @@ pub const FORMAT: u16 = 1;
 /// Longest document in bytes, its line end included.
 pub const DOCUMENT_MAX: usize = 64 * 1024;
 /// Names that may stand in `critical` and that this version enforces.
-pub const UNDERSTOOD: [&str; 1] = ["sudo"];
+pub const UNDERSTOOD: [&str; 2] = ["sudo", FACTOR_AT_USE];
+/// The name of [`Grant::factor_at_use`] among the critical fields.
+pub const FACTOR_AT_USE: &str = "factor_at_use";
+/// How long a code counts for the other uses at the same terminal, at most.
+pub const FACTOR_AT_USE_MAX: Span = Span(300);
 /// How long before its issue a grant is already valid, for clocks that differ.
 pub const BACKDATE: Span = Span::MINUTE;
 
@@ -79,6 +83,9 @@ pub struct Grant {
     pub warn: Vec<Span>,
     /// What sudo allows.
     pub sudo: SudoPart,
+    /// The second factor is asked for at every use; for so long a code counts at one terminal. Absent: it is not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor_at_use: Option<Span>,
     /// Who approved.
     #[serde(default)]
     pub approvals: Vec<Approval>,

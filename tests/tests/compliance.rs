@@ -7,6 +7,8 @@
 mod changes;
 #[path = "compliance/ends.rs"]
 mod ends;
+#[path = "compliance/factor.rs"]
+mod factor;
 #[path = "compliance/rules.rs"]
 mod rules;
 #[path = "compliance/site.rs"]
@@ -45,4 +47,7 @@ on_both! {
     uses:
         every_use_is_an_event
         an_offer_stands_before_the_password;
+    factor:
+        a_code_is_asked_for_once_at_each_terminal
+        without_daemon_or_agent_no_use_passes;
 }

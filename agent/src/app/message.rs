@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::Versions;
-use elevate_protocol::message::agent::{Caller, ToAgent, UseReport};
+use elevate_protocol::message::agent::{Caller, FactorUse, ToAgent, UseReport};
 use elevate_protocol::message::pam::FromChild;
 use elevate_protocol::message::person::Ask;
 use elevate_protocol::message::refusal::Refusal;
@@ -116,6 +116,8 @@ pub(crate) enum DoorEvent {
     Input(Secret),
     /// What `pam_elevate.so` saw.
     Used(Box<UseReport>),
+    /// `pam_elevate.so` needs the second factor for one use.
+    AtUse(Box<FactorUse>),
     /// The reader refuses to go on.
     Refused(Refusal),
     /// The connection is over.

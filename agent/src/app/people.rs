@@ -3,11 +3,13 @@
 //! In: events of connections, replies of the daemon, PAM children. Out: frames to each. The agent prompts only for a
 //! challenge that names the very ask which it vouched for (docs/architecture.md "Doors"). Threats B02, B07, D06, X-p.
 
+pub(crate) mod at_use;
+
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 
 use elevate_protocol::digest::Digest;
-use elevate_protocol::id::Nonce;
+use elevate_protocol::id::{ActivationId, Nonce};
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{Caller, Claim, Report, UseKind, UseReport};
 use elevate_protocol::message::pam::{FromChild, ToChild};
@@ -17,7 +19,7 @@ use elevate_protocol::text::UntrustedText;
 
 use super::message::{DoorEvent, PamEvent};
 use super::state::Agent;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::door;
 use crate::journal::{self, Level};
 use crate::peer::Peer;
@@ -39,6 +41,7 @@ pub(crate) struct People {
     visitors: BTreeMap<u64, Visitor>,
     conversations: BTreeMap<u64, u64>,
     next: u64,
+    seats: at_use::Seats,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,8 @@ struct Talk {
     ask: Digest,
     stack: Option<Stack>,
     stacks: u8,
+    /// What sudo itself asks for, in the place of a stack.
+    at_use: Option<at_use::Use>,
 }
 
 /// A PAM child that runs for a challenge.
@@ -144,6 +149,7 @@ impl Agent {
                 ),
             },
             DoorEvent::Asked { caller, ask } => self.asked(serial, caller, &ask),
+            DoorEvent::Input(code) if self.is_at_use(serial) => self.code_at_use(serial, code),
             DoorEvent::Input(text) => {
                 let stack = self
                     .people
@@ -160,6 +166,7 @@ impl Agent {
                     None => self.refuse(serial, Refusal::new(Code::Usage, "nobody asked for that")),
                 }
             }
+            DoorEvent::AtUse(asked) => self.at_use(serial, &asked),
             DoorEvent::Used(used) => self.used(serial, *used),
             DoorEvent::Refused(refusal) => self.refuse(serial, refusal),
             DoorEvent::Closed => self.leave(serial),
@@ -182,7 +189,7 @@ impl Agent {
         };
         let conversation = self.people.count();
         let Some(visitor) = self.people.visitors.get_mut(&serial) else { return };
-        visitor.talk = Some(Talk { conversation, caller, ask: digest, stack: None, stacks: 0 });
+        visitor.talk = Some(Talk { conversation, caller, ask: digest, stack: None, stacks: 0, at_use: None });
         self.people.conversations.insert(conversation, serial);
         self.say(serial, Say::Ask(ask.clone()));
     }
@@ -232,6 +239,9 @@ impl Agent {
     /// The daemon replies in a conversation.
     pub(crate) fn daemon_replies(&mut self, conversation: u64, reply: Reply) {
         let Some(serial) = self.people.conversations.get(&conversation).copied() else { return };
+        if self.is_at_use(serial) {
+            return self.daemon_at_use(serial, conversation, reply);
+        }
         match reply {
             Reply::Challenge(challenge) => self.challenged(serial, challenge),
             Reply::Verdict { accepted, tries, message } => {
@@ -340,15 +350,20 @@ impl Agent {
     fn used(&mut self, serial: u64, used: UseReport) {
         let now = clock::read();
         let report = match &used.kind {
-            UseKind::Start => {
-                let grants = self.in_force(used.uid, now).iter().map(|grant| grant.live.grant().id).collect();
-                Report::Used { grants, used }
-            }
+            UseKind::Start => Report::Used { grants: self.ids_of(used.uid, now), used },
             UseKind::GateClosed { why } => Report::GateClosed { uid: used.uid, why: why.clone() },
+            UseKind::NotProven { why } => {
+                let (grants, why) = (self.ids_of(used.uid, now), why.clone());
+                Report::UseRefused { grants, uid: used.uid, why }
+            }
         };
         self.report(now, report);
         self.reply(serial, &Reply::Done(Outcome::Ok));
         self.leave(serial);
+    }
+
+    fn ids_of(&self, uid: u32, now: Moment) -> Vec<ActivationId> {
+        self.in_force(uid, now).iter().map(|grant| grant.live.grant().id).collect()
     }
 
     /// How many people are connected.

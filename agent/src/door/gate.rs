@@ -44,6 +44,9 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
         Ask::FactorAdd { .. } => {
             Err(own_key("a factor is enrolled with your own key, never through a host", "elevate mfa add"))
         }
+        Ask::AtUse(_) => {
+            Err(Refusal::new(Code::WrongDoor, "a use is asked for by sudo, not by a person's program"))
+        }
         Ask::Admin(_) => Err(Refusal::new(Code::WrongDoor, "Elevate is not administered through a host")
             .hint("on the daemon's machine, as root: elevatectl")),
         Ask::Resume { .. }

@@ -75,6 +75,7 @@ impl Reader {
         }
         match say {
             Say::Use(used) if self.uid == 0 => self.post(DoorEvent::Used(Box::new(used))),
+            Say::AtUse(asked) if self.uid == 0 => self.post(DoorEvent::AtUse(Box::new(asked))),
             Say::Ask(ask) => {
                 let caller = caller(self.uid)?;
                 self.post(DoorEvent::Asked { caller, ask: Box::new(ask) });
@@ -82,6 +83,7 @@ impl Reader {
             Say::Leave => return Ok(()),
             Say::Hello { .. }
             | Say::Use(_)
+            | Say::AtUse(_)
             | Say::Answer { .. }
             | Say::Confirm { .. }
             | Say::Input { .. } => {
@@ -93,7 +95,12 @@ impl Reader {
                 Say::Input { text } => self.post(DoorEvent::Input(text)),
                 Say::Leave => return Ok(()),
                 // A code is only ever taken from our own PAM child.
-                Say::Hello { .. } | Say::Ask(_) | Say::Use(_) | Say::Answer { .. } | Say::Confirm { .. } => {
+                Say::Hello { .. }
+                | Say::Ask(_)
+                | Say::Use(_)
+                | Say::AtUse(_)
+                | Say::Answer { .. }
+                | Say::Confirm { .. } => {
                     return Err(out_of_turn());
                 }
             }

@@ -44,6 +44,7 @@ pub(crate) fn grant(id: u8, uid: u32, sudo: SudoPart) -> Grant {
         duration: Span::HOUR,
         warn: vec![Span(600), Span(300)],
         sudo,
+        factor_at_use: None,
         approvals: vec![],
         lease: None,
         critical: vec!["sudo".into()],

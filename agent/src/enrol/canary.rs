@@ -232,6 +232,7 @@ impl<'a> Canaries<'a> {
             duration: LIFE,
             warn: Vec::new(),
             sudo: SudoPart::only(name("root")?, vec![command], Vec::new()).map_err(|_| broken())?,
+            factor_at_use: None,
             approvals: Vec::new(),
             lease: None,
             critical: vec!["sudo".to_owned()],

@@ -360,6 +360,7 @@ pub(crate) fn grant(id: u8, seconds: u32) -> Grant {
         duration: Span(seconds),
         warn: vec![],
         sudo: serde_json::from_str(r#"{"as":"root","run":[["/usr/bin/id"]]}"#).unwrap(),
+        factor_at_use: None,
         approvals: vec![],
         lease: None,
         critical: vec![],

@@ -12,7 +12,7 @@ use elevate_protocol::time::Span;
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told, refuse, refuse_hint};
 use super::{Conversation, Core, Speaker};
-use super::{admin, end, extend, listing, locks, mfa, request, requests, review, why};
+use super::{admin, at_use, end, extend, listing, locks, mfa, request, requests, review, why};
 use crate::store::{HostRow, Voice};
 
 /// How long somebody may say nothing before the ask.
@@ -147,7 +147,12 @@ async fn first_ask(talk: &mut Dialogue) -> Told<Ask> {
                     );
                 }
             },
-            Say::Answer { .. } | Say::Confirm { .. } | Say::Input { .. } | Say::Leave | Say::Use(_) => {
+            Say::Answer { .. }
+            | Say::Confirm { .. }
+            | Say::Input { .. }
+            | Say::Leave
+            | Say::Use(_)
+            | Say::AtUse(_) => {
                 return refuse(Code::Usage, "an ask comes first");
             }
         }
@@ -201,6 +206,7 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         | Ask::FactorAdd { .. }
         | Ask::FactorList
         | Ask::FactorTest
+        | Ask::AtUse(_)
         | Ask::Whoami => Ok(()),
     }
 }
@@ -216,6 +222,7 @@ pub(super) fn gives_or_decides(ask: &Ask) -> bool {
         | Ask::Extend { .. }
         | Ask::FactorAdd { .. }
         | Ask::FactorTest
+        | Ask::AtUse(_)
         | Ask::Admin(_) => true,
         Ask::Overview
         | Ask::Eligible
@@ -252,6 +259,7 @@ pub(super) fn word(ask: &Ask) -> &'static str {
         Ask::FactorAdd { .. } => "mfa add",
         Ask::FactorList => "mfa list",
         Ask::FactorTest => "mfa test",
+        Ask::AtUse(_) => "use",
         Ask::Whoami => "whoami",
         Ask::Admin(_) => "elevatectl",
     }
@@ -293,6 +301,7 @@ async fn answer(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
         Ask::FactorList => mfa::list(core, talk).await,
         Ask::FactorTest => mfa::test(core, talk, ask).await,
         Ask::Whoami => mfa::whoami(core, talk).await,
+        Ask::AtUse(asked) => at_use::at_use(core, talk, ask, asked).await,
         Ask::Admin(what) => admin::administer(core, talk, what).await,
     }
 }

@@ -159,7 +159,8 @@ impl Dialogue {
                 | Say::Ask(_)
                 | Say::Input { .. }
                 | Say::Leave
-                | Say::Use(_) => {
+                | Say::Use(_)
+                | Say::AtUse(_) => {
                     return refuse(Code::Usage, "a code was asked for");
                 }
             };
@@ -220,7 +221,8 @@ impl Dialogue {
             | Say::Ask(_)
             | Say::Input { .. }
             | Say::Leave
-            | Say::Use(_) => refuse(Code::Usage, "a confirmation was asked for"),
+            | Say::Use(_)
+            | Say::AtUse(_) => refuse(Code::Usage, "a confirmation was asked for"),
         }
     }
 

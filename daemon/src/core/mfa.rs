@@ -72,7 +72,8 @@ async fn first_code(
             | Say::Ask(_)
             | Say::Input { .. }
             | Say::Leave
-            | Say::Use(_) => return refuse(Code::Factor, "a code for this challenge was asked for"),
+            | Say::Use(_)
+            | Say::AtUse(_) => return refuse(Code::Factor, "a code for this challenge was asked for"),
         };
         let left = try_code(core, talk, (hash, &code), fresh).await?;
         let Some(left) = left else {

@@ -6,6 +6,7 @@
 mod able;
 mod admin;
 mod ask;
+mod at_use;
 mod choose;
 mod confirm;
 mod dialogue;

@@ -54,6 +54,7 @@ pub(super) async fn view(
         title: role.and_then(|role| role.title.clone()),
         allows: role.map_or_else(|| "the role is gone".to_owned(), elevate_policy::Role::allows_summary),
         run_as: role.map(|role| role.sudo.run_as().clone()),
+        factor_at_use: role.is_some_and(|role| role.factor == elevate_policy::Factor::EveryUse),
         state: activation.state.clone(),
         hosts: hosts(core, tx, activation, documents).await?,
         duration: activation.duration,
@@ -173,7 +174,7 @@ pub(super) fn eligibility(eligible: &elevate_policy::EligibleRole<'_>, hosts: &[
         max: role.max,
         reason: role.reason == elevate_policy::ReasonRule::Required,
         ticket: role.ticket.as_ref().map(|rule| rule.pattern.as_str().to_owned()),
-        factor: role.factor == elevate_policy::Factor::Activation,
+        factor: role.factor != elevate_policy::Factor::None,
         needs: eligible
             .needs
             .iter()

@@ -120,7 +120,9 @@ impl Serving {
         let mut tx = self.core.inner().store.write().await?;
         if tx.take_report(self.host.id, number).await? {
             let (grant, ended) = match &report {
-                Report::Used { grants, .. } => (grants.first().copied(), None),
+                Report::Used { grants, .. } | Report::UseRefused { grants, .. } => {
+                    (grants.first().copied(), None)
+                }
                 Report::Warned { grant, .. } => (Some(*grant), None),
                 Report::Ended { grant, cause } => (Some(*grant), Some(*cause)),
                 Report::GateClosed { .. } | Report::Tampered { .. } | Report::Started { .. } => (None, None),

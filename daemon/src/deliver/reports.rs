@@ -19,6 +19,10 @@ pub(super) fn kind(number: u64, host_time: Timestamp, report: Report) -> Kind {
         Report::Warned { grant: _, left } => Kind::HostWarned { number, host_time, left },
         Report::Ended { grant: _, cause } => Kind::HostEnded { number, host_time, cause },
         Report::GateClosed { uid, why } => Kind::HostGateClosed { number, host_time, uid, why },
+        Report::UseRefused { mut grants, uid, why } => {
+            grants.truncate(GRANTS_MAX);
+            Kind::HostUseRefused { number, host_time, grants, uid, why }
+        }
         Report::Tampered { what } => Kind::HostTampered { number, host_time, what },
         Report::Started { agent, grants } => {
             Kind::HostStarted { number, host_time, agent: UntrustedText::lossy(&agent), grants }
@@ -30,6 +34,10 @@ fn use_kind(number: u64, host_time: Timestamp, (mut grants, used): (Vec<Activati
     let UseReport { uid, kind, service, run_as, argv, directory, terminal, pid } = used;
     match kind {
         UseKind::GateClosed { why } => Kind::HostGateClosed { number, host_time, uid, why },
+        UseKind::NotProven { why } => {
+            grants.truncate(GRANTS_MAX);
+            Kind::HostUseRefused { number, host_time, grants, uid, why }
+        }
         UseKind::Start => {
             grants.truncate(GRANTS_MAX);
             let used = Used { uid, service, run_as, argv: cut(argv), directory, terminal, pid };

@@ -4,10 +4,11 @@
 //! with their events, in the caller's transaction. Runs as: `elevated`. Spec: docs/grant-format.md.
 
 use elevate_audit::{Kind, Subject};
-use elevate_policy::{Extension, Permit};
+use elevate_policy::{Extension, Factor, Permit};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{
-    Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FORMAT, Grant,
+    Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FACTOR_AT_USE, FACTOR_AT_USE_MAX, FORMAT,
+    Grant,
 };
 use elevate_protocol::id::{ClusterId, HostId};
 use elevate_protocol::message::view::State;
@@ -253,6 +254,12 @@ fn on_host(activation: &Activation, host: &HostPart) -> Subject {
 }
 
 fn grant_of(permit: &Permit, activation: &Activation, host: &HostPart) -> Grant {
+    let at_use = match permit.factor() {
+        Factor::EveryUse => Some(FACTOR_AT_USE_MAX),
+        Factor::Activation | Factor::None => None,
+    };
+    let more = at_use.map(|_| FACTOR_AT_USE.to_owned());
+    let critical = std::iter::once("sudo".to_owned()).chain(more).collect();
     Grant {
         id: permit.activation(),
         revision: activation.revision,
@@ -267,8 +274,9 @@ fn grant_of(permit: &Permit, activation: &Activation, host: &HostPart) -> Grant 
         duration: permit.duration(),
         warn: permit.warn().to_vec(),
         sudo: permit.sudo().clone(),
+        factor_at_use: at_use,
         approvals: permit.approvals().to_vec(),
         lease: None,
-        critical: vec!["sudo".to_owned()],
+        critical,
     }
 }

@@ -69,6 +69,7 @@ fn elsewhere(ask: &Ask, this: Option<&Name>) -> Option<String> {
         | Ask::Cancel { .. }
         | Ask::Drop { .. }
         | Ask::Extend { .. }
+        | Ask::AtUse(_)
         | Ask::Whoami => None,
     }
 }

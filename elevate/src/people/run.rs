@@ -15,7 +15,7 @@ use elevate_protocol::name::Name;
 use super::look::activations;
 use super::request::{activate, exit_of, not_expected, waiting};
 use super::session::Session;
-use super::sudo::{Order, Runnable, SUDO, argv, run as run_sudo, runnable};
+use super::sudo::{Asks, Order, Runnable, SUDO, argv, run as run_sudo, runnable};
 use crate::args::{Request, Wanted};
 use crate::door::DoorError;
 use crate::failure::{Failure, tell};
@@ -83,7 +83,8 @@ fn through_sudo(
     let wait = waiting(session, wanted);
     let end = activate(session, role, wanted, wait)?;
     let view = active(session, end)?;
-    let words = argv(order, view.run_as.as_ref());
+    let asks = if view.factor_at_use { Asks::Code } else { Asks::Nothing };
+    let words = argv(order, view.run_as.as_ref(), asks);
     let status = run_sudo(&words, &mut session.console, &session.signals);
     if before.iter().any(|one| one.id == view.id) {
         let line = activation::one_line(&view, &session.at());

@@ -74,9 +74,23 @@ pub(super) enum Order<'a> {
     Shell,
 }
 
-/// The words of sudo. `-n`: a rule of a grant never asks for a password, so a question means that it is not there.
-pub(super) fn argv(order: Order<'_>, run_as: Option<&Name>) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec![SUDO.into(), "-n".into()];
+/// Whether sudo will ask for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// No.
+    Nothing,
+    /// For a code, at a terminal.
+    Code,
+}
+
+/// The words of sudo. `-n`: a rule of a grant never asks for a password, so a question means that it is not there. Where each use
+/// asks for a code the question has to come through.
+pub(super) fn argv(order: Order<'_>, run_as: Option<&Name>, asks: Asks) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![SUDO.into()];
+    match asks {
+        Asks::Nothing => words.push("-n".into()),
+        Asks::Code => {}
+    }
     if let Some(name) = run_as.filter(|name| name.as_str() != "root") {
         words.extend(["-u".into(), name.as_str().into()]);
     }
@@ -190,10 +204,13 @@ mod tests {
         let postgres: Name = "postgres".parse().unwrap();
         let root: Name = "root".parse().unwrap();
         let command = words(&["-i", "x"]);
-        assert_eq!(argv(Order::Command(&command), None), words(&[SUDO, "-n", "--", "-i", "x"]));
-        assert_eq!(argv(Order::Shell, Some(&root)), words(&[SUDO, "-n", "-i"]));
         assert_eq!(
-            argv(Order::Command(&command), Some(&postgres)),
+            argv(Order::Command(&command), None, Asks::Nothing),
+            words(&[SUDO, "-n", "--", "-i", "x"])
+        );
+        assert_eq!(argv(Order::Shell, Some(&root), Asks::Code), words(&[SUDO, "-i"]));
+        assert_eq!(
+            argv(Order::Command(&command), Some(&postgres), Asks::Nothing),
             words(&[SUDO, "-n", "-u", "postgres", "--", "-i", "x"])
         );
     }

@@ -28,6 +28,7 @@ pub(crate) fn view() -> ActivationView {
         title: Some("Database maintenance".parse().unwrap()),
         allows: "runs anything as postgres".into(),
         run_as: Some("postgres".parse().unwrap()),
+        factor_at_use: false,
         state: State::Active,
         hosts: vec![ActivationHostView {
             name: "db1".parse().unwrap(),

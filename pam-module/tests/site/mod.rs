@@ -117,6 +117,7 @@ impl Site {
             duration: Span::HOUR,
             warn: vec![],
             sudo: SudoPart::only("root".parse().unwrap(), vec![command], vec![]).unwrap(),
+            factor_at_use: None,
             approvals: vec![],
             lease: None,
             critical: vec!["sudo".into()],

@@ -13,6 +13,7 @@ use elevate_protocol::time::{Span, Timestamp};
 
 use super::reason::Reason;
 use crate::policy::nonempty::NonEmpty;
+use crate::policy::role::Factor;
 use crate::policy::role_digest::RoleDigest;
 
 /// What was decided.
@@ -74,6 +75,7 @@ pub struct Permit {
     pub(super) not_after_most: Timestamp,
     pub(super) sudo: SudoPart,
     pub(super) warn: Vec<Span>,
+    pub(super) factor: Factor,
     pub(super) request_digest: Digest,
     pub(super) role_digest: RoleDigest,
     pub(super) approvals: Vec<Approval>,
@@ -155,6 +157,12 @@ impl Permit {
     #[must_use]
     pub fn warn(&self) -> &[Span] {
         &self.warn
+    }
+
+    /// When the second factor is asked for.
+    #[must_use]
+    pub fn factor(&self) -> Factor {
+        self.factor
     }
 
     /// Digest of the request.

@@ -136,7 +136,7 @@ fn judge(
     let digest = extension_digest(&facts.ask()).map_err(|_| TimeFault::NoDigest)?;
     match right.role.factor {
         Factor::None => found.push(Support::FactorNotAsked { role: request.role.clone() }.into()),
-        Factor::Activation => {
+        Factor::Activation | Factor::EveryUse => {
             let at = fresh(facts.factor.as_ref(), digest, now)?;
             found.push(Support::FactorFresh { at }.into());
         }

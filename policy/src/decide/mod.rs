@@ -214,7 +214,9 @@ fn factor(
 ) -> Result<Support, FactorFault> {
     match role.factor {
         Factor::None => Ok(Support::FactorNotAsked { role: role.name.clone() }),
-        Factor::Activation => fresh(proof, request, now).map(|at| Support::FactorFresh { at }),
+        Factor::Activation | Factor::EveryUse => {
+            fresh(proof, request, now).map(|at| Support::FactorFresh { at })
+        }
     }
 }
 
@@ -251,6 +253,7 @@ fn permit(facts: &Facts, right: Right<'_>, now: Timestamp, duration: Span, settl
         not_after_most: end.map_or(most, |(at, _)| at.min(most)),
         sudo: role.sudo.clone(),
         warn: role.warn.iter().copied().filter(|warn| *warn < duration).collect(),
+        factor: role.factor,
         request_digest: settled.request_digest,
         role_digest: settled.role_digest,
         approvals: approvals.into_iter().map(|(at, person)| Approval { person, at }).collect(),

@@ -208,16 +208,12 @@ fn factor(report: &mut Report<'_>, item: Item<'_>) -> Option<Factor> {
     match item.text(report)? {
         "activation" => Some(Factor::Activation),
         "none" => Some(Factor::None),
-        "every-use" => {
-            let message = "\"every-use\" is not supported by this version, nothing would enforce it";
-            report.error(item.place, message, "write mfa = \"activation\", or leave it out");
-            None
-        }
+        "every-use" => Some(Factor::EveryUse),
         other => {
             report.error(
                 item.place,
                 format!("{other:?} is not known here"),
-                "write \"activation\" or \"none\"",
+                "write \"activation\", \"every-use\" or \"none\"",
             );
             None
         }

@@ -73,7 +73,6 @@ fn nothing_is_accepted_and_then_not_enforced() {
         says(&rule(&format!("{key} = 1")), "10:1", later, "leave it out");
     }
     says(&parse("[defaults]\noffline = \"lease 5m\"\n").unwrap_err(), "2:1", later, "leave it out");
-    says(&rule("mfa = \"every-use\""), "10:7", later, "activation");
     says(&rule("mfa = \"maybe\""), "10:7", "not known", "\"none\"");
 }
 

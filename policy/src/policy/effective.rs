@@ -109,6 +109,7 @@ fn reason(rule: ReasonRule) -> &'static str {
 fn factor(factor: Factor) -> &'static str {
     match factor {
         Factor::Activation => "\"activation\"",
+        Factor::EveryUse => "\"every-use\"",
         Factor::None => "\"none\"",
     }
 }

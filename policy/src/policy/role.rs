@@ -87,6 +87,8 @@ pub enum ReasonRule {
 pub enum Factor {
     /// With the request, and again at the start when that is older than [`crate::FACTOR_FRESH`].
     Activation,
+    /// The same, and again at every use on a host: once for each terminal and 5 minutes.
+    EveryUse,
     /// Never. The policy says so out loud: `mfa = "none"`.
     None,
 }

@@ -196,6 +196,15 @@ pub enum Report {
         /// Why, as the gate says.
         why: UntrustedText,
     },
+    /// A use that needs the second factor was refused.
+    UseRefused {
+        /// Under these grants, all that the person had at that moment.
+        grants: Vec<ActivationId>,
+        /// Whose.
+        uid: u32,
+        /// Why.
+        why: UntrustedText,
+    },
     /// Something was where it should not be, or not as it should be.
     Tampered {
         /// What, and what was done about it.
@@ -232,6 +241,32 @@ pub struct UseReport {
     pub pid: u32,
 }
 
+/// Which terminal of which session a use comes from, as the kernel says it of the sudo process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seat {
+    /// The controlling terminal's device number; terminals are used again.
+    pub tty: u64,
+    /// The session: the pid of its leader; pids are used again.
+    pub session: u32,
+    /// When the leader began, in clock ticks since the machine started; not used again.
+    pub began: u64,
+}
+
+/// `pam_elevate.so` asks whether the second factor is there for one use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactorUse {
+    /// The invoking account.
+    pub uid: u32,
+    /// Where it is used.
+    pub seat: Seat,
+    /// The terminal's name, to be shown.
+    pub terminal: Option<UntrustedText>,
+    /// The arguments of the sudo process, to be shown.
+    pub argv: Vec<UntrustedText>,
+}
+
 /// What the module saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -240,6 +275,11 @@ pub enum UseKind {
     Start,
     /// The gate refused and removed the drop-in.
     GateClosed {
+        /// Why.
+        why: UntrustedText,
+    },
+    /// A use that needs the second factor was refused.
+    NotProven {
         /// Why.
         why: UntrustedText,
     },

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Versions;
 use super::admin::{AdminAsk, AdminOutcome};
-use super::agent::UseReport;
+use super::agent::{FactorUse, Seat, UseReport};
 use super::refusal::Refusal;
 use super::view::{AccountView, ActivationView, EligibilityView, ExplanationView, FactorView, OverviewView};
 use crate::digest::Digest;
-use crate::id::{IdPrefix, Nonce};
+use crate::id::{ActivationId, IdPrefix, Nonce};
 use crate::name::Name;
 use crate::secret::Secret;
 use crate::text::UntrustedText;
@@ -50,6 +50,8 @@ pub enum Say {
     Leave,
     /// Only on the agent's own socket and only from uid 0: what `pam_elevate.so` saw.
     Use(UseReport),
+    /// Only there too: it needs the second factor for one use.
+    AtUse(FactorUse),
 }
 
 /// What can be asked. Through door 1 only the person's own requests about that host.
@@ -153,10 +155,26 @@ pub enum Ask {
     FactorList,
     /// Try my factor, without any effect.
     FactorTest,
+    /// The second factor for one use of grants. Door 1, and there from the agent only: no program of a person asks it.
+    AtUse(AtUseAsk),
     /// Who I am to the daemon.
     Whoami,
     /// Administration: on the daemon's own socket, as root.
     Admin(AdminAsk),
+}
+
+/// One use of sudo that needs the second factor. All of it is in the digest that the challenge names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtUseAsk {
+    /// The grants that ask for it.
+    pub grants: Vec<ActivationId>,
+    /// Where it is used.
+    pub seat: Seat,
+    /// Makes this use one of its own.
+    pub nonce: Nonce,
+    /// The terminal's name and the command, to be shown.
+    pub shown: UntrustedText,
 }
 
 /// A request for activation, as the person asks it.

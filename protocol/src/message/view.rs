@@ -32,6 +32,9 @@ pub struct ActivationView {
     /// The account that its commands run as, where there is one: what `elevate run` gives sudo as -u.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as: Option<Name>,
+    /// Whether each use asks for a code, so that sudo needs a terminal.
+    #[serde(default)]
+    pub factor_at_use: bool,
     /// Where it stands.
     pub state: State,
     /// The hosts and what each says.

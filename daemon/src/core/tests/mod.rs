@@ -8,6 +8,7 @@
 
 mod actors;
 mod approvals;
+mod at_use;
 mod delivery;
 mod factors;
 mod hosts;
