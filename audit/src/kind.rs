@@ -261,6 +261,17 @@ kinds! {
         /// Why.
         why: UntrustedText,
     }
+    /// A host's connections came and went so often in a minute that only the first were recorded one by one.
+    "host.flooded" Warning HostFlooded {
+        /// From when on they were counted.
+        since: Timestamp,
+        /// Connections that were not recorded.
+        connected: u64,
+        /// Ends of connections that were not recorded.
+        lost: u64,
+        /// Refusals that were not recorded.
+        refused: u64,
+    }
     /// Host and daemon do not agree on the time.
     "host.clock-skew" Warning HostClockSkew {
         /// The host's clock.

@@ -53,7 +53,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::deliver::Registry;
+use crate::deliver::{Floods, Registry, record_floods};
 use crate::factor::{FactorError, SealKey};
 use crate::issue::Issuer;
 use crate::sinks::Board;
@@ -127,6 +127,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<Store>,
     pub(crate) clock: Clock,
     pub(crate) agents: Registry,
+    pub(crate) floods: Floods,
     pub(crate) sinks: Board,
     issuer: Issuer,
     seal: SealKey,
@@ -165,6 +166,7 @@ impl Core {
             store,
             clock: setup.clock,
             agents: Registry::default(),
+            floods: Floods::default(),
             sinks: Board::default(),
             seal: SealKey::new(&setup.seal_key)?,
             policy: RwLock::new(Arc::new(setup.policy)),
@@ -266,6 +268,7 @@ impl Core {
     /// Closes the store and gives the folder up. Conversations that go on meanwhile fail.
     pub(crate) async fn close(&self) {
         self.0.agents.clear();
+        record_floods(self).await;
         self.0.store.close().await;
     }
 

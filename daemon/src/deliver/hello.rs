@@ -14,6 +14,7 @@ use elevate_protocol::vouch::VouchReader;
 use ssh_key::PublicKey;
 use tokio::sync::mpsc;
 
+use super::flood::{self, Came};
 use super::{Cut, Serving, subject, talks, voice};
 use crate::core::{Core, Fault, random};
 use crate::store::HostRow;
@@ -121,13 +122,16 @@ fn fitting(host: &HostRow, agent: &AgentHello) -> Result<u16, Cut> {
 async fn record(core: &Core, host: &HostRow, agent: &AgentHello, skewed: bool) -> Result<u64, Cut> {
     let mut tx = core.inner().store.write().await?;
     tx.host_seen(host.id, Some(&agent.sudo)).await?;
-    let kind = Kind::HostConnected {
-        agent: UntrustedText::lossy(&agent.agent),
-        sudo: agent.sudo.line().cloned(),
-        place: agent.seq,
-    };
-    tx.record(voice(host).did(subject(host), kind)).await?;
-    if skewed {
+    let recorded = flood::is_recorded(core, host, Came::Connected);
+    if recorded {
+        let kind = Kind::HostConnected {
+            agent: UntrustedText::lossy(&agent.agent),
+            sudo: agent.sudo.line().cloned(),
+            place: agent.seq,
+        };
+        tx.record(voice(host).did(subject(host), kind)).await?;
+    }
+    if skewed && recorded {
         let kind = Kind::HostClockSkew { host_time: agent.time };
         tx.record(voice(host).did(subject(host), kind)).await?;
     }

@@ -4,6 +4,7 @@
 //! Runs as: `elevated`. Spec: docs/wire.md "Vouches". What a host says is a claim, and is recorded as one.
 
 mod claims;
+mod flood;
 mod hello;
 mod offers;
 mod registry;
@@ -27,6 +28,8 @@ use tokio::sync::mpsc;
 use crate::core::{Core, Fault};
 use crate::store::{Heard, HostRow, Voice};
 
+use flood::Came;
+pub(crate) use flood::{Floods, record_all as record_floods};
 pub(crate) use registry::Registry;
 use registry::Seat;
 
@@ -103,6 +106,7 @@ pub(crate) async fn serve(
 }
 
 async fn record_end(core: &Core, (id, from): (HostId, IpAddr), cut: &Cut) -> Result<(), Fault> {
+    let came = if matches!(cut, Cut::Refused(_)) { Came::Refused } else { Came::Lost };
     let kind = match cut {
         Cut::Replaced => return Ok(()),
         Cut::Lost(why) => Kind::HostLost { why: UntrustedText::lossy(why) },
@@ -122,7 +126,9 @@ async fn record_end(core: &Core, (id, from): (HostId, IpAddr), cut: &Cut) -> Res
     let mut tx = core.inner().store.write().await?;
     let Some(host) = tx.host(id).await? else { return Ok(()) };
     tx.host_seen(id, None).await?;
-    tx.record(voice(&host).did(subject(&host), kind)).await?;
+    if flood::is_recorded(core, &host, came) {
+        tx.record(voice(&host).did(subject(&host), kind)).await?;
+    }
     tx.commit().await?;
     Ok(())
 }

@@ -11,6 +11,7 @@ mod approvals;
 mod at_use;
 mod delivery;
 mod factors;
+mod floods;
 mod hosts;
 mod large;
 mod lifecycle;
