@@ -4,6 +4,7 @@
 //! Runs as: root, in tests and the demo. Spec: tests/README.md.
 #![forbid(unsafe_code)]
 
+pub mod between;
 mod clock;
 mod cmd;
 mod deadline;

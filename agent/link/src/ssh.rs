@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{self, Handle, Msg};
+use russh::client::{self, AuthResult, Handle, Msg};
 use russh::keys::PrivateKeyWithHashAlg;
 use russh::{ChannelMsg, ChannelStream, Disconnect, Preferred, cipher, compression, kex, mac};
 use ssh_key::{Algorithm, HashAlg, PrivateKey};
@@ -37,6 +37,9 @@ pub(crate) enum SshError {
     /// A man in the middle could cut packets off the beginning (Terrapin, CVE-2023-48795).
     #[error("the daemon does not speak strict key exchange; refused")]
     NotStrict,
+    /// Cut off: by the daemon, or by somebody between.
+    #[error("the connection ended before the daemon answered for the link key")]
+    Ended,
     /// The link key is not known there.
     #[error("the daemon does not know this host's link key; enrol the host again")]
     NotKnown,
@@ -146,10 +149,14 @@ pub(crate) async fn connect(daemon: &Daemon, user: &str, key: PrivateKey) -> Res
     let connecting = async {
         let mut handle = client::connect_stream(Arc::new(config()), stream, pinned).await?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-        if !handle.authenticate_publickey(user, key).await?.success() {
-            return Err(SshError::NotKnown);
+        match handle.authenticate_publickey(user, key).await? {
+            AuthResult::Success => Ok(Connection { handle }),
+            // russh says this of a connection that ended meanwhile; a daemon that refuses a key always names a method (RFC 4252 §5.1).
+            AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() => {
+                Err(SshError::Ended)
+            }
+            AuthResult::Failure { .. } => Err(SshError::NotKnown),
         }
-        Ok(Connection { handle })
     };
     timeout(HANDSHAKE, connecting).await.map_err(|_| SshError::Slow(HANDSHAKE.as_secs()))?
 }

@@ -16,7 +16,7 @@ use ssh_key::{Algorithm, HashAlg, PublicKey};
 use tokio::sync::{oneshot, watch};
 
 use super::algorithms::key_is_allowed;
-use super::{Shared, Switch};
+use super::{Shared, Switch, crowd};
 use crate::core::{Holder, Speaker};
 use crate::intake::counter::Seat;
 use crate::intake::frames::PumpError;
@@ -42,7 +42,7 @@ enum Who {
     /// Holds this key, and says to be new. Everybody can say that, so the seat of the unauthenticated is kept (threat H09).
     New {
         key: Box<PublicKey>,
-        seat: Option<Seat<IpAddr>>,
+        seat: Option<crowd::Seat>,
     },
 }
 
@@ -56,7 +56,7 @@ enum State {
 pub(crate) struct Door {
     shared: Arc<Shared>,
     from: IpAddr,
-    login: Option<(oneshot::Sender<()>, Seat<IpAddr>)>,
+    login: Option<(oneshot::Sender<()>, crowd::Seat)>,
     work: Arc<watch::Sender<usize>>,
     switch: Arc<Switch>,
     offers: u32,
@@ -85,7 +85,7 @@ impl Door {
     pub(crate) fn new(
         shared: Arc<Shared>,
         from: IpAddr,
-        login: (oneshot::Sender<()>, Seat<IpAddr>),
+        login: (oneshot::Sender<()>, crowd::Seat),
         (work, switch): (watch::Sender<usize>, Arc<Switch>),
     ) -> Self {
         let work = Arc::new(work);

@@ -4,6 +4,7 @@
 //! connections, so both are here (threats H05, H09; CRATES §1.3).
 
 mod algorithms;
+mod crowd;
 mod handler;
 
 #[cfg(test)]
@@ -23,11 +24,12 @@ use std::time::Duration;
 use russh::server::{Config, run_stream};
 use ssh_key::PrivateKey;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
+use self::crowd::{Crowd, Seat};
 use super::Patience;
-use super::counter::{Counter, Seat, source_of};
+use super::counter::{Counter, source_of};
 use crate::config::Limits;
 use crate::core::Core;
 use crate::log;
@@ -56,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) patience: Patience,
     pub(crate) people: Counter<Name>,
     pub(crate) hosts: Counter<HostId>,
-    sources: Counter<IpAddr>,
+    sources: Crowd,
     config: Arc<Config>,
 }
 
@@ -111,7 +113,7 @@ pub(crate) async fn serve(listener: Listener, core: Core, stop: watch::Receiver<
         patience,
         people: Counter::new(limits.connections_per_person, u32::MAX),
         hosts: Counter::new(HOST_CONNECTIONS, u32::MAX),
-        sources: Counter::new(limits.unauthenticated_per_source, limits.unauthenticated),
+        sources: Crowd::new(limits.unauthenticated_per_source, limits.unauthenticated),
         config: Arc::new(algorithms::config(host_key)),
     });
     loop {
@@ -136,14 +138,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, from: IpAddr, stop: watch::Receiver<bool>) {
-    let Some(seat) = shared.sources.take(source_of(from)) else {
+    let Some((seat, leave)) = shared.sources.take(source_of(from)) else {
         // Closed without a word: words cost more than the connection did.
         log::debug(&format!("{from}: too many connections that have not authenticated"));
         return;
     };
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        if let Err(error) = connection(shared, stream, (from, seat), stop).await {
+        if let Err(error) = connection(shared, stream, (from, seat, leave), stop).await {
             log::debug(&format!("{from}: {}", log::chain(&error)));
         }
     });
@@ -154,6 +156,8 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, from: IpAddr, stop: watch::Rec
 enum Ended {
     #[error("did not authenticate in time")]
     Login,
+    #[error("had to make room before it authenticated")]
+    Crowded,
     #[error("nothing went on")]
     Idle,
     #[error("the socket failed")]
@@ -165,7 +169,7 @@ enum Ended {
 async fn connection(
     shared: Arc<Shared>,
     stream: TcpStream,
-    (from, seat): (IpAddr, Seat<IpAddr>),
+    (from, seat, leave): (IpAddr, Seat, Arc<Notify>),
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Ended> {
     stream.set_nodelay(true)?;
@@ -180,6 +184,7 @@ async fn connection(
     let mut running = tokio::select! {
         running = run_stream(Arc::clone(&shared.config), stream, door) => running?,
         () = &mut deadline => return Err(Ended::Login),
+        () = leave.notified() => return Err(Ended::Crowded),
     };
     let handle = running.handle();
     tokio::select! {
@@ -188,6 +193,10 @@ async fn connection(
             switch.cut();
             return Err(Ended::Login);
         }
+        () = leave.notified() => {
+            switch.cut();
+            return Err(Ended::Crowded);
+        }
         _ = &mut logged_in => {}
     }
     tokio::select! {
@@ -195,6 +204,11 @@ async fn connection(
         () = idle(&mut work, shared.patience.idle) => {
             switch.cut();
             Err(Ended::Idle)
+        }
+        // Who says to be new keeps the seat of the unauthenticated, and leaves it like them. Others have given it back.
+        () = leave.notified() => {
+            switch.cut();
+            Err(Ended::Crowded)
         }
         () = stopped(&mut stop) => {
             let goodbye = handle.disconnect(russh::Disconnect::ByApplication, "the daemon stops".into(), String::new());

@@ -93,8 +93,13 @@ pub(super) async fn authenticate(
             }
             (Offer::Agent(_), None) => continue,
         };
-        if matches!(taken, AuthResult::Success) {
-            return Ok(());
+        match taken {
+            AuthResult::Success => return Ok(()),
+            // russh says this of a connection that ended meanwhile; a daemon that refuses a key always names a method (RFC 4252 §5.1).
+            AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() => {
+                return Err(DoorError::Closed);
+            }
+            AuthResult::Failure { .. } => {}
         }
     }
     if tried.is_empty() {
