@@ -69,7 +69,7 @@ pub(super) fn persons_key(who: &str) -> PrivateKey {
 }
 
 /// The policy with everybody's key in it.
-fn with_keys(text: &str) -> String {
+pub(super) fn with_keys(text: &str) -> String {
     ["alice", "bob", "carol", "dave", "mallory"].iter().fold(text.to_owned(), |text, who| {
         let line = persons_key(who).public_key().to_openssh().unwrap();
         text.replace(&format!("\n{who} = {{}}\n"), &format!("\n{who} = {{ keys = [{line:?}] }}\n"))
