@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build release sudo-rs tree stage-debug stage-release test lint demo bench clean
+.PHONY: help deps build release sudo-rs tree stage-debug stage-release test lint demo bench fuzz clean
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
@@ -95,6 +95,21 @@ bench: deps release ## measure what the documents promise, on test hosts (BENCH=
 	$(ROOT) '$(TARGET)/release/testbed' tree
 	$(MAKE) -s stage-release
 	$(RUNNER) $(CARGO) bench --package elevate-tests --bench figures --locked -- $(BENCH)
+
+# Needs a nightly toolchain: the flags are those of libFuzzer's coverage. No address sanitizer, since nothing here is unsafe.
+TARGETS ?= frame grant paste policy sudoers
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks
+FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+fuzz: ## run the fuzz targets guided by coverage, FUZZ_SECONDS each (60); what they find goes to fuzz/artifacts
+	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) +nightly build --manifest-path fuzz/Cargo.toml --target-dir fuzz/target \
+		--release --locked --target '$(FUZZ_TARGET)' --bins
+	for target in $(TARGETS); do \
+		mkdir -p "fuzz/target/corpus/$$target" fuzz/artifacts; \
+		"fuzz/target/$(FUZZ_TARGET)/release/$$target" "fuzz/target/corpus/$$target" "fuzz/corpus/$$target" \
+			-artifact_prefix="fuzz/artifacts/$$target-" -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=2048; \
+	done
 
 clean: ## remove everything that was built, the tree of the test hosts included
 	$(ROOT) rm -rf '$(TARGET)/testbed'

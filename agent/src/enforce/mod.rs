@@ -14,6 +14,14 @@ pub(crate) mod render;
 #[cfg(test)]
 mod ast_tests;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+#[path = "../../../fuzz/targets/replay.rs"]
+mod replay;
+#[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+#[path = "../../../fuzz/targets/sudoers.rs"]
+mod sudoers_target;
 #[cfg(test)]
 mod tests;
