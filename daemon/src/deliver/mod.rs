@@ -84,7 +84,8 @@ pub(crate) async fn serve(
     out: mpsc::Sender<ToAgent>,
 ) {
     let last = out.clone();
-    let cut = match hello::hello(core, host, &mut claims, out).await {
+    // What is only now and then under way is boxed: a connection that rests, as most do, does not hold room for it.
+    let cut = match Box::pin(hello::hello(core, host, &mut claims, out)).await {
         Ok(mut serving) => {
             let cut = match serving.run(&mut claims).await {
                 Ok(never) => match never {},
@@ -98,7 +99,7 @@ pub(crate) async fn serve(
         // Best effort: who is refused may not listen.
         drop(tokio::time::timeout(SEND_WITHIN, last.send(ToAgent::Refused(refusal.clone()))).await);
     }
-    match record_end(core, (host, from), &cut).await {
+    match Box::pin(record_end(core, (host, from), &cut)).await {
         Err(fault) if !core.inner().store.is_closed() => crate::log::error(&crate::log::chain(&fault)),
         // Stopping: the next start says what is connected.
         Ok(()) | Err(_) => {}
@@ -150,8 +151,8 @@ impl Serving {
     ) -> Result<std::convert::Infallible, Cut> {
         let clock = self.core.inner().clock.clone();
         let mut news = self.core.inner().store.news_of(self.host.id);
-        self.offer().await?;
-        self.pump().await?;
+        Box::pin(self.offer()).await?;
+        Box::pin(self.pump()).await?;
         let mut heard = clock.now();
         let mut spoke = heard;
         let mut offered = heard;
@@ -163,11 +164,11 @@ impl Serving {
                 claim = claims.recv() => {
                     let Some(signed) = claim else { return Err(Cut::Lost("the connection ended")) };
                     heard = clock.now();
-                    self.take(&signed).await?;
+                    Box::pin(self.take(&signed)).await?;
                 }
                 heard = news.next() => match heard {
-                    Some(Heard::Documents) => self.pump().await?,
-                    Some(Heard::Policy) => self.offer().await?,
+                    Some(Heard::Documents) => Box::pin(self.pump()).await?,
+                    Some(Heard::Policy) => Box::pin(self.offer()).await?,
                     None => return Err(Cut::Lost("the daemon is stopping")),
                 },
                 ended = self.talks.ended() => self.talks.forget(ended),
@@ -176,7 +177,7 @@ impl Serving {
                     self.say(ToAgent::Heartbeat { time: spoke }).await?;
                     if spoke >= offered.after(OFFERS_EVERY) {
                         offered = spoke;
-                        self.offer().await?;
+                        Box::pin(self.offer()).await?;
                     }
                 }
                 () = clock.sleep_until(silent(heard)) => return Err(Cut::Lost("silent for 45 s")),

@@ -14,8 +14,8 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::Patience;
 
-/// Bytes read at a time.
-const PIECE: usize = 8 * 1024;
+/// Bytes read at a time; each connection that rests holds so many.
+const PIECE: usize = 2 * 1024;
 /// A day: long enough to be no limit, short enough for every timer.
 pub(crate) const NO_LIMIT: Duration = Duration::from_secs(86_400);
 

@@ -182,7 +182,8 @@ async fn connection(
     let deadline = sleep(shared.patience.login);
     tokio::pin!(deadline);
     let mut running = tokio::select! {
-        running = run_stream(Arc::clone(&shared.config), stream, door) => running?,
+        // Boxed: room for the handshake is given back after it.
+        running = Box::pin(run_stream(Arc::clone(&shared.config), stream, door)) => running?,
         () = &mut deadline => return Err(Ended::Login),
         () = leave.notified() => return Err(Ended::Crowded),
     };
