@@ -19,6 +19,9 @@ use crate::site::Site;
 /// How long all of them may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How many connect at once at first: fewer than the daemon lets in that have not authenticated.
+const AT_A_TIME: usize = 200;
+
 /// Connected agents.
 pub(crate) struct Crowd {
     kept: Vec<JoinHandle<()>>,
@@ -34,15 +37,18 @@ impl Drop for Crowd {
 }
 
 impl Crowd {
-    /// Connects all of them, and waits until each is in sync.
+    /// Connects all of them, some at a time, and waits until each is in sync.
     pub(crate) fn gather(site: &Site, agents: &[Arc<Simulated>]) -> Result<Self> {
-        let (agents, server) = (agents.to_vec(), site.server.clone());
         let (told, seen) = unbounded_channel();
-        let kept = site.run(async move {
-            Ok(agents.iter().map(|host| host.keep(&server, told.clone())).collect::<Vec<_>>())
-        })?;
-        let crowd = Self { kept, seen: Arc::new(Mutex::new(seen)) };
-        crowd.times(site, Seen::InSync)?;
+        let mut crowd = Self { kept: Vec::new(), seen: Arc::new(Mutex::new(seen)) };
+        for part in agents.chunks(AT_A_TIME) {
+            let (part, server, told) = (part.to_vec(), site.server.clone(), told.clone());
+            let number = part.len();
+            crowd.kept.extend(site.run(async move {
+                Ok(part.iter().map(|host| host.keep(&server, told.clone())).collect::<Vec<_>>())
+            })?);
+            crowd.wait(site, Seen::InSync, number)?;
+        }
         Ok(crowd)
     }
 
@@ -58,7 +64,11 @@ impl Crowd {
 
     /// When each of them came to this; waits for all.
     pub(crate) fn times(&self, site: &Site, wanted: Seen) -> Result<Vec<Instant>> {
-        let (seen, number) = (Arc::clone(&self.seen), self.kept.len());
+        self.wait(site, wanted, self.kept.len())
+    }
+
+    fn wait(&self, site: &Site, wanted: Seen, number: usize) -> Result<Vec<Instant>> {
+        let seen = Arc::clone(&self.seen);
         site.run(async move {
             let mut seen = seen.lock().await;
             let end = tokio::time::Instant::now().checked_add(PATIENCE).context("no time")?;
