@@ -48,6 +48,7 @@ fn grant() -> Grant {
         duration: Span::HOUR,
         warn: vec![Span(600)],
         sudo: serde_json::from_str(sudo).unwrap(),
+        factor_at_use: None,
         approvals: vec![],
         lease: None,
         critical: vec!["sudo".into()],
