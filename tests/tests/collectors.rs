@@ -213,7 +213,8 @@ fn i01_hostile_text_is_one_message_with_equal_fields_over_udp_and_tcp() -> Resul
             let event: Value = serde_json::from_str(line)?;
             ensure!(seen.insert(seq), "{transport}: event {seq} twice without a failure");
             for name in ["code", "person", "host", "role"] {
-                let (is, was) = (fields.get(name).map(String::as_str), event.get(name).and_then(Value::as_str));
+                let (is, was) =
+                    (fields.get(name).map(String::as_str), event.get(name).and_then(Value::as_str));
                 ensure!(is == was, "{transport}: {name} of {seq}: {is:?}, in the log {was:?}");
             }
             match text.split_once("… sha256:") {
@@ -235,7 +236,9 @@ fn i08_a_stopped_collector_holds_up_no_activation_and_gets_everything_after() ->
     site.rsyslog.signal(SIGSTOP)?;
     let before = site.memory()?;
     for round in 0..20 {
-        web1.host.run("alice", ["elevate", "web-quick", "-m", &format!("round {round} of twenty")])?.success()?;
+        web1.host
+            .run("alice", ["elevate", "web-quick", "-m", &format!("round {round} of twenty")])?
+            .success()?;
         web1.host.run("alice", ["elevate", "drop"])?.success()?;
     }
     let grown = site.memory()?.saturating_sub(before);
