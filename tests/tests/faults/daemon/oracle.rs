@@ -1,0 +1,105 @@
+//! What must hold after every run, whatever struck in it.
+//!
+//! In: a [`Way`] that was walked to its end. Out: a failed assertion that names the strike.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use elevate_protocol::document::Act;
+use serde_json::Value;
+
+use super::syslog::Heard;
+use super::way::Way;
+use crate::strace::Plan;
+
+/// Everything at once.
+pub(crate) fn judge(way: &mut Way) {
+    // What was going on when the daemon was stopped is settled by a last start, like after any fault.
+    loop {
+        match way.look() {
+            Ok(()) => break,
+            Err(_) => way.recover(),
+        }
+    }
+    let log: Vec<Value> = way.seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    dense(&log);
+    acknowledged_is_there(way, &log);
+    effects_have_events(way, &log);
+    stop_and_look_at_the_disk(way);
+}
+
+fn dense(log: &[Value]) {
+    for (place, event) in log.iter().enumerate() {
+        assert_eq!(event["seq"].as_u64(), u64::try_from(place).ok(), "a gap or a double in the log: {event}");
+    }
+}
+
+fn has(log: &[Value], code: &str, about: Option<&str>) -> bool {
+    log.iter().any(|event| {
+        event["code"] == code && about.is_none_or(|id| event["activation"].as_str() == Some(id))
+    })
+}
+
+fn acknowledged_is_there(way: &Way, log: &[Value]) {
+    for (code, about) in &way.acknowledged {
+        let id = about.map(|id| id.to_string());
+        assert!(has(log, code, id.as_deref()), "acknowledged and lost: {code} {id:?}");
+    }
+    // A request that was acknowledged is there once: none was made twice by a fault between.
+    let ids: BTreeSet<_> = way.acknowledged.iter().filter_map(|(_, about)| *about).collect();
+    for id in ids {
+        let id = id.to_string();
+        for code in ["request.created", "grant.issued", "grant.ended"] {
+            let times = log
+                .iter()
+                .filter(|event| event["code"] == code && event["activation"].as_str() == Some(&id))
+                .count();
+            assert!(times <= 1, "{code} of {id} happened {times} times");
+        }
+    }
+}
+
+/// No document on a host and no line in syslog without its event; the host was told nothing that no daemon may say.
+fn effects_have_events(way: &Way, log: &[Value]) {
+    let seen = way.peer.seen();
+    assert!(seen.trouble.is_empty(), "{:?}", seen.trouble);
+    for (document, _) in seen.documents.values() {
+        let id = document.activation().to_string();
+        let code = match &document.act {
+            Act::Grant(_) => "grant.issued",
+            Act::Extend(_) => "grant.extended",
+            Act::End(_) => "grant.ended",
+        };
+        assert!(has(log, code, Some(&id)), "a host has {code} of {id}, and the log has not");
+        // No right beyond its end: everything that began on the way is over at the end of it.
+        let ended = has(log, "grant.ended", Some(&id));
+        assert!(ended, "{id} never ended");
+    }
+    for Heard { seq, code } in way.syslog.heard() {
+        let place = usize::try_from(seq).unwrap();
+        assert_eq!(log[place]["code"], code.as_str(), "syslog heard another event {seq}");
+    }
+}
+
+fn stop_and_look_at_the_disk(way: &mut Way) {
+    let mut code = way.vault.stop();
+    if code != Some(0) {
+        // The fault struck at the stop itself: the next start puts it right.
+        way.deaths.push((code, way.vault.said()));
+        assert!(way.vault.start(&Plan::Leave), "no start after a fault at the stop: {}", way.vault.said());
+        code = way.vault.stop();
+    }
+    assert_eq!(code, Some(0), "{}", way.vault.said());
+    let mut names: Vec<String> = std::fs::read_dir(way.vault.path("lib"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["elevated.db", "elevated.lock", "keys"], "left behind");
+    let checked = Command::new("/usr/bin/sqlite3")
+        .arg(way.vault.path("lib/elevated.db"))
+        .arg("PRAGMA integrity_check; PRAGMA foreign_key_check;")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&checked.stdout), "ok\n", "{checked:?}");
+}
