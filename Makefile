@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build release sudo-rs tree stage-debug stage-release test lint demo bench fuzz clean
+.PHONY: help deps build release sudo-rs tree stage-debug stage-release test lint demo bench fuzz faults clean
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
@@ -13,7 +13,8 @@ CARGO ?= cargo
 # Build: the linker, PAM's headers, libclang for the bindings to libpam.
 # Test hosts: a bootstrapper and its keyring, ip, nsenter and unshare, ssh-keygen.
 # Tests of the module and of the rendered rules: sudo with its cvtsudoers, pamtester.
-DEPS := gcc libc6-dev libpam0g-dev libclang-dev mmdebstrap iproute2 util-linux openssh-client sudo pamtester
+# Faults: strace strikes at system calls, sqlite3 looks at the database from outside.
+DEPS := gcc libc6-dev libpam0g-dev libclang-dev mmdebstrap iproute2 util-linux openssh-client sudo pamtester strace sqlite3
 
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -78,6 +79,10 @@ test: deps build tree stage-debug ## run every test there is, in test hosts wher
 		$(RUNNER) $(CARGO) test --workspace --all-targets --locked; \
 	fi
 	$(CARGO) test --workspace --doc --locked
+
+faults: deps build tree stage-debug ## strike at every change to a disk in every way there is: about an hour
+	$(ROOT) true
+	ELEVATE_FAULTS=all $(RUNNER) $(CARGO) test --package elevate-tests --test faults --locked -- --nocapture
 
 lint: deps ## check format, clippy and documentation
 	$(CARGO) fmt --all --check

@@ -22,7 +22,7 @@ use crate::intake::admin::AdminError;
 use crate::intake::ssh::ListenError;
 use crate::intake::{Patience, admin, ssh};
 use crate::keys::{KeyError, Keys};
-use crate::{log, sinks};
+use crate::{log, sinks, store};
 
 /// Time for goodbyes.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -162,6 +162,11 @@ pub(crate) async fn run(config: Config) -> Result<(), AppError> {
     tell_manager("READY=1");
     tokio::select! {
         () = signals.serve(&core) => log::info("stopping"),
+        why = store::failure() => {
+            log::error(&format!("the store failed: {why}; elevated ends, and is to be started again"));
+            // At once: closing the database would write to it again.
+            std::process::exit(1);
+        }
         ended = tasks.join_next() => {
             let what = ended.and_then(Result::ok).unwrap_or("a part");
             log::error(&format!("{what} ended; the daemon stops, so that it is started again"));

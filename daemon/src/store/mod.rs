@@ -6,6 +6,7 @@
 mod activations;
 mod documents;
 mod events;
+mod failure;
 mod group;
 mod hosts;
 mod lock;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
 use nix::libc;
 use sqlx::AnyPool;
+use sqlx::Connection as _;
 use sqlx::SqlSafeStr as _;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -37,6 +39,7 @@ use news::Teller;
 pub(crate) use activations::{Activation, Denied, HostPart};
 pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
+pub(crate) use failure::come as failure;
 pub(crate) use hosts::{HostRow, HostToken};
 pub(crate) use lock::StoreLock;
 pub(crate) use locks::LockRow;
@@ -71,8 +74,13 @@ pub(crate) enum StoreError {
     #[error("the database refused")]
     Database {
         /// What it says.
-        #[from]
         source: sqlx::Error,
+    },
+    /// The store failed; nothing more is written, and the daemon is about to end.
+    #[error("the store failed: {why}")]
+    Failed {
+        /// The error that said so.
+        why: &'static str,
     },
     /// The database's shape is not what this version knows.
     #[error("the database cannot be brought to this version's shape")]
@@ -100,6 +108,14 @@ pub(crate) enum StoreError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl From<sqlx::Error> for StoreError {
+    /// Every error of the database comes by here: one that is fatal ends the daemon.
+    fn from(source: sqlx::Error) -> Self {
+        failure::look(&source);
+        Self::Database { source }
+    }
 }
 
 /// What others may want to know of a commit.
@@ -176,9 +192,13 @@ impl Store {
     /// Begins to change something. There is one writer: whoever comes second waits, and shares its commit.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
+    /// [`StoreError::Database`], [`StoreError::Failed`].
     pub(crate) async fn write(&self) -> Result<Tx, StoreError> {
         let inner = Inner::Write(Box::new(self.writer.begin().await?));
+        // After the wait: whoever was before us may have seen the store fail.
+        if let Some(why) = failure::come_already() {
+            return Err(StoreError::Failed { why });
+        }
         Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
     }
 
@@ -286,14 +306,20 @@ fn address_of(path: &Path) -> Result<String, StoreError> {
     }
 }
 
-async fn pool(address: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
-    AnyPoolOptions::new()
+async fn pool(address: &str, connections: u32) -> Result<AnyPool, StoreError> {
+    let connecting = AnyPoolOptions::new()
         .max_connections(connections)
         .min_connections(1)
         .acquire_timeout(Duration::from_secs(30))
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        // SQLite ends a transaction by itself when the disk is full or fails, and sqlx goes on counting it: such a connection is
+        // closed, or every change after it would be refused.
+        .before_acquire(|connection, _| {
+            let free = !connection.is_in_transaction();
+            Box::pin(async move { Ok(free) })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move {
                 // https://sqlite.org/pragma.html: FULL makes a commit durable before it returns, in WAL mode too.
@@ -306,13 +332,18 @@ async fn pool(address: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
                     "PRAGMA busy_timeout = 10000",
                     "PRAGMA trusted_schema = OFF",
                 ] {
-                    sqlx::query(pragma).execute(&mut *connection).await?;
+                    let done = sqlx::query(pragma).execute(&mut *connection).await;
+                    done.inspect_err(failure::look)?;
                 }
                 Ok(())
             })
         })
-        .connect(address)
-        .await
+        .connect(address);
+    // The pool tries again what fails here, for all of its timeout.
+    tokio::select! {
+        pool = connecting => Ok(pool?),
+        why = failure::come() => Err(StoreError::Failed { why }),
+    }
 }
 
 #[cfg(test)]

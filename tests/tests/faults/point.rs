@@ -78,7 +78,11 @@ pub(crate) fn points(trace: &str, base: &Path) -> Vec<Point> {
     for ((call, path), threads) in counts {
         if opened[&(call.clone(), path.clone())] {
             let most = threads.into_values().max().unwrap_or(0);
-            points.extend((1..=most).map(|nth| Point { call: call.clone(), path: PathBuf::from(&path), nth }));
+            points.extend((1..=most).map(|nth| Point {
+                call: call.clone(),
+                path: PathBuf::from(&path),
+                nth,
+            }));
         }
     }
     points
@@ -104,16 +108,24 @@ fn named(arguments: &str, base: &str) -> Vec<String> {
     found
 }
 
-/// Which points are struck in which way: all of both, or each point once, by turns.
-pub(crate) fn strikes(points: &[Point]) -> Vec<Strike> {
+/// Which points are struck in which way: all of both, or `most` of the points, spread over all, with one mode each by turns.
+pub(crate) fn strikes(points: &[Point], most: usize) -> Vec<Strike> {
     let all = std::env::var("ELEVATE_FAULTS").is_ok_and(|value| value == "all");
-    let mut strikes = Vec::new();
-    for (number, point) in points.iter().enumerate() {
-        for (turn, mode) in Mode::ALL.into_iter().enumerate() {
-            if all || number % Mode::ALL.len() == turn {
-                strikes.push(Strike { point: point.clone(), mode });
-            }
-        }
+    let strike = |point: &Point, mode| Strike { point: point.clone(), mode };
+    if all {
+        return points.iter().flat_map(|point| Mode::ALL.map(|mode| strike(point, mode))).collect();
+    }
+    // The first call of each kind on each file first: there are few of them and each is its own story.
+    let (first, rest): (Vec<&Point>, Vec<&Point>) = points.iter().partition(|point| point.nth == 1);
+    let mut strikes: Vec<Strike> =
+        first.into_iter().flat_map(|point| Mode::ALL.map(|mode| strike(point, mode))).collect();
+    let left = most.saturating_sub(strikes.len()).min(rest.len());
+    for number in 0..left {
+        // Four runs through the whole, a mode each: no mode falls on the same kind of call every time.
+        let mode = Mode::ALL[number * Mode::ALL.len() / left.max(1)];
+        let within = number * Mode::ALL.len() % left.max(1);
+        let place = within * rest.len() / left.max(1) + number * Mode::ALL.len() / left.max(1);
+        strikes.push(strike(rest[place.min(rest.len() - 1)], mode));
     }
     strikes
 }
@@ -131,13 +143,8 @@ fn a_trace_is_read_as_points() {
     let found = points(trace, Path::new("/b"));
     let shown: Vec<String> =
         found.iter().map(|one| format!("{} {} {}", one.call, one.path.display(), one.nth)).collect();
-    let wanted = [
-        "openat lib/new 1",
-        "pwrite64 lib/new 1",
-        "pwrite64 lib/new 2",
-        "rename one 1",
-        "rename two 1",
-    ];
+    let wanted =
+        ["openat lib/new 1", "pwrite64 lib/new 1", "pwrite64 lib/new 2", "rename one 1", "rename two 1"];
     // The text of a write may look like a path; that it is counted costs a point that is not reached.
     let shown: Vec<&str> = shown.iter().map(String::as_str).filter(|one| *one != "pwrite64 lib 1").collect();
     assert_eq!(shown, wanted);

@@ -79,14 +79,18 @@ pub(crate) fn struck(trace: &Path) -> bool {
 }
 
 /// Kills a program as soon as strace holds it behind the call of [`Mode::After`].
+#[derive(Debug)]
 pub(crate) struct Executioner {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Executioner {
-    /// For the process `pid` of this trace.
-    pub(crate) fn wait(pid: u32, trace: PathBuf) -> Self {
+    /// For the process `pid` of this trace; nobody where the plan does not hold it.
+    pub(crate) fn wait(pid: u32, plan: &Plan, trace: PathBuf) -> Option<Self> {
+        if !matches!(plan, Plan::Strike(Strike { mode: Mode::After, .. })) {
+            return None;
+        }
         let over = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&over);
         let thread = std::thread::spawn(move || {
@@ -98,7 +102,7 @@ impl Executioner {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        Self { over, thread: Some(thread) }
+        Some(Self { over, thread: Some(thread) })
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::syslog::Heard;
 use super::way::Way;
-use crate::strace::Plan;
+use crate::strace::{self, Plan};
 
 /// Everything at once.
 pub(crate) fn judge(way: &mut Way) {
@@ -21,6 +21,7 @@ pub(crate) fn judge(way: &mut Way) {
             Err(_) => way.recover(),
         }
     }
+    way.met = strace::struck(&way.vault.trace());
     let log: Vec<Value> = way.seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     dense(&log);
     acknowledged_is_there(way, &log);
@@ -35,9 +36,8 @@ fn dense(log: &[Value]) {
 }
 
 fn has(log: &[Value], code: &str, about: Option<&str>) -> bool {
-    log.iter().any(|event| {
-        event["code"] == code && about.is_none_or(|id| event["activation"].as_str() == Some(id))
-    })
+    log.iter()
+        .any(|event| event["code"] == code && about.is_none_or(|id| event["activation"].as_str() == Some(id)))
 }
 
 fn acknowledged_is_there(way: &Way, log: &[Value]) {
@@ -81,6 +81,17 @@ fn effects_have_events(way: &Way, log: &[Value]) {
     }
 }
 
+/// What may be there: `-wal` and `-shm` are the database too. Nothing else is left behind, no draft and no journal.
+const FILES: [&str; 5] = ["elevated.db", "elevated.db-shm", "elevated.db-wal", "elevated.lock", "keys"];
+
+fn files(way: &Way) -> Vec<String> {
+    let folder = std::fs::read_dir(way.vault.path("lib")).unwrap();
+    let mut names: Vec<String> =
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 fn stop_and_look_at_the_disk(way: &mut Way) {
     let mut code = way.vault.stop();
     if code != Some(0) {
@@ -90,12 +101,8 @@ fn stop_and_look_at_the_disk(way: &mut Way) {
         code = way.vault.stop();
     }
     assert_eq!(code, Some(0), "{}", way.vault.said());
-    let mut names: Vec<String> = std::fs::read_dir(way.vault.path("lib"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    assert_eq!(names, ["elevated.db", "elevated.lock", "keys"], "left behind");
+    let left: Vec<String> = files(way).into_iter().filter(|name| !FILES.contains(&name.as_str())).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
     let checked = Command::new("/usr/bin/sqlite3")
         .arg(way.vault.path("lib/elevated.db"))
         .arg("PRAGMA integrity_check; PRAGMA foreign_key_check;")

@@ -143,8 +143,8 @@ impl Seen {
 
     /// Whether a grant was taken here and not ended.
     pub(crate) fn holds(&self, id: ActivationId) -> bool {
-        let acts = self.documents.values().filter(|(document, _)| document.activation() == id);
-        acts.last().is_some_and(|(document, _)| !matches!(document.act, Act::End(_)))
+        let mut acts = self.documents.values().filter(|(document, _)| document.activation() == id);
+        acts.next_back().is_some_and(|(document, _)| !matches!(document.act, Act::End(_)))
     }
 
     /// How many documents of a grant were taken here.

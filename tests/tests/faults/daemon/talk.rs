@@ -117,7 +117,12 @@ pub(crate) fn person(place: &Place, login: &str, ask: Ask, code: Option<&str>) -
 }
 
 /// Takes an invitation: the seed as URI; `code` makes the first code of it.
-pub(crate) fn enrol_factor(place: &Place, login: &str, token: Secret, mut code: impl FnMut(&str) -> String) -> String {
+pub(crate) fn enrol_factor(
+    place: &Place,
+    login: &str,
+    token: Secret,
+    mut code: impl FnMut(&str) -> String,
+) -> String {
     let mut ssh = Ssh::open(place, login, "elevate");
     let mut seed = None;
     frame::write(&mut ssh.input, &Say::Hello { versions: Versions::OURS }).unwrap();

@@ -15,7 +15,7 @@ use elevate_tests::places;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::strace::{self, Plan};
+use crate::strace::{self, Executioner, Plan};
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,6 +54,8 @@ pub(crate) struct Vault {
     /// Where it listens.
     pub(crate) address: String,
     child: Option<Child>,
+    /// Of the last start; before another start the one before is over.
+    executioner: Option<Executioner>,
     starts: u32,
 }
 
@@ -77,7 +79,7 @@ impl Vault {
         std::fs::write(vault.path("etc/policy.d/main.toml"), policy).unwrap();
         let config = std::fs::read_to_string(vault.path("etc/daemon.toml")).unwrap();
         let socket = vault.path("log.sock");
-        let config = config.replace("\"/dev/log\"", &format!("{socket:?}"));
+        let config = config.replace("unix:/dev/log", &format!("unix:{}", socket.display()));
         std::fs::write(vault.path("etc/daemon.toml"), config).unwrap();
         vault
     }
@@ -85,14 +87,15 @@ impl Vault {
     fn empty() -> Self {
         let place = tempfile::tempdir().unwrap();
         std::fs::create_dir(place.path().join("run")).unwrap();
-        Self { place, address: address(), child: None, starts: 0 }
+        Self { place, address: address(), child: None, executioner: None, starts: 0 }
     }
 
     /// A copy of a stopped daemon's folder, at another address.
     pub(crate) fn copy(&self) -> Self {
         let copy = Self::empty();
         for folder in ["etc", "lib"] {
-            let done = Command::new("/bin/cp").arg("-a").arg(self.path(folder)).arg(copy.place.path()).status();
+            let done =
+                Command::new("/bin/cp").arg("-a").arg(self.path(folder)).arg(copy.place.path()).status();
             assert!(done.unwrap().success());
         }
         let config = std::fs::read_to_string(self.path("etc/daemon.toml")).unwrap();
@@ -136,7 +139,9 @@ impl Vault {
         let said = File::create(self.path(&format!("said{}", self.starts))).unwrap();
         let mut command = strace::wrap(&command, plan, (self.base(), &self.trace()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).env("RUST_BACKTRACE", "0");
-        self.child = Some(command.spawn().unwrap());
+        let child = command.spawn().unwrap();
+        self.executioner = Executioner::wait(child.id(), plan, self.trace());
+        self.child = Some(child);
         comes(|| self.has_ended() || self.said().contains("ready, listening on")) && !self.has_ended()
     }
 

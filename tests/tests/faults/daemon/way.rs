@@ -18,14 +18,15 @@ use super::syslog::Syslog;
 use super::talk::{Lost, Place, admin, events, person};
 use super::template::{App, Template};
 use super::vault::{PATIENCE, Vault};
-use crate::point::Mode;
-use crate::strace::{Executioner, Plan};
+use crate::strace::Plan;
 
 /// Most times that one step is tried: one fault strikes once.
 const TRIES: u32 = 1000;
 
 /// A step: done, or the daemon was lost on the way.
 type Step = Result<(), Lost>;
+
+type Walk = fn(&mut Way) -> Step;
 
 /// One run.
 pub(crate) struct Way {
@@ -35,13 +36,14 @@ pub(crate) struct Way {
     alice: Place,
     bob: Place,
     app: App,
-    executioner: Option<Executioner>,
     /// Exit codes of daemons that ended by themselves; none: killed.
     pub(crate) deaths: Vec<(Option<i32>, String)>,
     /// Codes of events that must be in the log, with what they are about.
     pub(crate) acknowledged: Vec<(&'static str, Option<ActivationId>)>,
     /// Lines of the log as they were seen.
     pub(crate) seen: Vec<String>,
+    /// Whether the fault came while the daemon served, and not when it was asked to stop.
+    pub(crate) met: bool,
     slow: Option<ActivationId>,
     quick: Option<ActivationId>,
     again: bool,
@@ -67,20 +69,17 @@ impl Way {
         let identity = Identity { place: place(template.link.clone()), ..template.host.clone() };
         let syslog = Syslog::listen(&vault.path("log.sock"));
         vault.start(plan);
-        let executioner = match plan {
-            Plan::Strike(strike) if strike.mode == Mode::After => Some(Executioner::wait(vault.pid(), vault.trace())),
-            Plan::Strike(_) | Plan::Leave | Plan::Record => None,
-        };
         let peer = Peer::start(identity);
         let app = template.app.clone();
         let (deaths, acknowledged, seen) = (vec![], vec![], vec![]);
         let (slow, quick, again) = (None, None, false);
-        Self { vault, peer, syslog, alice, bob, app, executioner, deaths, acknowledged, seen, slow, quick, again }
+        let met = false;
+        Self { vault, peer, syslog, alice, bob, app, deaths, acknowledged, seen, met, slow, quick, again }
     }
 
     /// From the request to the end, each step until it is acknowledged.
     pub(crate) fn walk(&mut self) {
-        let steps: [(&str, fn(&mut Self) -> Step); 11] = [
+        let steps: [(&str, Walk); 11] = [
             ("connect", Self::connect),
             ("request", Self::request),
             ("approve", Self::approve),
@@ -116,7 +115,6 @@ impl Way {
             return;
         }
         self.deaths.push((self.vault.wait(), self.vault.said()));
-        self.executioner = None;
         assert!(self.vault.start(&Plan::Leave), "the daemon does not start again:\n{}", self.vault.said());
     }
 
@@ -235,7 +233,11 @@ impl Way {
     fn extend(&mut self) -> Step {
         let id = self.slow.unwrap();
         if !self.again || self.show(id)?.extensions == 0 {
-            self.alice(Ask::Extend { id: Some(id.into()), by: Span(300), reason: Some(text("not done yet")) })?;
+            self.alice(Ask::Extend {
+                id: Some(id.into()),
+                by: Span(300),
+                reason: Some(text("not done yet")),
+            })?;
         }
         self.until("the extension on its host", |way| way.peer.seen().revision(id) == 2)?;
         self.acknowledge("grant.extended", Some(id))
