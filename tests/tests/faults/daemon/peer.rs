@@ -3,7 +3,7 @@
 //! In: the host's keys. Out: a thread that connects again and again, and what it [`Seen`]. Its memory outlives the daemon's:
 //! what it once took stays taken, as on a host whose agent has acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ChildStdin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use elevate_protocol::document::{Act, Document};
+use elevate_protocol::flavour::{Enforcement, Installed};
 use elevate_protocol::frame;
 use elevate_protocol::id::{ActivationId, HostId, Nonce};
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{AgentHello, Applied, Claim, Report, ToAgent};
 use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE, verify_document};
+use elevate_protocol::text::UntrustedText;
 use elevate_protocol::vouch::Vouch;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -199,7 +201,10 @@ fn hear(identity: &Identity, seen: &mut Seen, (said, ssh): (ToAgent, &Ssh)) {
                 versions: Versions::OURS,
                 host: identity.host,
                 agent: "0.0.0".into(),
-                sudo: Some(elevate_protocol::text::UntrustedText::lossy("Sudo version 1.9.16")),
+                sudo: Enforcement::With(Installed {
+                    line: UntrustedText::lossy("Sudo version 1.9.16"),
+                    lacks: BTreeSet::new(),
+                }),
                 epoch: 1,
                 seq: seen.place(),
                 time: now(),
