@@ -236,7 +236,12 @@ impl Agent {
         self.enforcement.as_ref().map_err(ToString::to_string)?;
         self.within_abilities(&pending.held.verified)?;
         self.below_ceiling(&pending.held.verified)?;
-        documents::save(&self.paths, &pending.held).map_err(|error| journal::chain(&error))?;
+        if let Err(error) = documents::save(&self.paths, &pending.held) {
+            // Its file may stand there all the same, when only the sync of the folder failed: the next start would obey it.
+            let before = self.grants.remove(&id);
+            self.put_back(id, uid, before, now);
+            return Err(journal::chain(&error));
+        }
         let mut standing = match self.grants.get(&id) {
             Some(before) => before.extended(pending.held, now),
             None => Standing::new(pending.held, now, None, Account::Confirmed),
@@ -264,6 +269,7 @@ impl Agent {
             }
             Err(error) => {
                 journal::log(Level::Error, &journal::chain(&error));
+                self.grants.insert(id, before);
                 self.end(id, EndCause::NotEnforced, now);
             }
         }

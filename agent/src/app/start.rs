@@ -148,6 +148,14 @@ fn folders(paths: &Paths) -> Result<Vec<String>, SafeError> {
             repaired.push(format!("the mode of {} was not {mode:04o} and is now", path.display()));
         }
     }
+    // Drafts of writes that a crash cut off: never relied on. Those in the log and the spool go when these are read.
+    for folder in [&paths.state, &paths.run] {
+        for name in safe::names(folder)? {
+            if name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".new") {
+                safe::remove(&folder.join(name))?;
+            }
+        }
+    }
     Ok(repaired)
 }
 

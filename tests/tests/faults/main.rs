@@ -14,6 +14,7 @@
     reason = "a test ends with the first thing that is not as it should be"
 )]
 
+mod agent;
 mod campaign;
 mod daemon;
 mod point;

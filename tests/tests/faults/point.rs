@@ -108,26 +108,17 @@ fn named(arguments: &str, base: &str) -> Vec<String> {
     found
 }
 
-/// Which points are struck in which way: all of both, or `most` of the points, spread over all, with one mode each by turns.
+/// Which points are struck in which way: all of both, or about `most`, spread over all, with the modes by turns.
 pub(crate) fn strikes(points: &[Point], most: usize) -> Vec<Strike> {
     let all = std::env::var("ELEVATE_FAULTS").is_ok_and(|value| value == "all");
-    let strike = |point: &Point, mode| Strike { point: point.clone(), mode };
+    let each = |point: &Point| Mode::ALL.map(|mode| Strike { point: point.clone(), mode });
+    let strikes: Vec<Strike> = points.iter().flat_map(each).collect();
     if all {
-        return points.iter().flat_map(|point| Mode::ALL.map(|mode| strike(point, mode))).collect();
+        return strikes;
     }
-    // The first call of each kind on each file first: there are few of them and each is its own story.
-    let (first, rest): (Vec<&Point>, Vec<&Point>) = points.iter().partition(|point| point.nth == 1);
-    let mut strikes: Vec<Strike> =
-        first.into_iter().flat_map(|point| Mode::ALL.map(|mode| strike(point, mode))).collect();
-    let left = most.saturating_sub(strikes.len()).min(rest.len());
-    for number in 0..left {
-        // Four runs through the whole, a mode each: no mode falls on the same kind of call every time.
-        let mode = Mode::ALL[number * Mode::ALL.len() / left.max(1)];
-        let within = number * Mode::ALL.len() % left.max(1);
-        let place = within * rest.len() / left.max(1) + number * Mode::ALL.len() / left.max(1);
-        strikes.push(strike(rest[place.min(rest.len() - 1)], mode));
-    }
-    strikes
+    // An odd step: the modes take turns.
+    let step = (strikes.len() / most.max(1)) | 1;
+    strikes.into_iter().step_by(step).collect()
 }
 
 #[test]

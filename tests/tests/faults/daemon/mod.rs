@@ -7,7 +7,7 @@ mod peer;
 mod syslog;
 mod talk;
 mod template;
-mod vault;
+pub(crate) mod vault;
 mod way;
 
 use std::path::Path;

@@ -63,7 +63,9 @@ impl App {
         let mut step = 0;
         let soon = comes(|| {
             let at = now().0 / STEP;
-            step = (self.used + 1).max(at - 1);
+            // The step before this one is taken too, but not for long; the first code of all leaves those after it for the runs.
+            let earliest = if self.used == 0 { at - 1 } else { at };
+            step = (self.used + 1).max(earliest);
             step <= at + 1
         });
         assert!(soon, "the clock stands still");
