@@ -248,6 +248,7 @@ impl Agent {
         };
         standing.account = Account::Confirmed;
         let before = self.grants.insert(id, standing);
+        self.lingering.remove(&id);
         self.save_deadlines();
         if let Err(why) = self.enforce(uid, now) {
             self.put_back(id, uid, before, now);
@@ -280,6 +281,7 @@ impl Agent {
         drop(self.enforce(uid, now));
         if let Err(error) = documents::forget(&self.paths, id) {
             journal::log(Level::Error, &journal::chain(&error));
+            self.lingering.insert(id);
         }
     }
 
@@ -287,6 +289,11 @@ impl Agent {
     fn settle(&mut self, refused: Option<String>, now: Moment) {
         if let Some(why) = &refused {
             journal::log(Level::Warning, &format!("a document was refused: {why}"));
+        }
+        // An end or a refusal is acknowledged when it will outlive this process, and not before: the daemon says it again.
+        self.lingering.retain(|id| documents::forget(&self.paths, *id).is_err());
+        if !self.lingering.is_empty() {
+            return self.cut_link("what is over cannot be removed from the disk");
         }
         let next = self.position.next(refused, now.wall);
         if let Err(error) = next.save(&self.paths) {

@@ -138,6 +138,7 @@ impl Agent {
         self.report(now, Report::Ended { grant: id, cause });
         if let Err(error) = documents::forget(&self.paths, id) {
             journal::log(Level::Error, &journal::chain(&error));
+            self.lingering.insert(id);
         }
         self.save_deadlines();
     }

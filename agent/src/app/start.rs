@@ -197,6 +197,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         enforcement,
         position,
         grants: BTreeMap::new(),
+        lingering: BTreeSet::new(),
         spool,
         link: None,
         link_serial: 0,

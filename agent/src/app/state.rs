@@ -2,7 +2,7 @@
 //!
 //! In: [`Message`]s. Out: files, frames, reports. Nothing here waits for a peer, a name service or another program.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -44,6 +44,8 @@ pub(crate) struct Agent {
     pub(crate) position: Position,
     /// Grants that are held.
     pub(crate) grants: BTreeMap<ActivationId, Standing>,
+    /// Grants that are over or refused, and whose files could not be removed: the next start would obey them.
+    pub(crate) lingering: BTreeSet<ActivationId>,
     /// Reports that wait.
     pub(crate) spool: Spool,
     /// The connection to the daemon.
