@@ -60,6 +60,7 @@ fn grant(number: u8, begun: Timestamp, path: &str) -> Act {
         sudo: serde_json::from_str(&format!(r#"{{"as":"root","run":[["{path}"]]}}"#)).unwrap(),
         approvals: vec![],
         lease: None,
+        factor_at_use: None,
         critical: vec![],
     }))
 }
