@@ -33,7 +33,7 @@ fn struck(strike: &Strike) -> bool {
 fn r02_the_agent_struck_at_every_change_widens_nothing_and_loses_no_report() {
     let found = record();
     assert!(found.len() > 60, "{} points", found.len());
-    let report = campaign::run(&strikes(&found, 150), struck);
+    let report = campaign::run(&strikes(&found, 200), struck);
     eprintln!("agent: {} points, {report}", found.len());
     report.check();
 }

@@ -114,6 +114,12 @@ impl Rig {
         std::fs::read_to_string(self.path(&format!("said{}", self.starts))).unwrap_or_default()
     }
 
+    /// Whether one of the agents said this.
+    pub(crate) fn ever_said(&self, text: &str) -> bool {
+        let logs = (1..=self.starts).map(|start| std::fs::read_to_string(self.path(&format!("said{start}"))));
+        logs.flatten().any(|log| log.contains(text))
+    }
+
     fn inside(&self, program: &Command) -> Command {
         let mut command = Command::new("/usr/bin/unshare");
         command.args(["--mount", "/bin/sh", "-c", ENTER, "sh"]).arg(self.base());

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{Act, Document, End, EndCause, Extend, Grant};
@@ -17,7 +17,7 @@ use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
 
 use super::rig::{Rig, cluster, host, key};
-use crate::daemon::vault::{comes, now};
+use crate::daemon::vault::{PATIENCE, comes, now};
 use crate::strace::Plan;
 
 /// The connection ended.
@@ -213,11 +213,14 @@ impl Way {
             .filter(|(seq, _)| self.acknowledged[seq])
             .map(|(_, number)| *number)
             .collect();
-        let mut tries = 0;
+        // What the disk refused to take is lost, and the agent says so at once.
+        if self.rig.ever_said("a report is lost") {
+            return;
+        }
+        let begin = Instant::now();
         while !began.iter().all(|number| self.reports.values().any(|report| ends(report, id(*number)))) {
+            assert!(begin.elapsed() < PATIENCE, "no end reported: {:?}\n{}", self.reports, self.rig.said());
             if self.connect().and_then(|()| self.claim()).is_err() {
-                tries += 1;
-                assert!(tries < 2000, "an end was not reported: {:?}\n{}", self.reports, self.rig.said());
                 self.recover();
             }
         }
