@@ -99,7 +99,7 @@ async fn bounded(tx: &mut Tx, talk: &Dialogue) -> Told<()> {
 }
 
 /// Whether some host has yet to say which accounts it has.
-pub(super) fn owe_accounts(core: &Inner, hosts: &[HostRow]) -> bool {
+fn owe_accounts(core: &Inner, hosts: &[HostRow]) -> bool {
     hosts.iter().any(|host| core.agents.owes_accounts(host.id))
 }
 

@@ -57,11 +57,10 @@ pub(super) async fn request(
         Decision::Pending(pending) => pending.factor,
         Decision::Permit(_) => false,
     };
-    if draft::owe_accounts(inner, &hosts) {
-        drop(tx);
-        draft::accounts_told(inner, &hosts).await?;
-        tx = inner.store.read().await?;
-    }
+    drop(tx);
+    draft::accounts_told(inner, &hosts).await?;
+    // Read anew also where nobody had to wait: what was read before may be older than the answer.
+    let mut tx = inner.store.read().await?;
     draft::accounts(inner, &mut tx, talk, &mut activation).await?;
     drop(tx);
     if asks_factor {

@@ -147,6 +147,10 @@ impl Model {
     }
 
     /// Another policy is in force: who is no longer eligible loses what runs.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     pub(super) fn ruled(&mut self, rules: Rules) {
         for request in self.requests.values_mut() {
             request.over |= request.runs.is_some() && !rules.eligible(request.role, request.person);
