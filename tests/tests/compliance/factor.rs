@@ -101,10 +101,12 @@ pub(crate) fn a_code_is_asked_for_once_at_each_terminal(sudo: Sudo) -> Result<()
     })?;
     again.line("sudo /usr/bin/id -u; echo refused=$?")?;
     again.expect(PROMPT)?;
-    again.line("000000")?;
-    again.expect("not right")?;
-    again.expect(PROMPT)?;
-    again.interrupt()?;
+    for wrong in ["000000", "000001"] {
+        again.line(wrong)?;
+        again.expect("not right")?;
+        again.expect(PROMPT)?;
+    }
+    again.line("000002")?;
     let said = again.expect("refused=1")?;
     ensure!(!said.contains("\n0\r\n"), "{said}");
     site.seen("factor.rejected", "\"purpose\":\"use\"")
