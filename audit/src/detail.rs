@@ -1,6 +1,6 @@
-//! What details of events are made of, where it is neither text nor number.
+//! The typed details of events, beside those of the protocol: how loud, what was locked, how a right was used.
 //!
-//! In: nothing. Out: types of [`crate::Kind`]'s fields. Spec: docs/events.md.
+//! In: nothing. Out: plain types with a stable form in JSON. Spec: docs/events.md.
 
 use elevate_protocol::text::UntrustedText;
 use serde::{Deserialize, Serialize};

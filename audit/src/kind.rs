@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::detail::{Level, LockKind, LockScope, Used};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::EndCause;
 use elevate_protocol::id::{ActivationId, ClusterId};
@@ -13,48 +14,11 @@ use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::detail::{Level, LockKind, LockScope, Used};
-
-macro_rules! kinds {
-    ($( $(#[doc = $doc:literal])* $code:literal $level:ident $variant:ident { $( $(#[doc = $fdoc:literal])* $field:ident : $type:ty ),* $(,)? } )*) => {
-        /// What happened, with its details.
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(tag = "code", content = "details")]
-        pub enum Kind {
-            $(
-                $(#[doc = $doc])*
-                #[serde(rename = $code)]
-                $variant { $( $(#[doc = $fdoc])* $field: $type ),* },
-            )*
-        }
-
-        impl Kind {
-            /// Every code there is.
-            pub const CODES: &'static [&'static str] = &[$($code),*];
-
-            /// The stable code: `grant.issued`.
-            #[must_use]
-            pub fn code(&self) -> &'static str {
-                match self { $( Self::$variant { .. } => $code, )* }
-            }
-
-            /// How loud it is in syslog.
-            #[must_use]
-            pub fn level(&self) -> Level {
-                match self { $( Self::$variant { .. } => Level::$level, )* }
-            }
-        }
-    };
-}
-
 kinds! {
     /// A person asked for a role.
     "request.created" Notice RequestCreated {
-        /// Hosts.
         hosts: Vec<Name>,
-        /// How long.
         duration: Span,
-        /// Why.
         reason: Option<UntrustedText>,
         /// The change number.
         ticket: Option<UntrustedText>,
@@ -85,12 +49,10 @@ kinds! {
     "request.lapsed" Notice RequestLapsed {}
     /// The policy refused: at the request, or later when it was to start.
     "request.refused" Warning RequestRefused {
-        /// Why.
         why: UntrustedText,
     }
     /// Somebody tried to decide what they may not decide; one's own request too.
     "review.refused" Warning ReviewRefused {
-        /// Why.
         why: UntrustedText,
     }
     /// The second factor was right.
@@ -116,7 +78,6 @@ kinds! {
     "factor.locked" Alert FactorLocked {
         /// Which.
         scope: LockScope,
-        /// Until when.
         until: Timestamp,
     }
     /// The code was right, the host's own PAM stack refused the person.
@@ -128,6 +89,38 @@ kinds! {
     "factor.enrolled" Notice FactorEnrolled {}
     /// A person tried the factor without effect.
     "factor.tested" Info FactorTested {}
+    /// A person made a set of recovery codes; an earlier one is worth nothing since.
+    "recovery.made" Notice RecoveryMade {}
+    /// A recovery code was used.
+    "recovery.used" Alert RecoveryUsed {
+        /// What for: `lock me`, `enrol`.
+        purpose: UntrustedText,
+        /// How many are left.
+        left: u32,
+    }
+    /// A factor in the place of another, or a key that the person did not have, waits before it counts.
+    "change.waits" Alert ChangeWaits {
+        /// `factor`, or the key's fingerprint.
+        what: UntrustedText,
+        /// When it counts, unless an administrator confirms it before or the person is locked.
+        counts_at: Timestamp,
+    }
+    /// What waited counts.
+    "change.counts" Notice ChangeCounts {
+        /// `factor`, or the key's fingerprint.
+        what: UntrustedText,
+        /// `confirmed` by a second administrator, or `waited`.
+        how: UntrustedText,
+    }
+    /// What waited will not count.
+    "change.withdrawn" Notice ChangeWithdrawn {
+        /// `factor`, or the key's fingerprint.
+        what: UntrustedText,
+    }
+    /// An administrator took a person's factor and recovery codes away.
+    "factor.reset" Alert FactorReset {
+        reason: UntrustedText,
+    }
     /// A signed grant for one host was recorded, before it was sent.
     "grant.issued" Notice GrantIssued {
         /// Place in the host's log.
@@ -140,7 +133,6 @@ kinds! {
         not_after: Timestamp,
         /// Digest of the document's bytes.
         document: Digest,
-        /// Who approved.
         approvers: Vec<Name>,
     }
     /// A signed extension for one host was recorded.
@@ -151,12 +143,10 @@ kinds! {
         not_after: Timestamp,
         /// Digest of the document's bytes.
         document: Digest,
-        /// Why.
         reason: Option<UntrustedText>,
     }
     /// A grant is over, on all its hosts.
     "grant.ended" Notice GrantEnded {
-        /// Why.
         cause: EndCause,
         /// Its hosts.
         hosts: Vec<Name>,
@@ -172,7 +162,6 @@ kinds! {
     "grant.refused-by-host" Warning GrantRefusedByHost {
         /// Place in the host's log.
         place: u64,
-        /// Why.
         why: UntrustedText,
     }
     /// A person, a role, a host or everything was locked.
@@ -181,20 +170,16 @@ kinds! {
         what: LockKind,
         /// First second in which it holds no longer; none: until it is unlocked.
         until: Option<Timestamp>,
-        /// Why.
         reason: UntrustedText,
         /// Grants that it ended.
         ended: u32,
         /// Requests that it refused.
         refused: u32,
-        /// Requests that cannot start while it holds.
-        withheld: u32,
     }
     /// A lock was lifted.
     "lock.lifted" Notice LockLifted {
         /// What kind of thing.
         what: LockKind,
-        /// Why.
         reason: UntrustedText,
     }
     /// The time of a lock was over.
@@ -213,7 +198,6 @@ kinds! {
     "host.invited" Notice HostInvited {
         /// Its labels.
         labels: BTreeMap<Name, Name>,
-        /// Until when.
         valid_until: Timestamp,
     }
     /// A host enrolled.
@@ -232,7 +216,6 @@ kinds! {
     }
     /// An enrolment was refused.
     "host.enrol-refused" Warning HostEnrolRefused {
-        /// Why.
         why: UntrustedText,
     }
     /// A host's agent connected.
@@ -253,12 +236,10 @@ kinds! {
     }
     /// A host's agent said something that cannot be, and was cut off.
     "host.refused" Warning HostRefused {
-        /// What.
         why: UntrustedText,
     }
     /// A host's agent is gone, or silent for too long.
     "host.lost" Warning HostLost {
-        /// Why.
         why: UntrustedText,
     }
     /// A host's connections came and went so often in a minute that only the first were recorded one by one.
@@ -303,7 +284,6 @@ kinds! {
         number: u64,
         /// By the host's clock.
         host_time: Timestamp,
-        /// Why.
         cause: EndCause,
     }
     /// The host claims that its PAM gate closed.
@@ -314,7 +294,6 @@ kinds! {
         host_time: Timestamp,
         /// Whose drop-in.
         uid: u32,
-        /// Why.
         why: UntrustedText,
     }
     /// The host claims that a use was refused for want of the second factor.
@@ -327,7 +306,6 @@ kinds! {
         grants: Vec<ActivationId>,
         /// Whose.
         uid: u32,
-        /// Why.
         why: UntrustedText,
     }
     /// The host claims that something was not as it should be.
@@ -364,10 +342,9 @@ kinds! {
     }
     /// A person was invited to enrol a factor.
     "person.invited" Notice PersonInvited {
-        /// Until when.
         valid_until: Timestamp,
     }
-    /// Administration through the daemon's own socket.
+    /// Administration: by root through the daemon's own socket, or by a person under a live grant.
     "admin.used" Notice AdminUsed {
         /// What was asked.
         ask: UntrustedText,
@@ -378,7 +355,6 @@ kinds! {
         sink: UntrustedText,
         /// The first event that it did not get.
         next: u64,
-        /// Why.
         why: UntrustedText,
     }
     /// A sink that was lost takes events again.
@@ -388,18 +364,32 @@ kinds! {
         /// The first event that it did not get yet.
         next: u64,
     }
+    /// Somebody tried to administer what they may not, or themself.
+    "admin.refused" Warning AdminRefused {
+        /// What was asked.
+        ask: UntrustedText,
+        why: UntrustedText,
+    }
+    /// A grant to administer began; no host hears of it.
+    "admin.granted" Notice AdminGranted {
+        parts: Vec<UntrustedText>,
+        /// First second that is too late.
+        not_after: Timestamp,
+        approvers: Vec<Name>,
+    }
+    /// A grant to administer lasts longer.
+    "admin.extended" Notice AdminExtended {
+        /// The new first second that is too late.
+        not_after: Timestamp,
+    }
     /// The daemon started.
     "daemon.started" Notice DaemonStarted {
-        /// Its version.
         version: UntrustedText,
-        /// The cluster.
         cluster: ClusterId,
-        /// The epoch.
         epoch: u32,
     }
     /// The same thing came again and had no second effect.
     "duplicate" Info Duplicate {
-        /// What.
         what: UntrustedText,
     }
 }

@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod define;
+
 mod canonical;
 mod detail;
 mod event;

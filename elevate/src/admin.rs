@@ -1,10 +1,13 @@
-//! The commands of `elevatectl`: asks on the daemon's own socket.
+//! The commands of `elevatectl`: asks on the daemon's own socket, or with one's own key under a grant to administer.
 //!
-//! In: parsed words. Out: data on stdout, an exit code. Runs as: root or the daemon's own account, on its machine.
+//! In: parsed words. Out: data on stdout, an exit code. Runs as: root or the daemon's own account on its machine; or a person.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, LockWhat, RevokeWhat};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat};
+use elevate_protocol::message::lock::LockWhat;
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::name::Name;
@@ -14,14 +17,17 @@ use crate::args::Format;
 use crate::args::admin::{Audit, Elevatectl, Host, LabelChange, OnWhat, Person, Policy, Revoke, Verb};
 use crate::clock;
 use crate::console::Console;
-use crate::door::{Conversation, socket};
+use crate::door::ssh::{Keys, Link};
+use crate::door::{ADMIN_SOCKET, Conversation, socket};
 use crate::failure::{Failure, tell};
 use crate::pages::{Program, completion};
 use crate::paint::{Line, Tone, lines_of};
+use crate::people::Environment;
 use crate::render::data::{self, EVENT, Form, Stream};
 use crate::render::json::{activations, schema};
 use crate::render::table::Table;
 use crate::render::{At, activation, admin, locks};
+use crate::settings::{self, OWN, SITE};
 use crate::signals::Signals;
 use crate::talk::{End, Talk, TalkError, Told, Wait};
 
@@ -37,12 +43,12 @@ pub struct Administration {
 }
 
 /// Does what was typed and gives the exit code.
-pub fn run(console: Console, signals: Signals, words: &Elevatectl, format: Option<Format>) -> (Console, u8) {
-    let format = words.format.or(format).unwrap_or(Format::Text);
+pub fn run(console: Console, signals: Signals, words: &Elevatectl, around: &Environment) -> (Console, u8) {
+    let format = words.format.or(around.format).unwrap_or(Format::Text);
     let json = format == Format::Json;
     let form = format.form(console.manner().tables);
     let mut run = Administration { console, signals, form };
-    let exit = match run.dispatch(words) {
+    let exit = match run.dispatch(words, around) {
         Ok(exit) => exit,
         Err(failure) => tell(&mut run.console, &failure.refusal(), json),
     };
@@ -50,14 +56,26 @@ pub fn run(console: Console, signals: Signals, words: &Elevatectl, format: Optio
 }
 
 impl Administration {
-    fn dispatch(&mut self, words: &Elevatectl) -> Result<u8, Failure> {
+    fn dispatch(&mut self, words: &Elevatectl, around: &Environment) -> Result<u8, Failure> {
         if let Verb::Completion { shell } = &words.verb {
             self.console.script(&completion(Program::Elevatectl, *shell));
             return Ok(0);
         }
         let (ask, wait) = ask(&words.verb)?;
-        let stream = socket::admin(&words.socket)?;
-        let conversation = Conversation::over(stream, None)?;
+        let (conversation, link) = open(words, around)?;
+        let done = self.talk(words, (&ask, wait), conversation);
+        if let Some(link) = link {
+            link.close();
+        }
+        done
+    }
+
+    fn talk(
+        &mut self,
+        words: &Elevatectl,
+        (ask, wait): (&Ask, Wait),
+        conversation: Conversation,
+    ) -> Result<u8, Failure> {
         let zone = clock::zone();
         let mut stream = self.form.map(|form| Stream::new(form, EVENT));
         let mut told = |console: &mut Console, told: Told<'_>| match told {
@@ -74,7 +92,7 @@ impl Administration {
             },
             Told::Progress(..) | Told::Seed(_) => {}
         };
-        let end = Talk::new(conversation, &mut self.console, &self.signals, wait).ask(&ask, &mut told)?;
+        let end = Talk::new(conversation, &mut self.console, &self.signals, wait).ask(ask, &mut told)?;
         match end {
             End::Done(Outcome::Admin(outcome)) => Ok(self.show(&words.verb, outcome)),
             // Following ends with Ctrl-C.
@@ -171,6 +189,31 @@ impl Administration {
     }
 }
 
+/// Root on the daemon's machine, and its own account, use its socket; everybody else their own key. ELEVATE_SERVER says that it
+/// is the key, `--socket` that it is the socket.
+fn open(words: &Elevatectl, around: &Environment) -> Result<(Conversation, Option<Link>), Failure> {
+    let uid = around.uid.as_raw();
+    let local = |path: &Path| Ok((Conversation::over(socket::admin(path)?, None)?, None));
+    if let Some(path) = &words.socket {
+        return local(path);
+    }
+    let path = Path::new(ADMIN_SOCKET);
+    let own = path.symlink_metadata().is_ok_and(|file| uid == 0 || file.uid() == uid);
+    if own && around.server.is_none() {
+        return local(path);
+    }
+    let server = around.server.as_deref();
+    match settings::choose(&around.home.join(OWN), Path::new(SITE), uid, server)? {
+        None => local(path),
+        Some(daemon) => {
+            let named = words.identity.clone().or_else(|| daemon.identity.clone());
+            let keys = Keys { named, agent: around.ssh_agent.clone(), usual: around.usual_keys() };
+            let link = Link::start(daemon.server(), keys)?;
+            Ok((link.open()?, Some(link)))
+        }
+    }
+}
+
 /// What to do with a paste string.
 fn next(verb: &Verb) -> &'static str {
     match verb {
@@ -192,6 +235,12 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
     let ask = match verb {
         Verb::Person(Person::Invite { person, valid }) => {
             AdminAsk::PersonInvite { person: person.clone(), valid: *valid }
+        }
+        Verb::Person(Person::Reset { person, reason }) => {
+            AdminAsk::PersonReset { person: person.clone(), reason: reason.clone() }
+        }
+        Verb::Person(Person::Confirm { person, what }) => {
+            AdminAsk::PersonConfirm { person: person.clone(), what: what.clone() }
         }
         Verb::Person(Person::List) => AdminAsk::PersonList,
         Verb::Host(Host::Invite { name, labels, valid }) => AdminAsk::HostInvite {

@@ -9,8 +9,8 @@ use elevate_protocol::name::Name;
 use elevate_protocol::time::{Span, Timestamp};
 
 use crate::{
-    Decision, FactorProof, Facts, HostFacts, NonEmpty, Pending, Permit, Policy, RecordedApproval, Refusal,
-    Request, decide, request_digest, role_digest,
+    Decision, FactorProof, Facts, HostFacts, Pending, Permit, Policy, RecordedApproval, Refusal, Request,
+    decide, request_digest, role_digest,
 };
 
 pub(crate) const MAIN: &str = include_str!("../tests/data/main.toml");
@@ -56,7 +56,7 @@ pub(crate) fn request(person: &str, role: &str, host: HostFacts) -> Request {
         activation: ActivationId::from_random([9; 16]),
         person: name(person),
         role: name(role),
-        hosts: NonEmpty::one(host),
+        hosts: vec![host],
         duration: None,
         reason: Some("stuck vacuum on the orders table".parse().unwrap()),
         ticket: None,

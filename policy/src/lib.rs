@@ -14,7 +14,7 @@ mod policy;
 mod reserved;
 
 pub use decide::approvals::{may_decide, needs};
-pub use decide::decision::{Decision, Need, Pending, Permit, PermitHost, Refusal};
+pub use decide::decision::{Decision, Need, Pending, Permit, PermitHost, PermitReach, Refusal};
 pub use decide::eligible::{EligibleRole, eligible_roles, offers, roles_for_login, still_eligible};
 pub use decide::explain::{Explanation, can_i, explain};
 pub use decide::extend::{ExtendFacts, Extension, extend};
@@ -27,7 +27,7 @@ pub use parse::finding::{Finding, PolicyError, Severity};
 pub use policy::approval::ApprovalRule;
 pub use policy::nonempty::NonEmpty;
 pub use policy::person::{Person, PersonKey};
-pub use policy::role::{Eligibility, Factor, ReasonRule, Role, TicketRule};
+pub use policy::role::{AdminPart, Eligibility, Factor, Reach, ReasonRule, Role, TicketRule};
 pub use policy::role_digest::{RoleDigest, role_digest};
 pub use policy::scope::{Glob, HostScope};
 pub use policy::ticket::{PatternError, TicketPattern};

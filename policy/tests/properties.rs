@@ -15,8 +15,8 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use elevate_policy::{
-    Decision, FactorProof, Facts, HostFacts, NonEmpty, Policy, RecordedApproval, Request, decide,
-    request_digest, role_digest,
+    Decision, FactorProof, Facts, HostFacts, Policy, RecordedApproval, Request, decide, request_digest,
+    role_digest,
 };
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
 use elevate_protocol::name::Name;
@@ -217,7 +217,7 @@ fn facts(policy: &Policy, case: &Case, now: Timestamp) -> Facts {
         activation: ActivationId::from_random([2; 16]),
         person: name(PEOPLE[case.person]),
         role: name("x-ops"),
-        hosts: NonEmpty::from_vec(case.hosts.iter().enumerate().map(host).collect()).unwrap(),
+        hosts: case.hosts.iter().enumerate().map(host).collect(),
         duration: case.minutes.map(|minutes| Span(minutes * 60)),
         reason: case.reason.as_ref().map(|reason| reason.parse().unwrap()),
         ticket: None,

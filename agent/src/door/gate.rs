@@ -47,6 +47,10 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
         Ask::AtUse(_) => {
             Err(Refusal::new(Code::WrongDoor, "a use is asked for by sudo, not by a person's program"))
         }
+        Ask::RecoveryMake => Err(own_key(
+            "recovery codes are shown to your own key, never through a host",
+            "elevate mfa recovery",
+        )),
         Ask::Admin(_) => Err(Refusal::new(Code::WrongDoor, "Elevate is not administered through a host")
             .hint("on the daemon's machine, as root: elevatectl")),
         Ask::Resume { .. }
@@ -61,6 +65,7 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
         | Ask::Extend { .. }
         | Ask::Why { .. }
         | Ask::CanI { .. }
+        | Ask::LockMe { .. }
         | Ask::FactorList
         | Ask::FactorTest
         | Ask::Whoami => Ok(()),

@@ -18,10 +18,10 @@ pub(crate) fn hindrance(host: &HostRow, part: &SudoPart) -> Option<String> {
 pub(super) async fn able(core: &Inner, tx: &mut Tx, activation: &Activation) -> Told<()> {
     let policy = core.policy();
     // A role that is gone is the decision's to refuse.
-    let Some(role) = policy.role(&activation.role) else { return Ok(()) };
+    let Some(sudo) = policy.role(&activation.role).and_then(|role| role.sudo()) else { return Ok(()) };
     for part in &activation.hosts {
         let Some(host) = tx.host(part.id).await? else { continue };
-        if let Some(why) = hindrance(&host, &role.sudo) {
+        if let Some(why) = hindrance(&host, sudo) {
             return refuse_hint(
                 Code::Host,
                 format!("{} refuses: {why}", host.name),

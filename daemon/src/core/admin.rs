@@ -1,11 +1,11 @@
-//! Administration: for root on the daemon's machine, each use an event.
+//! Administration: for root on the daemon's machine, and for people under a live grant. Each use is an event.
 //!
 //! In: [`AdminAsk`]. Out: [`AdminOutcome`]. The event is durable before anything is done.
 
-use elevate_audit::{Kind, Subject};
+use elevate_audit::Kind;
 use elevate_policy::Policy;
 use elevate_protocol::flavour::Enforcement;
-use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat, SinkView};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, SinkView};
 use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::{HostView, PersonView};
@@ -14,15 +14,18 @@ use elevate_protocol::text::UntrustedText;
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
 use super::label::{self, Labels};
-use super::{Core, Inner, end, invite, locks, policy_files, reload, tail, view};
+use super::{Core, Inner, changes, end, entitled, invite, locks, policy_files, reload, tail, view};
 use crate::log::chain;
 use crate::sinks::Condition;
 
 pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk) -> Told<Outcome> {
     let inner = core.inner();
+    entitled::entitled(inner, talk, ask).await?;
     used(inner, talk, ask).await?;
     let outcome = match ask {
         AdminAsk::PersonInvite { person, valid } => invite::person(inner, talk, person, *valid).await?,
+        AdminAsk::PersonReset { person, reason } => invite::reset(inner, talk, person, reason).await?,
+        AdminAsk::PersonConfirm { person, what } => changes::confirm(inner, talk, person, what.raw()).await?,
         AdminAsk::HostInvite { name, labels, valid } => {
             invite::host(inner, talk, (name, labels), *valid).await?
         }
@@ -52,53 +55,13 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         AdminAsk::Lock { what, ttl, reason } => return locks::lock(core, talk, what, (*ttl, reason)).await,
         AdminAsk::Unlock { what, reason } => locks::unlock(inner, talk, what, reason).await?,
         AdminAsk::LockList => locks::list(inner).await?,
-        AdminAsk::AuditTail { last, follow } => return tail::tail(core, talk, *last, *follow).await,
+        AdminAsk::AuditTail { last, follow } => return tail::tail(core, talk, ask, (*last, *follow)).await,
     };
     Ok(Outcome::Admin(outcome))
 }
 
 async fn used(core: &Inner, talk: &Dialogue, ask: &AdminAsk) -> Told<()> {
-    let mut subject = Subject::default();
-    let word = match ask {
-        AdminAsk::PersonInvite { person, .. } => {
-            subject.person = Some(person.clone());
-            "person invite"
-        }
-        AdminAsk::PersonList => "person list",
-        AdminAsk::HostInvite { name, .. } => {
-            subject.host = Some(name.clone());
-            "host invite"
-        }
-        AdminAsk::HostLabel { name, .. } => {
-            subject.host = Some(name.clone());
-            "host label"
-        }
-        AdminAsk::HostList => "host list",
-        AdminAsk::PolicyShow => "policy show",
-        AdminAsk::PolicyCheck => "policy check",
-        AdminAsk::PolicyDiff => "policy diff",
-        AdminAsk::PolicyReload => "policy reload",
-        AdminAsk::Revoke { what, .. } => {
-            match what {
-                RevokeWhat::Grant(_) => {}
-                RevokeWhat::Person(name) => subject.person = Some(name.clone()),
-                RevokeWhat::Host(name) => subject.host = Some(name.clone()),
-                RevokeWhat::Role(name) => subject.role = Some(name.clone()),
-            }
-            "revoke"
-        }
-        AdminAsk::SinkList => "sinks",
-        AdminAsk::Lock { what, .. } => {
-            subject = locks::subject(what);
-            "lock"
-        }
-        AdminAsk::Unlock { what, .. } => {
-            subject = locks::subject(what);
-            "unlock"
-        }
-        AdminAsk::LockList => "locks",
-        AdminAsk::AuditTail { .. } => "audit tail",
-    };
+    let (word, subject) = entitled::words(ask);
     let mut tx = core.store.write().await?;
     tx.record(talk.voice.did(subject, Kind::AdminUsed { ask: UntrustedText::lossy(word) })).await?;
     tx.commit().await?;
@@ -108,9 +71,11 @@ async fn used(core: &Inner, talk: &Dialogue, ask: &AdminAsk) -> Told<()> {
 async fn people(core: &Inner) -> Told<Vec<PersonView>> {
     let mut tx = core.store.read().await?;
     let policy = core.policy();
+    let waiting = tx.changes_waiting().await?;
     let mut found = Vec::new();
     for person in policy.people() {
-        found.push(view::person(&mut tx, person).await?);
+        let waiting = changes::shown(&waiting, &person.name);
+        found.push(view::person(&mut tx, person, waiting).await?);
     }
     Ok(found)
 }

@@ -12,7 +12,7 @@ use elevate_protocol::time::Span;
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told, refuse, refuse_hint};
 use super::{Conversation, Core, Speaker};
-use super::{admin, at_use, end, extend, listing, locks, mfa, request, requests, review, why};
+use super::{admin, at_use, end, extend, listing, locks, mfa, recovery, request, requests, review, why};
 use crate::store::{HostRow, Voice};
 
 /// How long somebody may say nothing before the ask.
@@ -170,17 +170,10 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         )
     };
     match ask {
-        Ask::Admin(_) => match speaker {
-            Speaker::Root { .. } => Ok(()),
-            Speaker::Person { .. } | Speaker::OnHost { .. } => refuse_hint(
-                Code::WrongDoor,
-                "administration is for root on the daemon's machine",
-                "there: elevatectl",
-            ),
-        },
         Ask::Approve { id, .. } if on_host => own_key(format!("elevate approve R-{}", id.letters())),
         Ask::Deny { id, .. } if on_host => own_key(format!("elevate deny R-{} -m …", id.letters())),
         Ask::FactorAdd { .. } if on_host => own_key("elevate mfa add".to_owned()),
+        Ask::RecoveryMake if on_host => own_key("elevate mfa recovery".to_owned()),
         Ask::Show { id, documents: true } if on_host => own_key(format!("elevate show G-{}", id.letters())),
         Ask::History { person: Some(person), .. } if on_host => {
             own_key(format!("elevate history --person {person}"))
@@ -188,7 +181,9 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         Ask::Requests { to_review: true, .. } if on_host => {
             own_key("elevate requests --to-review".to_owned())
         }
-        Ask::Request(_)
+        // Who may administer what is looked at where it is done, so that each refusal is an event.
+        Ask::Admin(_)
+        | Ask::Request(_)
         | Ask::Resume { .. }
         | Ask::Overview
         | Ask::Eligible
@@ -204,6 +199,8 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         | Ask::Why { .. }
         | Ask::CanI { .. }
         | Ask::FactorAdd { .. }
+        | Ask::RecoveryMake
+        | Ask::LockMe { .. }
         | Ask::FactorList
         | Ask::FactorTest
         | Ask::AtUse(_)
@@ -221,6 +218,8 @@ pub(super) fn gives_or_decides(ask: &Ask) -> bool {
         | Ask::Deny { .. }
         | Ask::Extend { .. }
         | Ask::FactorAdd { .. }
+        | Ask::RecoveryMake
+        | Ask::LockMe { .. }
         | Ask::FactorTest
         | Ask::AtUse(_)
         | Ask::Admin(_) => true,
@@ -257,6 +256,8 @@ pub(super) fn word(ask: &Ask) -> &'static str {
         Ask::Why { .. } => "why",
         Ask::CanI { .. } => "can-i",
         Ask::FactorAdd { .. } => "mfa add",
+        Ask::RecoveryMake => "mfa recovery",
+        Ask::LockMe { .. } => "lock me",
         Ask::FactorList => "mfa list",
         Ask::FactorTest => "mfa test",
         Ask::AtUse(_) => "use",
@@ -298,6 +299,8 @@ async fn answer(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
         Ask::Why { host, argv } => why::why(core, talk, host.as_ref(), argv).await,
         Ask::CanI { role, host } => why::can_i(core, talk, role, host.as_ref()).await,
         Ask::FactorAdd { invitation } => mfa::add(core, talk, ask, invitation).await,
+        Ask::RecoveryMake => recovery::make(core, talk, ask).await,
+        Ask::LockMe { ttl, reason } => locks::lock_me(core, talk, ask, (*ttl, reason.as_ref())).await,
         Ask::FactorList => mfa::list(core, talk).await,
         Ask::FactorTest => mfa::test(core, talk, ask).await,
         Ask::Whoami => mfa::whoami(core, talk).await,

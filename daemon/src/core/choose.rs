@@ -25,6 +25,21 @@ pub(super) async fn hosts(
     talk: &Dialogue,
     wanted: &RequestAsk,
 ) -> Told<Vec<HostRow>> {
+    // To administer is no right on any host: it has none, and no host vouches for who asks.
+    let administers = policy.role(&wanted.role).is_some_and(|role| !role.is_for_hosts());
+    if administers && talk.here.is_some() {
+        return refuse_hint(
+            Code::WrongDoor,
+            format!(
+                "{} administers Elevate: it is activated with your own key, never through a host",
+                wanted.role
+            ),
+            format!("from your own machine: elevate {}", wanted.role),
+        );
+    }
+    if administers && wanted.hosts.is_empty() {
+        return Ok(Vec::new());
+    }
     if let Some(here) = &talk.here {
         if wanted.hosts.iter().any(|name| *name != here.name) {
             return refuse_hint(
@@ -72,7 +87,7 @@ async fn the_only_host(tx: &mut Tx, policy: &Policy, person: &Name, role: &Name)
             .map_or_else(|| refuse(Code::UnknownHost, "no host is enrolled yet"), Ok);
     };
     let hosts = tx.hosts().await?;
-    let mut within = hosts.into_iter().filter(|host| eligible.role.hosts.covers(&host_facts(host)).is_ok());
+    let mut within = hosts.into_iter().filter(|host| eligible.role.covers(&host_facts(host)).is_ok());
     match (within.next(), within.next()) {
         (Some(only), None) => Ok(vec![only]),
         (None, _) => refuse(Code::UnknownHost, format!("no enrolled host is in the scope of {role}")),
@@ -135,7 +150,7 @@ pub(super) fn seen_here(talk: &Dialogue, activation: &Activation) -> bool {
 /// A host's door widens rights on that host only.
 pub(super) fn about_here_only(talk: &Dialogue, activation: &Activation) -> Told<()> {
     let Some(here) = &talk.here else { return Ok(()) };
-    if activation.hosts.iter().all(|host| host.id == here.id) {
+    if !activation.hosts.is_empty() && activation.hosts.iter().all(|host| host.id == here.id) {
         return Ok(());
     }
     refuse_hint(

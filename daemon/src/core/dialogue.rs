@@ -16,8 +16,10 @@ use elevate_protocol::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::fault::{Stop, Told, refuse, refuse_hint};
-use super::{Inner, Speaker, locks, random};
-use crate::factor::{self, Attempt, CHALLENGE_LIFE, CHALLENGE_TRIES, Checked};
+use super::{Inner, Speaker, changes, locks, random};
+use crate::factor::{
+    self, Attempt, CHALLENGE_LIFE, CHALLENGE_TRIES, Checked, FactorError, RecoveryAttempt, RecoveryCode,
+};
 use crate::store::{HostRow, Voice};
 
 /// A conversation from the daemon's side.
@@ -56,6 +58,17 @@ pub(super) struct Demand<'a> {
     pub(super) what: String,
     /// What events are about.
     pub(super) subject: Subject,
+    /// Whether a recovery code does as well.
+    pub(super) recovery: Recovery,
+}
+
+/// Whether a recovery code does in the place of the factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recovery {
+    /// It does: what is asked only takes rights away.
+    Does,
+    /// It is a wrong code like any other.
+    Refused,
 }
 
 impl Dialogue {
@@ -109,7 +122,7 @@ impl Dialogue {
     /// Asks for the speaker's second factor, for one thing.
     pub(super) async fn challenge(&mut self, core: &Inner, demand: Demand<'_>) -> Told<Proven> {
         let person = self.person()?.clone();
-        self.can_answer(core, &person).await?;
+        self.can_answer(core, &person, demand.recovery).await?;
         let id = Nonce::from_random(random()?);
         let prompt = UntrustedText::lossy(&format!("Code for {person}: {}", demand.what));
         let ask = demand.ask.digest()?;
@@ -125,10 +138,11 @@ impl Dialogue {
     }
 
     /// Before anybody is asked for a code: is there a factor, is this door open.
-    async fn can_answer(&self, core: &Inner, person: &Name) -> Told<()> {
+    async fn can_answer(&self, core: &Inner, person: &Name, recovery: Recovery) -> Told<()> {
         let mut tx = core.store.read().await?;
         locks::unlocked(&mut tx, self, None).await?;
-        if tx.factor(person).await?.is_none() {
+        let helps = recovery == Recovery::Does && tx.recovery_set(person).await?.is_some();
+        if tx.factor(person).await?.is_none() && !helps {
             return refuse_hint(
                 Code::Factor,
                 format!("no second factor is enrolled for {person}"),
@@ -194,6 +208,17 @@ impl Dialogue {
         code: &Secret,
         demand: &Demand<'_>,
     ) -> Told<(Checked, Timestamp)> {
+        if demand.recovery == Recovery::Does
+            && let Some(code) = RecoveryCode::typed(code)
+        {
+            let door = self.door();
+            let (purpose, subject) = (demand.purpose, &demand.subject);
+            let attempt = RecoveryAttempt { person, door: &door, code, purpose, subject };
+            return match factor::check_recovery(&core.store, &core.hasher, &self.voice, attempt).await {
+                Err(FactorError::Busy) => refuse(Code::Busy, "others are at it; try again"),
+                checked => Ok(checked?),
+            };
+        }
         let code = factor::Code::typed(code);
         let (door, purpose, subject) = (self.door(), demand.purpose, &demand.subject);
         let attempt = Attempt { person, door: &door, code: &code, purpose, subject };
@@ -241,7 +266,8 @@ pub(super) fn stands(core: &Inner, speaker: &Speaker) -> Told<()> {
     let (entry, what) = match speaker {
         Speaker::Root { .. } => return Ok(()),
         Speaker::Person { name, key, .. } => {
-            (policy.person(name).filter(|one| one.keys.iter().any(|own| fingerprint(own) == *key)), "key")
+            let holds = |one: &&elevate_policy::Person| one.keys.iter().any(|own| fingerprint(own) == *key);
+            (policy.person(name).filter(holds).filter(|_| !changes::waits(core, name, key)), "key")
         }
         Speaker::OnHost { name, login, .. } => {
             (policy.person(name).filter(|one| one.login == *login), "login")
@@ -262,7 +288,7 @@ fn fingerprint(key: &elevate_policy::PersonKey) -> String {
     key.fingerprint.to_string()
 }
 
-fn closed<T>(until: Timestamp, now: Timestamp, locked: bool) -> Told<T> {
+pub(super) fn closed<T>(until: Timestamp, now: Timestamp, locked: bool) -> Told<T> {
     let left = until.since(now);
     if locked {
         refuse_hint(

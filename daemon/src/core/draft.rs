@@ -2,7 +2,7 @@
 //!
 //! In: what was asked. Out: an [`Activation`] that is in no store yet, or the refusal.
 
-use elevate_policy::{HostFacts, NonEmpty, Policy, Request, request_digest, role_digest};
+use elevate_policy::{HostFacts, Policy, Request, request_digest, role_digest};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::person::RequestAsk;
@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::able::able;
 use super::dialogue::Dialogue;
 use super::facts::host_facts;
-use super::fault::{Fault, Told, refuse, refuse_hint};
+use super::fault::{Told, refuse, refuse_hint};
 use super::{Inner, Speaker, random};
 use crate::issue::is_personal;
 use crate::store::{Activation, HostPart, HostRow, Tx};
@@ -47,7 +47,7 @@ pub(super) async fn draft(
         activation: id,
         person: person.clone(),
         role: wanted.role.clone(),
-        hosts: NonEmpty::from_vec(facts).ok_or(Fault::Broken { what: "a request without hosts" })?,
+        hosts: facts,
         duration: wanted.duration,
         reason: wanted.reason.clone(),
         ticket: wanted.ticket.clone(),

@@ -9,7 +9,7 @@ use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
-use super::dialogue::{Demand, Dialogue, Proven};
+use super::dialogue::{Demand, Dialogue, Proven, Recovery};
 use super::facts::request_of;
 use super::fault::{Fault, Stop, Told};
 use super::view::host_list;
@@ -43,6 +43,7 @@ pub(super) async fn extend(core: &Core, talk: &mut Dialogue, ask: &Ask, wish: Wi
                 purpose: "extend",
                 what: format!("extend {} on {} by {}", seen.role, host_list(&seen), wish.by),
                 subject: about(&seen),
+                recovery: Recovery::Refused,
             };
             Some(talk.challenge(inner, demand).await?)
         }

@@ -2,7 +2,7 @@
 //!
 //! In: an activation. Out: [`Facts`]. Hosts are read anew each time: their labels are those of their enrolment.
 
-use elevate_policy::{Decision, Facts, HostFacts, NonEmpty, Policy, Request, decide};
+use elevate_policy::{Decision, Facts, HostFacts, Policy, Request, decide};
 use elevate_protocol::id::ClusterId;
 
 use super::fault::Fault;
@@ -25,7 +25,6 @@ pub(super) async fn request_of(
         let row = tx.host(part.id).await?.ok_or(Fault::Broken { what: "a host of a live activation" })?;
         hosts.push(host_facts(&row));
     }
-    let hosts = NonEmpty::from_vec(hosts).ok_or(Fault::Broken { what: "an activation without hosts" })?;
     Ok(Request {
         cluster,
         activation: activation.id,

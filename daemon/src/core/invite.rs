@@ -11,13 +11,14 @@ use elevate_protocol::message::refusal::Code;
 use elevate_protocol::name::Name;
 use elevate_protocol::paste::{Paste, PasteKind};
 use elevate_protocol::secret::Secret;
+use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
 use super::dialogue::Dialogue;
-use super::fault::{Told, refuse};
+use super::fault::{Told, refuse, refuse_hint};
 use super::mfa::token_hash;
-use super::{Inner, random};
-use crate::store::HostToken;
+use super::{Inner, changes, random};
+use crate::store::{HostToken, Tx};
 
 /// Longest life of a host's token, and what it is when nobody says.
 const HOST_VALID_MAX: Span = Span::HOUR;
@@ -63,13 +64,43 @@ pub(super) async fn person(
         }
         Some(_) => {}
     }
-    let token = fresh_token()?;
-    let valid_until = now.after(valid);
-    tx.insert_invitation(token_hash(&token), person, valid_until).await?;
-    let subject = Subject { person: Some(person.clone()), ..Subject::default() };
-    tx.record(talk.voice.did(subject, Kind::PersonInvited { valid_until })).await?;
+    let token = invitation(&mut tx, talk, person, valid).await?;
     tx.commit().await?;
     Ok(paste(core, PasteKind::Person, token, valid))
+}
+
+async fn invitation(tx: &mut Tx, talk: &Dialogue, person: &Name, valid: Span) -> Told<Secret> {
+    let token = fresh_token()?;
+    let valid_until = tx.now().after(valid);
+    tx.insert_invitation(token_hash(&token), person, (valid_until, &talk.voice.actor)).await?;
+    let subject = Subject { person: Some(person.clone()), ..Subject::default() };
+    tx.record(talk.voice.did(subject, Kind::PersonInvited { valid_until })).await?;
+    Ok(token)
+}
+
+/// Whoever lost the phone: the factor counts no longer from now on, and a new one waits like any that takes another's place.
+pub(super) async fn reset(
+    core: &Inner,
+    talk: &Dialogue,
+    person: &Name,
+    reason: &UntrustedText,
+) -> Told<AdminOutcome> {
+    let mut tx = core.store.write().await?;
+    if core.policy().person(person).is_none() || !tx.had_factor(person).await? {
+        return refuse_hint(
+            Code::Usage,
+            format!("{person} has no factor to reset"),
+            format!("elevatectl person invite {person}"),
+        );
+    }
+    tx.drop_factor(person).await?;
+    tx.drop_recovery(person).await?;
+    changes::withdraw_factor(&mut tx, &talk.voice, person).await?;
+    let subject = Subject { person: Some(person.clone()), ..Subject::default() };
+    tx.record(talk.voice.did(subject, Kind::FactorReset { reason: reason.clone() })).await?;
+    let token = invitation(&mut tx, talk, person, Span::DAY).await?;
+    tx.commit().await?;
+    Ok(paste(core, PasteKind::Person, token, Span::DAY))
 }
 
 pub(super) async fn host(

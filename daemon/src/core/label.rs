@@ -43,7 +43,8 @@ pub(super) async fn label(core: &Inner, talk: &Dialogue, name: &Name, change: La
     tx.set_labels(host.id, &labels).await?;
     let subject = Subject { host: Some(name.clone()), host_id: Some(host.id), ..Subject::default() };
     tx.record(talk.voice.did(subject, Kind::HostLabelled { labels })).await?;
-    put_in_force(core, &mut tx, &core.policy()).await?;
+    // The policy is the same, and so are its keys.
+    put_in_force(core, &mut tx, &core.policy(), &talk.voice).await?;
     tx.commit().await?;
     // Its connection knows the labels before; the next one, in a moment, the new ones.
     core.agents.drop_host(host.id);

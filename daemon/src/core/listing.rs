@@ -56,8 +56,8 @@ async fn eligibilities(core: &Inner, tx: &mut Tx, talk: &Dialogue) -> Told<Vec<E
     if let Some(here) = &talk.here {
         let facts = host_facts(here);
         mine.retain(|eligible| {
-            eligible.role.hosts.covers(&facts).is_ok()
-                && super::hindrance(here, &eligible.role.sudo).is_none()
+            let able = eligible.role.sudo().is_some_and(|sudo| super::hindrance(here, sudo).is_none());
+            eligible.role.covers(&facts).is_ok() && able
         });
     }
     Ok(mine.iter().map(|eligible| view::eligibility(eligible, &hosts)).collect())

@@ -7,12 +7,14 @@ mod able;
 mod admin;
 mod ask;
 mod at_use;
+mod changes;
 mod choose;
 mod confirm;
 mod dialogue;
 mod draft;
 mod end;
 mod enrol;
+mod entitled;
 mod extend;
 mod facts;
 mod fault;
@@ -22,6 +24,7 @@ mod listing;
 mod locks;
 mod mfa;
 mod policy_files;
+mod recovery;
 mod reload;
 mod request;
 mod requests;
@@ -54,7 +57,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::deliver::{Floods, Registry, record_floods};
-use crate::factor::{FactorError, SealKey};
+use crate::factor::{FactorError, Hasher, SealKey};
 use crate::issue::Issuer;
 use crate::sinks::Board;
 use crate::store::{EventReader, Store, StoreError, Voice};
@@ -131,6 +134,8 @@ pub(crate) struct Inner {
     pub(crate) sinks: Board,
     issuer: Issuer,
     seal: SealKey,
+    hasher: Hasher,
+    waiting: RwLock<changes::Waiting>,
     policy: RwLock<Arc<Policy>>,
     policy_dir: PathBuf,
     /// Held from reading the files to the commit: of two reloads the later one has the later files.
@@ -169,6 +174,8 @@ impl Core {
             floods: Floods::default(),
             sinks: Board::default(),
             seal: SealKey::new(&setup.seal_key)?,
+            hasher: Hasher::default(),
+            waiting: RwLock::default(),
             policy: RwLock::new(Arc::new(setup.policy)),
             policy_dir: setup.policy_dir,
             reloading: tokio::sync::Mutex::default(),
@@ -194,7 +201,8 @@ impl Core {
         };
         tx.record(Voice::DAEMON.did(Subject::default(), kind)).await?;
         let policy = self.0.policy();
-        reload::put_in_force(&self.0, &mut tx, &policy).await?;
+        let waiting = reload::put_in_force(&self.0, &mut tx, &policy, &Voice::DAEMON).await?;
+        changes::set_waiting(&self.0, waiting);
         let keys = tx.hosts().await?.into_iter().map(|host| (host.link_fingerprint, host.id)).collect();
         tx.commit().await?;
         *self.0.link_keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
@@ -208,7 +216,9 @@ impl Core {
         let policy = self.0.policy();
         if let Some(person) = policy.person_by_key(&fingerprint) {
             // A person past the end of their entry is nobody here.
-            return if person.is_over(self.0.clock.now()) {
+            // And so is a key that does not count yet.
+            let waits = changes::waits(&self.0, &person.name, &fingerprint.to_string());
+            return if waits || person.is_over(self.0.clock.now()) {
                 Holder::Nobody
             } else {
                 Holder::Person(person.name.clone())

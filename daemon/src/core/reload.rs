@@ -10,12 +10,12 @@ use elevate_protocol::digest::Digest;
 use elevate_protocol::document::EndCause;
 use elevate_protocol::text::UntrustedText;
 
-use super::Inner;
 use super::end::everything;
 use super::facts::host_facts;
 use super::fault::Fault;
 use super::policy_files::{PolicyReadError, read_policy};
 use super::settle::{Start, settle};
+use super::{Inner, changes};
 use crate::log::chain;
 use crate::store::{Activation, StoreError, Tx, Voice};
 
@@ -61,7 +61,9 @@ pub(super) async fn reload(core: &Inner, voice: &Voice) -> Result<Digest, Reload
     };
     // The writer is ours from here to the commit: no decision falls between the old policy and the new one.
     let mut tx = core.store.write().await?;
-    put_in_force(core, &mut tx, &policy).await?;
+    let waiting = put_in_force(core, &mut tx, &policy, voice).await?;
+    // Before the policy that has the keys: no moment in which one counts that waits.
+    changes::set_waiting(core, waiting);
     let before = core.policy();
     swap(core, Arc::clone(&policy));
     core.agents.ask_again();
@@ -77,7 +79,13 @@ fn swap(core: &Inner, policy: Arc<Policy>) {
 }
 
 /// Records a policy that differs from the last one, and looks at everything that lives.
-pub(super) async fn put_in_force(core: &Inner, tx: &mut Tx, policy: &Policy) -> Result<(), Fault> {
+/// Says which keys do not count yet.
+pub(super) async fn put_in_force(
+    core: &Inner,
+    tx: &mut Tx,
+    policy: &Policy,
+    voice: &Voice,
+) -> Result<changes::Waiting, Fault> {
     let digest = policy.digest().to_string();
     if tx.meta_or(DIGEST, "").await? != digest {
         tx.set_meta(DIGEST, &digest).await?;
@@ -94,7 +102,7 @@ pub(super) async fn put_in_force(core: &Inner, tx: &mut Tx, policy: &Policy) -> 
             settle(core, tx, (&Voice::DAEMON, policy), &mut one, Start::Later).await?;
         }
     }
-    Ok(())
+    changes::keys_of(tx, policy, voice).await
 }
 
 async fn look_at_grant(

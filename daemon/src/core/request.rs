@@ -10,7 +10,7 @@ use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::{ExplanationView, State};
 use elevate_protocol::text::UntrustedText;
 
-use super::dialogue::{Demand, Dialogue, Proven};
+use super::dialogue::{Demand, Dialogue, Proven, Recovery};
 use super::facts::judge;
 use super::fault::{Fault, Stop, Told, refuse};
 use super::locks::{self, Concern};
@@ -89,6 +89,7 @@ fn demand<'a>(ask: &'a Ask, activation: &Activation) -> Demand<'a> {
         purpose: "request",
         what: format!("start {} on {}", activation.role, host_list(activation)),
         subject: about(activation),
+        recovery: Recovery::Refused,
     }
 }
 

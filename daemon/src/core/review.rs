@@ -10,7 +10,7 @@ use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::{ActivationView, State};
 use elevate_protocol::text::UntrustedText;
 
-use super::dialogue::{Demand, Dialogue};
+use super::dialogue::{Demand, Dialogue, Recovery};
 use super::facts::request_of;
 use super::fault::{Fault, Stop, Told, refuse};
 use super::settle::{Start, settle};
@@ -121,6 +121,7 @@ async fn review(
         purpose: verb,
         what: format!("{verb} R-{name}: {} on {} for {}", seen.role, host_list(&seen), seen.person),
         subject: about(&seen),
+        recovery: Recovery::Refused,
     };
     talk.challenge(core, demand).await?;
     Ok((seen, role))

@@ -5,7 +5,8 @@
 use elevate_policy::{Decision, Need, Policy, needs};
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::message::view::{
-    ActivationHostView, ActivationView, ApprovedView, EligibilityView, HostState, NeedView, PersonView,
+    ActivationHostView, ActivationView, ApprovedView, ChangeView, EligibilityView, HostState, NeedView,
+    PersonView,
 };
 use elevate_protocol::text::UntrustedText;
 
@@ -53,7 +54,7 @@ pub(super) async fn view(
         role: activation.role.clone(),
         title: role.and_then(|role| role.title.clone()),
         allows: role.map_or_else(|| "the role is gone".to_owned(), elevate_policy::Role::allows_summary),
-        run_as: role.map(|role| role.sudo.run_as().clone()),
+        run_as: role.and_then(|role| role.sudo()).map(|sudo| sudo.run_as().clone()),
         factor_at_use: role.is_some_and(|role| role.factor == elevate_policy::Factor::EveryUse),
         state: activation.state.clone(),
         hosts: hosts(core, tx, activation, documents).await?,
@@ -163,8 +164,8 @@ async fn activation_needs(
 /// A role that may be activated, with its hosts among those given.
 pub(super) fn eligibility(eligible: &elevate_policy::EligibleRole<'_>, hosts: &[HostRow]) -> EligibilityView {
     let role = eligible.role;
-    let able = |host: &&HostRow| super::hindrance(host, &role.sudo).is_none();
-    let within = hosts.iter().filter(|host| role.hosts.covers(&host_facts(host)).is_ok()).filter(able);
+    let able = |host: &&HostRow| role.sudo().is_some_and(|sudo| super::hindrance(host, sudo).is_none());
+    let within = hosts.iter().filter(|host| role.covers(&host_facts(host)).is_ok()).filter(able);
     EligibilityView {
         role: role.name.clone(),
         title: role.title.clone(),
@@ -185,18 +186,26 @@ pub(super) fn eligibility(eligible: &elevate_policy::EligibleRole<'_>, hosts: &[
 }
 
 /// A person as administrators see them.
-pub(super) async fn person(tx: &mut Tx, person: &elevate_policy::Person) -> Result<PersonView, StoreError> {
+pub(super) async fn person(
+    tx: &mut Tx,
+    person: &elevate_policy::Person,
+    waiting: Vec<ChangeView>,
+) -> Result<PersonView, StoreError> {
     Ok(PersonView {
         person: person.name.clone(),
         login: UntrustedText::lossy(person.login.as_str()).escaped(),
         keys: person.keys.iter().map(|key| key.fingerprint.to_string()).collect(),
         factor: tx.factor(&person.name).await?.is_some(),
         invited: tx.is_invited(&person.name).await?,
+        waiting,
         until: person.until,
     })
 }
 
 /// The names of hosts as people read them.
 pub(super) fn host_list(activation: &Activation) -> String {
+    if activation.hosts.is_empty() {
+        return "the daemon".to_owned();
+    }
     activation.hosts.iter().map(|host| host.name.to_string()).collect::<Vec<_>>().join(",")
 }

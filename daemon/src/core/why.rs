@@ -34,7 +34,8 @@ pub(super) async fn why(core: &Core, talk: &Dialogue, host: Option<&Name>, argv:
         let here = one.is_active() && one.hosts.iter().any(|part| part.id == host.id);
         if here && told.roles.contains(&one.role) {
             let name = short(&mut tx, one.id).await?;
-            let run_as = policy.role(&one.role).map(|role| role.sudo.run_as().clone());
+            let run_as =
+                policy.role(&one.role).and_then(|role| role.sudo()).map(|sudo| sudo.run_as().clone());
             let as_account = run_as.map_or(String::new(), |name| format!(" -u {name}"));
             view.hint = Some(format!("G-{name} is active: sudo{as_account} {}", argv.join(" ")));
         }

@@ -141,7 +141,9 @@ impl Serving {
     async fn ended_there(&self, tx: &mut Tx, id: ActivationId, cause: EndCause) -> Result<(), Cut> {
         let lost = matches!(cause, EndCause::NotEnforced | EndCause::AccountChanged);
         let Some(mut activation) = tx.activation(id).await? else { return Ok(()) };
-        let only_here = activation.hosts.iter().all(|host| host.id == self.host.id);
+        // A grant without hosts, to administer, is no host's to end.
+        let only_here =
+            !activation.hosts.is_empty() && activation.hosts.iter().all(|host| host.id == self.host.id);
         if lost && only_here && activation.is_active() {
             close(tx, &voice(&self.host), (cause, None), &mut activation).await?;
         }

@@ -25,8 +25,10 @@ impl Serving {
         let host = host_facts(&self.host);
         let mut roles = offers(&policy, &host, now);
         // Nobody is offered what this host would refuse.
-        let enforced =
-            |name: &Name| policy.role(name).is_some_and(|role| hindrance(&self.host, &role.sudo).is_none());
+        let enforced = |name: &Name| {
+            let sudo = policy.role(name).and_then(|role| role.sudo());
+            sudo.is_some_and(|sudo| hindrance(&self.host, sudo).is_none())
+        };
         roles.retain(|_, names| {
             names.retain(enforced);
             !names.is_empty()

@@ -5,6 +5,7 @@
 
 mod check;
 mod limits;
+mod recovery;
 mod seal;
 mod totp;
 
@@ -15,6 +16,9 @@ use crate::store::StoreError;
 pub(crate) use check::{Attempt, Checked, check};
 pub(crate) use limits::{
     CHALLENGE_LIFE, CHALLENGE_TRIES, INVITATION_TRIES, KEY_DOOR, closed_until, locked_until,
+};
+pub(crate) use recovery::{
+    Hasher, RecoveryAttempt, RecoveryCode, check as check_recovery, fresh as fresh_recovery,
 };
 pub(crate) use seal::SealKey;
 pub(crate) use totp::{Code, NewFactor};
@@ -52,4 +56,10 @@ pub(crate) enum FactorError {
     /// The cipher refused.
     #[error("the seed cannot be sealed")]
     Cipher,
+    /// argon2 refused, or a stored salt is none.
+    #[error("a recovery code cannot be hashed")]
+    Hash,
+    /// Others are hashing.
+    #[error("too many recovery codes are looked at")]
+    Busy,
 }

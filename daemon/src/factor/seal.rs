@@ -59,7 +59,7 @@ fn aad(person: &Name) -> Aad<Vec<u8>> {
     Aad::from(format!("elevate-totp@v1 {person}").into_bytes())
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) {
         return None;
     }

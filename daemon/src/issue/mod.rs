@@ -4,7 +4,7 @@
 //! with their events, in the caller's transaction. Runs as: `elevated`. Spec: docs/grant-format.md.
 
 use elevate_audit::{Kind, Subject};
-use elevate_policy::{Extension, Factor, Permit};
+use elevate_policy::{Extension, Factor, Permit, PermitReach};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{
     Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FACTOR_AT_USE, FACTOR_AT_USE_MAX, FORMAT,
@@ -13,6 +13,7 @@ use elevate_protocol::document::{
 use elevate_protocol::id::{ClusterId, HostId};
 use elevate_protocol::message::view::State;
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
+use elevate_protocol::sudo::SudoPart;
 use elevate_protocol::text::UntrustedText;
 use ssh_key::PrivateKey;
 
@@ -100,7 +101,10 @@ impl Issuer {
         permit: &Permit,
         activation: &mut Activation,
     ) -> Result<(), IssueError> {
-        let permitted: Vec<HostId> = permit.hosts().iter().map(|host| host.id).collect();
+        let permitted: Vec<HostId> = match permit.reach() {
+            PermitReach::Hosts { hosts, .. } => hosts.iter().map(|host| host.id).collect(),
+            PermitReach::Daemon { .. } => Vec::new(),
+        };
         let covers = activation.hosts.iter().all(|host| permitted.contains(&host.id));
         if permit.activation() != activation.id || permitted.len() != activation.hosts.len() || !covers {
             return Err(IssueError::Elsewhere);
@@ -115,8 +119,18 @@ impl Issuer {
         activation.ends_at = Some(permit.not_after());
         activation.ends_at_most = Some(permit.not_after_most());
         activation.granted_digest = Some(permit.role_digest());
+        let approvers = || permit.approvals().iter().map(|approval| approval.person.clone()).collect();
+        if let PermitReach::Daemon { admin } = permit.reach() {
+            let kind = Kind::AdminGranted {
+                parts: admin.iter().map(|part| UntrustedText::lossy(part.word())).collect(),
+                not_after: permit.not_after(),
+                approvers: approvers(),
+            };
+            tx.record(voice.did(about(activation), kind)).await?;
+        }
         for host in &activation.hosts {
-            let act = Act::Grant(Box::new(grant_of(permit, activation, host)));
+            let PermitReach::Hosts { sudo, .. } = permit.reach() else { return Err(IssueError::Elsewhere) };
+            let act = Act::Grant(Box::new(grant_of(permit, sudo, activation, host)));
             let (place, document) = self.append(tx, activation, host, act).await?;
             let kind = Kind::GrantIssued {
                 place,
@@ -124,7 +138,7 @@ impl Issuer {
                 not_before: permit.starts_at().before(BACKDATE),
                 not_after: permit.not_after(),
                 document,
-                approvers: permit.approvals().iter().map(|approval| approval.person.clone()).collect(),
+                approvers: approvers(),
             };
             tx.record(voice.did(on_host(activation, host), kind)).await?;
         }
@@ -150,6 +164,10 @@ impl Issuer {
         activation.extensions = activation.extensions.saturating_add(1);
         activation.ends_at = Some(extension.not_after());
         activation.ends_at_most = Some(extension.not_after_most());
+        if activation.hosts.is_empty() {
+            let kind = Kind::AdminExtended { not_after: extension.not_after() };
+            tx.record(voice.did(about(activation), kind)).await?;
+        }
         for host in &activation.hosts {
             let not_after = extension.not_after();
             let act = Act::Extend(Extend { id: activation.id, revision: activation.revision, not_after });
@@ -253,7 +271,7 @@ fn on_host(activation: &Activation, host: &HostPart) -> Subject {
     Subject { host: Some(host.name.clone()), host_id: Some(host.id), ..about(activation) }
 }
 
-fn grant_of(permit: &Permit, activation: &Activation, host: &HostPart) -> Grant {
+fn grant_of(permit: &Permit, sudo: &SudoPart, activation: &Activation, host: &HostPart) -> Grant {
     let at_use = match permit.factor() {
         Factor::EveryUse => Some(FACTOR_AT_USE_MAX),
         Factor::Activation | Factor::None => None,
@@ -273,7 +291,7 @@ fn grant_of(permit: &Permit, activation: &Activation, host: &HostPart) -> Grant 
         not_after: permit.not_after(),
         duration: permit.duration(),
         warn: permit.warn().to_vec(),
-        sudo: permit.sudo().clone(),
+        sudo: sudo.clone(),
         factor_at_use: at_use,
         approvals: permit.approvals().to_vec(),
         lease: None,

@@ -5,7 +5,7 @@
 
 use elevate_audit::Actor;
 use elevate_protocol::id::Nonce;
-use elevate_protocol::message::admin::LockWhat;
+use elevate_protocol::message::lock::LockWhat;
 use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Timestamp;

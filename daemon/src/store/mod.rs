@@ -4,6 +4,7 @@
 //! A state change and its event are one transaction; nothing is answered or sent before its commit.
 
 mod activations;
+mod changes;
 mod documents;
 mod events;
 mod failure;
@@ -13,6 +14,7 @@ mod lock;
 mod locks;
 mod news;
 mod people;
+mod recovery;
 mod row;
 mod tx;
 
@@ -37,6 +39,7 @@ use group::{Inner, Writer};
 use news::Teller;
 
 pub(crate) use activations::{Activation, Denied, HostPart};
+pub(crate) use changes::{ChangeRow, Changed, KnownKey};
 pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
 pub(crate) use failure::come as failure;
@@ -45,6 +48,7 @@ pub(crate) use lock::StoreLock;
 pub(crate) use locks::LockRow;
 pub(crate) use news::{Heard, News};
 pub(crate) use people::FailureRow;
+pub(crate) use recovery::RecoverySet;
 pub(crate) use tx::{Tx, Voice};
 
 /// Why the store did not do it.
@@ -288,6 +292,8 @@ fn migrator() -> Migrator {
         (1, "begin", include_str!("../../migrations/0001_begin.sql")),
         (2, "locks", include_str!("../../migrations/0002_locks.sql")),
         (3, "live", include_str!("../../migrations/0003_live.sql")),
+        (4, "recovery", include_str!("../../migrations/0004_recovery.sql")),
+        (5, "changes", include_str!("../../migrations/0005_changes.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

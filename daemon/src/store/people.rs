@@ -2,11 +2,12 @@
 //!
 //! In: sealed seeds, counters. Out: the same. Used steps and counters survive restarts (threats D01, D02).
 
+use elevate_audit::Actor;
 use elevate_protocol::digest::Digest;
 use elevate_protocol::name::Name;
 use elevate_protocol::time::Timestamp;
 
-use super::row::{Row, big};
+use super::row::{Row, big, to_json};
 use super::{StoreError, Tx};
 
 /// A TOTP factor.
@@ -44,6 +45,8 @@ pub(crate) struct InvitationRow {
     pub(crate) tries: u32,
     /// When it was used.
     pub(crate) used_at: Option<Timestamp>,
+    /// Who made it.
+    pub(crate) by: Actor,
 }
 
 impl Tx {
@@ -52,7 +55,7 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn factor(&mut self, person: &Name) -> Result<Option<FactorRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM factors WHERE person = $1")
+        let row = sqlx::query("SELECT * FROM factors WHERE person = $1 AND gone_at IS NULL")
             .bind(person.as_str())
             .fetch_optional(&mut *self.inner)
             .await?;
@@ -78,7 +81,7 @@ impl Tx {
         sqlx::query(
             "INSERT INTO factors (person, sealed, since, last_step) VALUES ($1, $2, $3, $4)
              ON CONFLICT (person) DO UPDATE SET sealed = excluded.sealed, since = excluded.since,
-                 last_step = excluded.last_step, used_at = NULL",
+                 last_step = excluded.last_step, used_at = NULL, gone_at = NULL",
         )
         .bind(person.as_str())
         .bind(sealed)
@@ -159,19 +162,22 @@ impl Tx {
         &mut self,
         hash: Digest,
         person: &Name,
-        valid_until: Timestamp,
+        (valid_until, by): (Timestamp, &Actor),
     ) -> Result<(), StoreError> {
         sqlx::query("UPDATE invitations SET valid_until = $2 WHERE person = $1 AND valid_until > $2")
             .bind(person.as_str())
             .bind(self.now().0)
             .execute(&mut *self.inner)
             .await?;
-        sqlx::query("INSERT INTO invitations (hash, person, valid_until, tries) VALUES ($1, $2, $3, 0)")
-            .bind(hash.to_string())
-            .bind(person.as_str())
-            .bind(valid_until.0)
-            .execute(&mut *self.inner)
-            .await?;
+        sqlx::query(
+            "INSERT INTO invitations (hash, person, valid_until, tries, made_by) VALUES ($1, $2, $3, 0, $4)",
+        )
+        .bind(hash.to_string())
+        .bind(person.as_str())
+        .bind(valid_until.0)
+        .bind(to_json("who invited", by)?)
+        .execute(&mut *self.inner)
+        .await?;
         Ok(())
     }
 
@@ -191,6 +197,7 @@ impl Tx {
             valid_until: row.time("valid_until")?,
             tries: row.number("tries")?,
             used_at: row.maybe_time("used_at")?,
+            by: row.json("made_by")?,
         }))
     }
 

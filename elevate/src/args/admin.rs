@@ -13,7 +13,8 @@ use elevate_protocol::time::Span;
 use super::Format;
 use crate::pages::Shell;
 
-/// Administer Elevate on the daemon's machine, as root or the daemon's own account. Each use is an event.
+/// Administer Elevate: on the daemon's machine as root, elsewhere with your own key and an active role that administers. Each use
+/// is an event.
 #[derive(Debug, Parser)]
 #[command(
     name = "elevatectl",
@@ -37,9 +38,12 @@ pub struct Elevatectl {
     /// No colours (also: NO_COLOR set and not empty)
     #[arg(long, global = true)]
     pub no_color: bool,
-    /// The daemon's own socket
-    #[arg(long, global = true, value_name = "PATH", default_value = crate::door::ADMIN_SOCKET)]
-    pub socket: PathBuf,
+    /// The daemon's own socket, on its machine [default: /run/elevated/admin.sock for root, else one's own key]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The SSH key to show the daemon, from elsewhere
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -130,6 +134,22 @@ pub enum Person {
         /// How long it is valid, at most 72h [default: 24h]
         #[arg(long, value_name = "DURATION")]
         valid: Option<Span>,
+    },
+    /// Take a person's factor and recovery codes away, and make a string to enrol anew; the new factor waits
+    Reset {
+        /// Whose
+        person: Name,
+        /// Why; said to the log
+        #[arg(short = 'm', long = "message", alias = "reason", alias = "justification", value_name = "TEXT")]
+        reason: UntrustedText,
+    },
+    /// Let a new factor or key count at once, as the second administrator
+    Confirm {
+        /// Whose
+        person: Name,
+        /// `factor`, or the fingerprint of the key, as `person list` shows it
+        #[arg(value_name = "factor|SHA256:…")]
+        what: UntrustedText,
     },
     /// List everybody in the policy
     List,

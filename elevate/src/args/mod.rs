@@ -9,7 +9,7 @@ mod options;
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
@@ -85,7 +85,9 @@ pub enum Verb {
     Why(Why),
     /// Say whether a role or command could be activated; exit code 0 or 3
     CanI(CanI),
-    /// Second factor: add, list, test
+    /// Lock myself, everywhere: `elevate lock me`
+    Lock(LockMe),
+    /// Second factor: add, list, test, recovery codes
     #[command(subcommand)]
     Mfa(Mfa),
     /// Keep a daemon's address and key, from the string an administrator made
@@ -264,11 +266,38 @@ pub struct CanI {
 #[derive(Debug, Subcommand)]
 pub enum Mfa {
     /// Enrol a factor: shows a QR code for an authenticator app, then asks for a code
-    Add,
+    Add {
+        /// With a recovery code, which is asked for, in the place of an administrator's invitation
+        #[arg(long)]
+        recovery: bool,
+    },
     /// List my factors
     List,
     /// Try my factor; nothing else happens
     Test,
+    /// Make ten recovery codes; they are shown once, and earlier ones are worth nothing then
+    Recovery,
+}
+
+/// Lock myself.
+#[derive(Debug, Args)]
+pub struct LockMe {
+    /// Whom: `me`; others are locked by administrators, with elevatectl
+    #[arg(value_enum)]
+    pub whom: Me,
+    /// For how long [default: until an administrator lifts it]
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Span>,
+    /// Why; said to the log, and whenever I am refused
+    #[arg(short = 'm', long = "message", alias = "reason", alias = "justification", value_name = "TEXT")]
+    pub reason: Option<UntrustedText>,
+}
+
+/// The one whom a person may lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Me {
+    /// Whoever types it.
+    Me,
 }
 
 /// A paste string.

@@ -1,5 +1,5 @@
-//! `elevatectl`: what administrators type. In: words, the daemon's own socket. Out: an exit code.
-//! Runs as: root or the daemon's own account, on the daemon's machine.
+//! `elevatectl`: what administrators type. In: words, the daemon's own socket or one's own key. Out: an exit code.
+//! Runs as: root or the daemon's own account on the daemon's machine; a person anywhere.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             manner.err_colour = false;
         }
     });
-    let (console, exit) = admin::run(console, signals, &words, around.format);
+    let (console, exit) = admin::run(console, signals, &words, &around);
     let lost = console.trouble().is_some() && exit == 0;
     ExitCode::from(if lost { 1 } else { exit })
 }

@@ -12,10 +12,10 @@ use elevate_protocol::time::Span;
 use super::look::activations;
 use super::request::{not_expected, one_line};
 use super::session::Session;
-use crate::args::{Approve, Deny, Drop, Extend};
+use crate::args::{Approve, Deny, Drop, Extend, LockMe};
 use crate::failure::Failure;
 use crate::paint::Line;
-use crate::render::{activation, json, overview};
+use crate::render::{activation, json, locks, overview};
 use crate::talk::{End, Wait};
 
 /// `elevate approve`.
@@ -86,6 +86,16 @@ fn extension(words: &[String]) -> Result<(Option<IdPrefix>, Span), Failure> {
         }
         _ => Err(usage("too many words".to_owned())),
     }
+}
+
+/// `elevate lock me`: without a question, since it takes rights away and somebody may be in a hurry.
+pub(super) fn lock_me(session: &mut Session, words: LockMe) -> Result<u8, Failure> {
+    let end = session.ask(&Ask::LockMe { ttl: words.ttl, reason: words.reason }, Wait::Machines)?;
+    let End::Done(Outcome::Locked(view)) = end else { return Err(not_expected(end)) };
+    let at = session.at();
+    session.show(&locks::locked_json(&view), &locks::locked(&view, &at));
+    session.console.say(&Line::plain("An administrator lifts it; nobody lifts their own."));
+    Ok(if view.unconfirmed_count == 0 { 0 } else { Code::Host.exit() })
 }
 
 fn done(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {

@@ -53,6 +53,7 @@ fn elsewhere(ask: &Ask, this: Option<&Name>) -> Option<String> {
         Ask::Deny { id: which, .. } => Some(format!("elevate deny {} -m …", id(which))),
         Ask::History { person: Some(person), .. } => Some(format!("elevate history --person {person}")),
         Ask::FactorAdd { .. } => Some("elevate mfa add".to_owned()),
+        Ask::RecoveryMake => Some("elevate mfa recovery".to_owned()),
         Ask::FactorList => Some("elevate mfa list".to_owned()),
         Ask::FactorTest => Some("elevate mfa test".to_owned()),
         // Not an ask of this program; the daemon refuses it through both doors.
@@ -70,6 +71,7 @@ fn elsewhere(ask: &Ask, this: Option<&Name>) -> Option<String> {
         | Ask::Drop { .. }
         | Ask::Extend { .. }
         | Ask::AtUse(_)
+        | Ask::LockMe { .. }
         | Ask::Whoami => None,
     }
 }

@@ -205,6 +205,7 @@ pub(super) fn exit_of(view: &ActivationView, nowait: bool) -> u8 {
     match &view.state {
         State::Pending | State::Approved => Code::Pending.exit(),
         State::Active if nowait => 0,
+        State::Active if view.hosts.is_empty() => 0,
         State::Active if view.hosts.iter().any(|host| host.state == HostState::Confirmed) => 0,
         State::Active => Code::Host.exit(),
         State::Denied { .. } => Code::Denied.exit(),

@@ -66,7 +66,8 @@ pub fn cause_word(cause: EndCause) -> &'static str {
 #[must_use]
 pub fn hosts(view: &ActivationView) -> String {
     match view.hosts.len() {
-        0 => "no host".to_owned(),
+        // What administers Elevate has no hosts.
+        0 => "the daemon".to_owned(),
         1..=6 => view.hosts.iter().map(|host| host.name.to_string()).collect::<Vec<_>>().join(","),
         many => format!("{many} hosts"),
     }

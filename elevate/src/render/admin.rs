@@ -3,7 +3,7 @@
 //! In: administration's outcomes. Out: lines, tables and JSON.
 
 use elevate_protocol::message::admin::SinkView;
-use elevate_protocol::message::view::{HostView, PersonView};
+use elevate_protocol::message::view::{ChangeView, HostView, PersonView};
 use elevate_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::paint::{Line, Tone, lines_of};
 /// People.
 #[must_use]
 pub fn people(views: &[PersonView], at: &At) -> Table {
-    let mut table = Table::new(&["PERSON", "LOGIN", "FACTOR", "UNTIL", "KEYS"]);
+    let mut table = Table::new(&["PERSON", "LOGIN", "FACTOR", "UNTIL", "KEYS", "WAITS"]);
     for view in views {
         let factor = match (view.factor, view.invited) {
             (true, _) => (Tone::Good, "enrolled"),
@@ -29,9 +29,19 @@ pub fn people(views: &[PersonView], at: &At) -> Table {
             (factor.0, factor.1.to_owned()),
             (Tone::Plain, view.until.map(|end| when::clock(end, at)).unwrap_or_else(|| "-".to_owned())),
             (Tone::Faint, view.keys.join(" ")),
+            (Tone::Warn, waiting(&view.waiting, at)),
         ]);
     }
     table
+}
+
+/// `factor until 14:40 CET (23h)`, and `for a word` where only an administrator's word makes it count.
+fn waiting(views: &[ChangeView], at: &At) -> String {
+    let one = |view: &ChangeView| match view.counts_at {
+        Some(end) => format!("{} until {}", view.what, when::until(end, at)),
+        None => format!("{} for a word", view.what),
+    };
+    if views.is_empty() { "-".to_owned() } else { views.iter().map(one).collect::<Vec<_>>().join(", ") }
 }
 
 /// Hosts.
@@ -66,6 +76,12 @@ pub fn people_json(views: &[PersonView]) -> Value {
             "keys": view.keys,
             "factor": view.factor,
             "invited": view.invited,
+            "waiting": view.waiting.iter().map(|one| json!({
+                "what": one.what,
+                "since": rfc3339(one.since),
+                "by": one.by.raw(),
+                "counts_at": time(one.counts_at),
+            })).collect::<Vec<_>>(),
             "until": time(view.until),
         })
     };

@@ -181,6 +181,7 @@ fn factor_list(views: &[FactorView]) -> Vec<Value> {
             "kind": view.kind,
             "since": rfc3339(view.since),
             "used_at": time(view.used_at),
+            "recovery_codes": view.recovery,
             "locked_until": time(view.locked_until),
         })
     };

@@ -2,10 +2,10 @@
 //!
 //! In: views of locks. Out: lines, a table, JSON.
 
-use elevate_protocol::message::admin::LockWhat;
-use elevate_protocol::message::view::{
-    HostState, LockView, LockedView, Touched, TouchedView, UnconfirmedView,
+use elevate_protocol::message::lock::{
+    LockView, LockWhat, LockedView, Touched, TouchedView, UnconfirmedView,
 };
+use elevate_protocol::message::view::HostState;
 use elevate_protocol::text::escape;
 use serde_json::{Value, json};
 

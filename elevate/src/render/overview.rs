@@ -113,13 +113,14 @@ fn moment(view: &ActivationView, at: &At) -> String {
 /// Factors.
 #[must_use]
 pub fn factors(views: &[FactorView], at: &At) -> Table {
-    let mut table = Table::new(&["KIND", "SINCE", "USED", "LOCKED"]);
+    let mut table = Table::new(&["KIND", "SINCE", "USED", "RECOVERY", "LOCKED"]);
     for view in views {
         let time = |time: Option<_>| time.map(|time| when::clock(time, at)).unwrap_or_else(|| "-".to_owned());
         table.row(vec![
             (Tone::Strong, view.kind.clone()),
             (Tone::Plain, when::clock(view.since, at)),
             (Tone::Plain, time(view.used_at)),
+            (Tone::Plain, view.recovery.map_or_else(|| "-".to_owned(), |left| format!("{left} codes"))),
             (
                 Tone::Bad,
                 view.locked_until

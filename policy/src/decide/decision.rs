@@ -13,7 +13,7 @@ use elevate_protocol::time::{Span, Timestamp};
 
 use super::reason::Reason;
 use crate::policy::nonempty::NonEmpty;
-use crate::policy::role::Factor;
+use crate::policy::role::{AdminPart, Factor};
 use crate::policy::role_digest::RoleDigest;
 
 /// What was decided.
@@ -42,9 +42,9 @@ impl Decision {
 /// The proof that an activation may start now. Built by [`crate::decide()`] only; it can be read,
 ///
 /// ```
-/// use elevate_policy::{NonEmpty, Permit, PermitHost};
-/// fn read(permit: &Permit) -> &NonEmpty<PermitHost> {
-///     permit.hosts()
+/// use elevate_policy::{Permit, PermitReach};
+/// fn read(permit: &Permit) -> &PermitReach {
+///     permit.reach()
 /// }
 /// ```
 ///
@@ -69,17 +69,33 @@ pub struct Permit {
     pub(super) person: Name,
     pub(super) login: Login,
     pub(super) role: Name,
-    pub(super) hosts: NonEmpty<PermitHost>,
+    pub(super) reach: PermitReach,
     pub(super) starts_at: Timestamp,
     pub(super) duration: Span,
     pub(super) not_after_most: Timestamp,
-    pub(super) sudo: SudoPart,
     pub(super) warn: Vec<Span>,
     pub(super) factor: Factor,
     pub(super) request_digest: Digest,
     pub(super) role_digest: RoleDigest,
     pub(super) approvals: Vec<Approval>,
     pub(super) reasons: Vec<Reason>,
+}
+
+/// What a permit gives, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PermitReach {
+    /// Commands, on hosts.
+    Hosts {
+        /// Each once, by id.
+        hosts: NonEmpty<PermitHost>,
+        /// What sudo allows.
+        sudo: SudoPart,
+    },
+    /// Administration of Elevate, on the daemon.
+    Daemon {
+        /// Which parts.
+        admin: NonEmpty<AdminPart>,
+    },
 }
 
 /// A host that a permit is for.
@@ -117,10 +133,10 @@ impl Permit {
         &self.role
     }
 
-    /// The hosts, each once, by id.
+    /// What it gives, and where.
     #[must_use]
-    pub fn hosts(&self) -> &NonEmpty<PermitHost> {
-        &self.hosts
+    pub fn reach(&self) -> &PermitReach {
+        &self.reach
     }
 
     /// The time of the decision, at which the clock starts.
@@ -145,12 +161,6 @@ impl Permit {
     #[must_use]
     pub fn not_after_most(&self) -> Timestamp {
         self.not_after_most
-    }
-
-    /// What sudo allows.
-    #[must_use]
-    pub fn sudo(&self) -> &SudoPart {
-        &self.sudo
     }
 
     /// Warnings before the end, longest first, shorter than the duration.

@@ -14,7 +14,7 @@ use super::facts::{HostFacts, Request};
 use super::reason::{EndsWith, Reason, Standing};
 use crate::policy::Policy;
 use crate::policy::person::Person;
-use crate::policy::role::{Eligibility, Role};
+use crate::policy::role::{Eligibility, Reach, Role};
 
 /// A person's right to activate a role at a time. Holding one is the proof that both exist and that an entry holds.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ fn outside(entries: &[&Eligibility], role: &Role, now: Timestamp, person: &Name)
 /// # Errors
 /// [`Standing::TooManyHosts`].
 pub(super) fn few_enough(role: &Role, request: &Request) -> Result<(), Standing> {
-    let asked = request.hosts.iter().count();
+    let asked = request.hosts.len();
     match role.max_hosts {
         Some(most) if u32::try_from(asked).map_or(true, |asked| asked > most.get()) => {
             Err(Standing::TooManyHosts { role: role.name.clone(), asked, most: most.get() })
@@ -88,9 +88,18 @@ pub(super) fn few_enough(role: &Role, request: &Request) -> Result<(), Standing>
     }
 }
 
+/// Commands need a host to run on; administering Elevate has none.
+pub(super) fn has_hosts(role: &Role, hosts: &[HostFacts]) -> Result<(), Standing> {
+    match (&role.reach, hosts) {
+        (Reach::Hosts { .. }, []) => Err(Standing::NoHost { role: role.name.clone() }),
+        (Reach::Daemon { .. }, [_, ..]) => Err(Standing::HasNoHosts { role: role.name.clone() }),
+        (Reach::Hosts { .. }, [_, ..]) | (Reach::Daemon { .. }, []) => Ok(()),
+    }
+}
+
 /// Whether the host is in the role's scope.
 pub(super) fn in_scope(role: &Role, host: &HostFacts) -> Result<(), Standing> {
-    role.hosts.covers(host).map_err(|(wants, has)| Standing::HostOutOfScope {
+    role.covers(host).map_err(|(wants, has)| Standing::HostOutOfScope {
         role: role.name.clone(),
         host: host.name.clone(),
         wants,
@@ -110,6 +119,7 @@ pub fn still_eligible(
     now: Timestamp,
 ) -> Result<(), Reason> {
     let right = right(policy, person, role, now)?;
+    has_hosts(right.role, hosts)?;
     for host in hosts {
         in_scope(right.role, host)?;
     }
@@ -145,7 +155,7 @@ pub fn eligible_roles<'a>(policy: &'a Policy, person: &Name, now: Timestamp) -> 
 #[must_use]
 pub fn offers(policy: &Policy, host: &HostFacts, now: Timestamp) -> BTreeMap<Login, Vec<Name>> {
     let mut offers: BTreeMap<Login, Vec<Name>> = BTreeMap::new();
-    for role in policy.roles().filter(|role| role.hosts.covers(host).is_ok()) {
+    for role in policy.roles().filter(|role| role.covers(host).is_ok()) {
         let holding = role.who.iter().filter(|entry| entry.holds(now)).map(|entry| &entry.who);
         for name in policy.resolve(holding) {
             if let Some(person) = policy.person(&name).filter(|person| !person.is_over(now)) {
@@ -166,23 +176,23 @@ pub fn roles_for_login<'a>(
 ) -> Vec<EligibleRole<'a>> {
     let Some(person) = policy.person_by_login(login) else { return Vec::new() };
     let mut roles = eligible_roles(policy, &person.name, now);
-    roles.retain(|eligible| eligible.role.hosts.covers(host).is_ok());
+    roles.retain(|eligible| eligible.role.covers(host).is_ok());
     roles
 }
 
 #[cfg(test)]
 mod tests {
     use crate::fixture::{NOW, db1, facts, host, policy_with, refusal, request};
-    use crate::{Decision, NonEmpty, decide};
+    use crate::{Decision, decide};
 
     #[test]
     fn c10_a_role_for_few_hosts_at_once_refuses_more() {
         let db = |id: u8| host(id, &format!("db{id}"), &[("tier", "db"), ("env", "prod")]);
         let policy = policy_with("[roles.dba]\n", "[roles.dba]\nmax_hosts = 2\n");
         let mut asked = request("alice", "dba", db1());
-        asked.hosts = NonEmpty::from_vec(vec![db(2), db(3)]).unwrap();
+        asked.hosts = vec![db(2), db(3)];
         assert!(matches!(decide(&policy, &facts(&policy, asked.clone()), NOW), Decision::Pending(_)));
-        asked.hosts = NonEmpty::from_vec(vec![db(2), db(3), db(4)]).unwrap();
+        asked.hosts = vec![db(2), db(3), db(4)];
         let refused = refusal(&policy, &facts(&policy, asked), NOW);
         assert_eq!(refused.to_string(), "dba is for at most 2 hosts at once, this names 3");
         assert!(policy.show_effective().contains("\nmax_hosts = 2\n"));

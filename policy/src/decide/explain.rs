@@ -127,11 +127,12 @@ fn stands(
 /// Whether the role allows the command, or what it allows that is near.
 fn command(role: &Role, argv: &[String]) -> Reason {
     let name = role.name.clone();
-    let (run, edit) = match role.sudo.allowed() {
-        Allowed::Everything => {
-            return Support::AnythingAllowed { role: name, run_as: role.sudo.run_as().clone() }.into();
+    let (run, edit) = match role.sudo().map(|sudo| (sudo.allowed(), sudo.run_as())) {
+        None => return Standing::CommandNotAllowed { role: name, nearest: Vec::new() }.into(),
+        Some((Allowed::Everything, run_as)) => {
+            return Support::AnythingAllowed { role: name, run_as: run_as.clone() }.into();
         }
-        Allowed::Only { run, edit } => (run, edit),
+        Some((Allowed::Only { run, edit }, _)) => (run, edit),
     };
     let (program, args) = match argv.split_first() {
         Some((program, args)) => (program.as_str(), args),

@@ -8,7 +8,7 @@ use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 
 use super::decision::Refusal;
-use super::eligible::{Right, in_scope, right};
+use super::eligible::{Right, has_hosts, in_scope, right};
 use super::facts::{FactorProof, Request};
 use super::reason::{Asked, EndsWith, Reason, Standing, Support, TimeFault};
 use super::request::{ExtendAsk, extension_digest};
@@ -118,7 +118,8 @@ fn judge(
     let right = right(policy, &request.person, &request.role, now)?;
     let (person, role) = (request.person.clone(), request.role.clone());
     found.push(Support::Eligible { person, role, until: right.end.map(|(at, _)| at) }.into());
-    for host in request.hosts.iter() {
+    has_hosts(right.role, &request.hosts)?;
+    for host in &request.hosts {
         in_scope(right.role, host)?;
     }
     // The grant carries the sudo part of then; a role that has changed is not carried on.

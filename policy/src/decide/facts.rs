@@ -11,7 +11,6 @@ use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 
-use crate::policy::nonempty::NonEmpty;
 use crate::policy::role_digest::RoleDigest;
 
 /// A host as the daemon knows it from its enrolment, never from the host itself.
@@ -36,8 +35,8 @@ pub struct Request {
     pub person: Name,
     /// For what.
     pub role: Name,
-    /// Where; each host once is enough.
-    pub hosts: NonEmpty<HostFacts>,
+    /// Where; each host once is enough. None for a role that administers Elevate, and only for one.
+    pub hosts: Vec<HostFacts>,
     /// How long; none: the role's default.
     pub duration: Option<Span>,
     /// Why.

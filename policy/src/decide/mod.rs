@@ -25,12 +25,12 @@ use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 
 use self::approvals::Binding;
-use self::decision::{Decision, Pending, Permit, PermitHost, Refusal};
+use self::decision::{Decision, Pending, Permit, PermitHost, PermitReach, Refusal};
 use self::eligible::Right;
 use self::facts::{FactorProof, Facts, Request};
 use self::reason::{ApprovalFault, Asked, FactorFault, Reason, Support, TimeFault};
 use crate::policy::nonempty::NonEmpty;
-use crate::policy::role::{Factor, ReasonRule, Role};
+use crate::policy::role::{Factor, Reach, ReasonRule, Role};
 use crate::policy::role_digest::role_digest;
 use crate::policy::{HARD_CAP, Policy};
 
@@ -79,8 +79,9 @@ fn prepare<'a>(
     let (person, role) = (request.person.clone(), request.role.clone());
     found.push(Support::Eligible { person, role, until: right.end.map(|(at, _)| at) }.into());
     let lapses_at = age(request, right.role, now)?;
+    eligible::has_hosts(right.role, &request.hosts)?;
     eligible::few_enough(right.role, request)?;
-    for host in request.hosts.iter() {
+    for host in &request.hosts {
         eligible::in_scope(right.role, host)?;
         found.push(Support::HostInScope { role: request.role.clone(), host: host.name.clone() }.into());
     }
@@ -198,10 +199,11 @@ fn settle(
         role_digest: binding.role_digest,
         reasons: found,
     };
-    if factor && pending.is_approved() {
-        Decision::Permit(Box::new(permit(facts, right, now, duration, pending)))
-    } else {
-        Decision::Pending(pending)
+    match reach(right.role, &facts.request) {
+        Some(reach) if factor && pending.is_approved() => {
+            Decision::Permit(Box::new(permit(facts, (right, reach), (now, duration), pending)))
+        }
+        Some(_) | None => Decision::Pending(pending),
     }
 }
 
@@ -237,7 +239,12 @@ fn fresh(proof: Option<&FactorProof>, bound_to: Digest, now: Timestamp) -> Resul
 }
 
 /// Builds the one proof that an activation may start. Nothing is missing in `settled`.
-fn permit(facts: &Facts, right: Right<'_>, now: Timestamp, duration: Span, settled: Pending) -> Permit {
+fn permit(
+    facts: &Facts,
+    (right, reach): (Right<'_>, PermitReach),
+    (now, duration): (Timestamp, Span),
+    settled: Pending,
+) -> Permit {
     let Right { person, role, end } = right;
     let most = now.after(role.max.min(HARD_CAP));
     let approvals: BTreeSet<(Timestamp, elevate_protocol::name::Name)> =
@@ -247,11 +254,10 @@ fn permit(facts: &Facts, right: Right<'_>, now: Timestamp, duration: Span, settl
         person: person.name.clone(),
         login: person.login.clone(),
         role: role.name.clone(),
-        hosts: hosts(&facts.request),
+        reach,
         starts_at: now,
         duration,
         not_after_most: end.map_or(most, |(at, _)| at.min(most)),
-        sudo: role.sudo.clone(),
         warn: role.warn.iter().copied().filter(|warn| *warn < duration).collect(),
         factor: role.factor,
         request_digest: settled.request_digest,
@@ -261,13 +267,19 @@ fn permit(facts: &Facts, right: Right<'_>, now: Timestamp, duration: Span, settl
     }
 }
 
-/// Each host once, by id.
-fn hosts(request: &Request) -> NonEmpty<PermitHost> {
-    let mut hosts: Vec<PermitHost> =
-        request.hosts.iter().map(|host| PermitHost { id: host.id, name: host.name.clone() }).collect();
-    hosts.sort();
-    hosts.dedup_by_key(|host| host.id);
-    let first = request.hosts.first();
-    NonEmpty::from_vec(hosts)
-        .unwrap_or_else(|| NonEmpty::one(PermitHost { id: first.id, name: first.name.clone() }))
+/// What the permit gives, with each host once, by id. None: commands without a host, which `prepare` has refused.
+fn reach(role: &Role, request: &Request) -> Option<PermitReach> {
+    match &role.reach {
+        Reach::Daemon { admin } => Some(PermitReach::Daemon { admin: admin.clone() }),
+        Reach::Hosts { sudo, .. } => {
+            let mut hosts: Vec<PermitHost> = request
+                .hosts
+                .iter()
+                .map(|host| PermitHost { id: host.id, name: host.name.clone() })
+                .collect();
+            hosts.sort();
+            hosts.dedup_by_key(|host| host.id);
+            NonEmpty::from_vec(hosts).map(|hosts| PermitReach::Hosts { hosts, sudo: sudo.clone() })
+        }
+    }
 }

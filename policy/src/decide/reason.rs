@@ -147,6 +147,10 @@ pub enum Standing {
     HostOutOfScope { role: Name, host: Name, wants: String, has: String },
     #[error("{role} is for at most {most} hosts at once, this names {asked}")]
     TooManyHosts { role: Name, asked: usize, most: u32 },
+    #[error("{role} gives commands on hosts, and no host is named")]
+    NoHost { role: Name },
+    #[error("{role} administers Elevate itself and has no hosts")]
+    HasNoHosts { role: Name },
     #[error("{role} does not allow this command")]
     CommandNotAllowed { role: Name, nearest: Vec<String> },
     #[error("{role} or the eligibility for it has changed since the grant began")]
@@ -163,6 +167,8 @@ impl Standing {
             Self::TooManyHosts { .. } => {
                 Some("ask for some of them first, and for the others afterwards".to_owned())
             }
+            Self::NoHost { role } => Some(format!("elevate {role} -H HOST")),
+            Self::HasNoHosts { role } => Some(format!("with your own key, without -H: elevate {role}")),
             Self::CommandNotAllowed { nearest, .. } if !nearest.is_empty() => {
                 Some(format!("it allows {}", escape(&nearest.join(" | "))))
             }

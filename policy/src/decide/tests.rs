@@ -8,8 +8,8 @@ use elevate_protocol::time::Span;
 use super::reason::{ApprovalFault, Asked, EndsWith, FactorFault, Reason, Standing, Support, TimeFault};
 use crate::fixture::*;
 use crate::{
-    Decision, FactorProof, Facts, NonEmpty, RecordedDenial, RoleDigest, decide, may_decide, request_digest,
-    role_digest,
+    Decision, FactorProof, Facts, PermitReach, RecordedDenial, RoleDigest, decide, may_decide,
+    request_digest, role_digest,
 };
 
 fn ops() -> Facts {
@@ -25,10 +25,11 @@ fn a_good_request_is_permitted_with_everything_that_a_grant_needs() {
     let policy = policy();
     let permit = permit(&policy, &ops(), later(5));
     assert_eq!((permit.person(), permit.role()), (&name("alice"), &name("web-ops")));
-    assert_eq!(permit.hosts().first().name, name("web1"));
+    let PermitReach::Hosts { hosts, sudo } = permit.reach() else { panic!("{permit:?}") };
+    assert_eq!(hosts.first().name, name("web1"));
     assert_eq!((permit.starts_at(), permit.duration()), (later(5), Span::HOUR));
     assert_eq!((permit.not_after(), permit.not_after_most()), (later(3605), later(5 + 4 * 3600)));
-    assert_eq!(permit.sudo(), &policy.role(&name("web-ops")).unwrap().sudo);
+    assert_eq!(Some(sudo), policy.role(&name("web-ops")).unwrap().sudo());
     assert_eq!(permit.warn(), [Span(600), Span(300), Span(60)]);
     assert_eq!(permit.request_digest(), request_digest(&ops().request).unwrap());
     assert_eq!(Some(permit.role_digest()), role_digest(&policy, &name("web-ops"), &name("alice")));
@@ -76,10 +77,10 @@ fn eligibility_is_looked_at_now() {
 fn c10_every_host_must_be_in_scope() {
     let policy = policy();
     let mut facts = ops();
-    facts.request.hosts = NonEmpty::from_vec(vec![web1(), db1()]).unwrap();
+    facts.request.hosts = vec![web1(), db1()];
     let because = refusal(&policy, &facts, NOW).because().clone();
     assert_eq!(because.to_string(), "web-ops is for hosts with tier=web, db1 has tier=db");
-    facts.request.hosts = NonEmpty::one(host(3, "web3", &[("tier", "web")]));
+    facts.request.hosts = vec![host(3, "web3", &[("tier", "web")])];
     let because = refusal(&policy, &facts, NOW).because().to_string();
     assert_eq!(because, "web-ops is for hosts with env=prod|stage, web3 has no env");
     let patch = crate::fixture::facts(&policy, request("alice", "patch", host(4, "mail1", &[])));
@@ -91,9 +92,10 @@ fn c10_every_host_must_be_in_scope() {
 fn a_host_named_twice_is_one_host() {
     let mut facts = ops();
     let once = request_digest(&facts.request).unwrap();
-    facts.request.hosts = NonEmpty::from_vec(vec![web1(), web1()]).unwrap();
+    facts.request.hosts = vec![web1(), web1()];
     assert_eq!(request_digest(&facts.request).unwrap(), once);
-    assert_eq!(permit(&policy(), &facts, NOW).hosts().count(), 1);
+    let permit = permit(&policy(), &facts, NOW);
+    assert!(matches!(permit.reach(), PermitReach::Hosts { hosts, .. } if hosts.count() == 1), "{permit:?}");
 }
 
 #[test]

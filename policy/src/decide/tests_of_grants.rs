@@ -7,8 +7,8 @@ use elevate_protocol::time::{Span, Timestamp};
 use super::reason::{Asked, EndsWith, FactorFault, Reason, Standing, TimeFault};
 use crate::fixture::*;
 use crate::{
-    ExtendFacts, FactorProof, Policy, can_i, eligible_roles, explain, extend, extension_digest, offers,
-    role_digest, roles_for_login, still_eligible,
+    AdminPart, ExtendFacts, FactorProof, PermitReach, Policy, can_i, eligible_roles, explain, extend,
+    extension_digest, offers, role_digest, roles_for_login, still_eligible,
 };
 
 /// alice's web-ops, started at [`NOW`] for an hour, with a factor for exactly this extension.
@@ -192,4 +192,23 @@ fn can_i_tells_what_it_would_take() {
     assert!(can_i(&policy, &name("alice"), &name("nothing"), None, NOW).roles.is_empty());
     let free = can_i(&policy, &name("alice"), &name("web-ops"), None, NOW);
     assert!(free.reasons.iter().any(|(_, r)| r.to_string() == "web-ops needs no approval"));
+}
+
+#[test]
+fn a_role_that_administers_has_no_hosts_and_one_for_hosts_has_some() {
+    let policy = policy_with(
+        "[roles.web-ops]",
+        "[roles.keepers]\nwho = [\"alice\"]\nadmin = [\"locks\"]\n\n[roles.web-ops]",
+    );
+    let mut admin = request("alice", "keepers", web1());
+    let refused = refusal(&policy, &facts(&policy, admin.clone()), NOW);
+    assert_eq!(refused.because(), &Standing::HasNoHosts { role: name("keepers") }.into());
+    admin.hosts = Vec::new();
+    let permit = permit(&policy, &facts(&policy, admin), NOW);
+    let PermitReach::Daemon { admin } = permit.reach() else { panic!("{permit:?}") };
+    assert_eq!(admin.iter().collect::<Vec<_>>(), [&AdminPart::Locks]);
+    let mut nowhere = request("alice", "web-ops", web1());
+    nowhere.hosts = Vec::new();
+    let refused = refusal(&policy, &facts(&policy, nowhere), NOW);
+    assert_eq!(refused.because(), &Standing::NoHost { role: name("web-ops") }.into());
 }

@@ -16,16 +16,18 @@ use super::members::Known;
 use super::reader::{Entry, Item, Place, Report, Table, name};
 use super::sudo::sudo;
 use crate::policy::nonempty::NonEmpty;
-use crate::policy::role::{Eligibility, Factor, Role, TicketRule};
+use crate::policy::role::{AdminPart, Eligibility, Factor, Reach, Role, TicketRule};
 use crate::policy::ticket::{PatternError, TicketPattern};
 use crate::policy::{Defaults, Edge, HARD_CAP, Member};
 use crate::reserved::is_reserved;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "title",
     "who",
     "hosts",
+    "max_hosts",
     "sudo",
+    "admin",
     "duration",
     "max",
     "reason",
@@ -34,9 +36,10 @@ const KEYS: [&str; 13] = [
     "approve",
     "warn",
     "pending",
-    "max_hosts",
 ];
 const FORM: &str = "write [roles.web-ops] and its keys below it";
+const ADMIN: &str =
+    "write admin = [\"people\", \"hosts\", \"locks\", \"policy\", \"audit\"], or some of them";
 const WHO: &str = "write who = [\"@web-admins\"], or { group = \"dbas\", until = 2027-03-31 }";
 
 /// Reads `[roles]`.
@@ -72,13 +75,8 @@ fn role(
 ) -> Option<Role> {
     let title = table.get("title").and_then(|item| title(report, item));
     let who = table.need(report, "who", WHO).and_then(|item| who(report, item, known));
-    let scope = table
-        .need(report, "hosts", "write hosts = { tier = \"web\" }, or hosts = { names = [\"web1\"] }")
-        .and_then(|item| hosts(report, item));
+    let reach = reach(report, table);
     let max_hosts = table.get("max_hosts").map(|item| most_hosts(report, item));
-    let sudo = table
-        .need(report, "sudo", "write sudo = { as = \"root\", run = [[…]] }")
-        .and_then(|item| sudo(report, item));
     let (duration, max) = times(report, table, defaults);
     let reason = table.get("reason").map_or(Some(defaults.reason), |item| reason(report, item));
     let ticket = table.get("ticket").map(|item| ticket(report, item));
@@ -91,9 +89,8 @@ fn role(
         name,
         title,
         who: who?,
-        hosts: scope?,
+        reach: reach?,
         max_hosts: max_hosts.map_or(Some(None), |most| most.map(Some))?,
-        sudo: sudo?,
         duration,
         max,
         reason: reason?,
@@ -111,6 +108,45 @@ fn most_hosts(report: &mut Report<'_>, item: Item<'_>) -> Option<NonZeroU32> {
         report.error(item.place, "max_hosts is at least 1", "write max_hosts = 5, or leave it out");
     }
     most
+}
+
+/// Commands on hosts, or the administration of Elevate; never both, so that one approval is for one of them.
+fn reach(report: &mut Report<'_>, table: &Table<'_>) -> Option<Reach> {
+    let Some(item) = table.get("admin") else {
+        let scope = table
+            .need(report, "hosts", "write hosts = { tier = \"web\" }, or hosts = { names = [\"web1\"] }")
+            .and_then(|item| hosts(report, item));
+        let sudo = table
+            .need(report, "sudo", "write sudo = { as = \"root\", run = [[…]] }")
+            .and_then(|item| sudo(report, item));
+        return Some(Reach::Hosts { hosts: scope?, sudo: sudo? });
+    };
+    for other in ["hosts", "max_hosts", "sudo"] {
+        if let Some(item) = table.get(other) {
+            let message = format!("a role with admin has no {other}: it is for the daemon itself");
+            report.error(item.place, message, "write two roles");
+        }
+    }
+    if let Some(item) = table.get("mfa")
+        && item.text(report) == Some("none")
+    {
+        report.error(item.place, "nobody administers without a second factor", "leave mfa out");
+    }
+    let parts: Vec<Option<AdminPart>> =
+        item.filled_list(report, ADMIN)?.into_iter().map(|item| admin_part(report, item)).collect();
+    let mut parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
+    parts.sort();
+    parts.dedup();
+    NonEmpty::from_vec(parts).map(|admin| Reach::Daemon { admin })
+}
+
+fn admin_part(report: &mut Report<'_>, item: Item<'_>) -> Option<AdminPart> {
+    let word = item.text(report)?;
+    let found = AdminPart::ALL.into_iter().find(|part| part.word() == word);
+    if found.is_none() {
+        report.error(item.place, format!("{word:?} is no part of the administration"), ADMIN);
+    }
+    found
 }
 
 /// Duration and maximum. A default duration gives way to a role's shorter maximum; a written one does not.

@@ -5,7 +5,7 @@
 use ssh_key::{HashAlg, PublicKey};
 
 use crate::fixture::{MAIN, name, parse, policy, policy_with};
-use crate::{Member, Policy, Severity};
+use crate::{AdminPart, Member, Policy, Severity};
 
 const ROLE: &str = "who = [\"alice\"]\nhosts = { names = [\"web1\"] }\n";
 const HEAD: &str = "[people]\nalice = {}\nbob = {}\n[groups]\nops = [\"alice\"]\n[roles.x]\n";
@@ -69,7 +69,7 @@ fn syntax_and_keys() {
 #[test]
 fn nothing_is_accepted_and_then_not_enforced() {
     let later = "nothing would enforce it";
-    for key in ["admin", "offline", "ssh", "record", "at_end", "password"] {
+    for key in ["offline", "ssh", "record", "at_end", "password"] {
         says(&rule(&format!("{key} = 1")), "10:1", later, "leave it out");
     }
     says(&parse("[defaults]\noffline = \"lease 5m\"\n").unwrap_err(), "2:1", later, "leave it out");
@@ -249,7 +249,7 @@ fn many_warnings_hide_no_error() {
 #[test]
 fn alternatives_are_exact_commands_and_bounded() {
     let policy = policy();
-    let sudo = &policy.role(&name("web-ops")).unwrap().sudo;
+    let sudo = policy.role(&name("web-ops")).unwrap().sudo().unwrap();
     let argv = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     assert!(sudo.allows(&argv("/usr/bin/systemctl restart nginx.service")));
     assert!(sudo.allows(&argv("/usr/bin/systemctl reload nginx.service")));
@@ -366,4 +366,26 @@ fn defaults_are_written_out_and_give_way() {
     ));
     assert_eq!(short.unwrap().role(&name("x")).unwrap().duration.to_string(), "1m");
     assert_eq!(parse("").unwrap().people().count(), 0);
+}
+
+#[test]
+fn administration_is_a_role_of_its_own_with_parts_that_exist_and_a_factor() {
+    let role =
+        |more: &str| parse(&format!("[people]\nalice = {{}}\n[roles.keepers]\nwho = [\"alice\"]\n{more}\n"));
+    let policy = role("admin = [\"locks\", \"people\", \"locks\"]").unwrap();
+    let keepers = policy.role(&name("keepers")).unwrap();
+    assert_eq!(keepers.allows_summary(), "administers Elevate: people, locks");
+    assert!(keepers.administers(AdminPart::Locks) && !keepers.administers(AdminPart::Audit));
+    let shown = parse(&policy.show_effective()).unwrap();
+    assert_eq!(shown.role(&name("keepers")), Some(keepers));
+    for (more, says_so) in [
+        ("admin = []", "empty list"),
+        ("admin = [\"everything\"]", "no part of the administration"),
+        ("admin = [\"audit\"]\nhosts = { names = [\"*\"] }", "has no hosts"),
+        ("admin = [\"audit\"]\nsudo = { as = \"root\", shell = true }", "has no sudo"),
+        ("admin = [\"audit\"]\nmfa = \"none\"", "second factor"),
+    ] {
+        let error = role(more).unwrap_err();
+        assert!(error.contains(says_so), "{more}: {error}");
+    }
 }

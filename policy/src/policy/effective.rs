@@ -12,7 +12,7 @@ use elevate_protocol::time::{Span, Timestamp};
 
 use super::approval::ApprovalRule;
 use super::person::Person;
-use super::role::{Eligibility, Factor, ReasonRule, Role, TicketRule};
+use super::role::{Eligibility, Factor, Reach, ReasonRule, Role, TicketRule};
 use super::scope::{Glob, HostScope};
 use super::{Member, Policy, moment_text};
 
@@ -41,11 +41,16 @@ pub(super) fn show(policy: &Policy) -> String {
 fn show_role(out: &mut String, role: &Role) {
     line(out, &format!("\n[roles.{}]\ntitle", key(&role.name)), &title(role.title.as_ref()));
     line(out, "who", &list(role.who.iter().map(eligibility)));
-    line(out, "hosts", &hosts(&role.hosts));
-    if let Some(most) = role.max_hosts {
-        line(out, "max_hosts", &most.to_string());
+    match &role.reach {
+        Reach::Hosts { hosts: scope, sudo: part } => {
+            line(out, "hosts", &hosts(scope));
+            if let Some(most) = role.max_hosts {
+                line(out, "max_hosts", &most.to_string());
+            }
+            line(out, "sudo", &sudo(part));
+        }
+        Reach::Daemon { admin } => line(out, "admin", &list(admin.iter().map(|part| text(part.word())))),
     }
-    line(out, "sudo", &sudo(&role.sudo));
     line(out, "duration", &span(role.duration));
     line(out, "max", &span(role.max));
     line(out, "reason", reason(role.reason));

@@ -42,6 +42,12 @@ impl<T> NonEmpty<T> {
     }
 }
 
+impl<T: serde::Serialize> serde::Serialize for NonEmpty<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
 impl<T> From<NonEmpty<T>> for Vec<T> {
     fn from(list: NonEmpty<T>) -> Self {
         std::iter::once(list.first).chain(list.rest).collect()

@@ -15,6 +15,7 @@ use super::approval::ApprovalRule;
 use super::nonempty::NonEmpty;
 use super::scope::HostScope;
 use super::ticket::TicketPattern;
+use crate::decide::facts::HostFacts;
 use crate::lint::{self, Escape};
 
 /// A named bundle with every default filled in.
@@ -27,12 +28,10 @@ pub struct Role {
     pub title: Option<UntrustedText>,
     /// Who is eligible.
     pub who: NonEmpty<Eligibility>,
-    /// Where.
-    pub hosts: HostScope,
+    /// What it gives, and where.
+    pub reach: Reach,
     /// Most hosts of one activation; none: as many as are named.
     pub max_hosts: Option<NonZeroU32>,
-    /// What sudo allows.
-    pub sudo: SudoPart,
     /// How long when nobody says; at most `max`.
     pub duration: Span,
     /// How long at most, extensions included; at most [`super::HARD_CAP`].
@@ -49,6 +48,57 @@ pub struct Role {
     pub warn: Vec<Span>,
     /// How long a request may wait before it lapses.
     pub pending: Span,
+}
+
+/// What a role gives: commands on hosts, or the administration of Elevate itself. Never both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// Commands, on hosts.
+    Hosts {
+        /// Where.
+        hosts: HostScope,
+        /// What sudo allows.
+        sudo: SudoPart,
+    },
+    /// Administration, on the daemon: no host hears of it.
+    Daemon {
+        /// Which parts.
+        admin: NonEmpty<AdminPart>,
+    },
+}
+
+/// A part of the administration of Elevate. Each command of `elevatectl` belongs to exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdminPart {
+    /// Inviting people, resetting and confirming factors and keys.
+    People,
+    /// Inviting hosts.
+    Hosts,
+    /// Locking, unlocking, revoking.
+    Locks,
+    /// Reading and reloading the policy.
+    Policy,
+    /// Reading the log.
+    Audit,
+}
+
+impl AdminPart {
+    /// Every part, as the policy writes them.
+    pub const ALL: [Self; 5] = [Self::People, Self::Hosts, Self::Locks, Self::Policy, Self::Audit];
+
+    /// As the policy writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::People => "people",
+            Self::Hosts => "hosts",
+            Self::Locks => "locks",
+            Self::Policy => "policy",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 /// One entry of `who`: a standing right to activate.
@@ -107,8 +157,15 @@ impl Role {
     /// What it allows, in a few words for an approver: "runs anything as postgres", "runs 3 commands as root".
     #[must_use]
     pub fn allows_summary(&self) -> String {
-        let run_as = self.sudo.run_as();
-        let (run, edit) = match self.sudo.allowed() {
+        let sudo = match &self.reach {
+            Reach::Hosts { sudo, .. } => sudo,
+            Reach::Daemon { admin } => {
+                let parts: Vec<&str> = admin.iter().map(|part| part.word()).collect();
+                return format!("administers Elevate: {}", parts.join(", "));
+            }
+        };
+        let run_as = sudo.run_as();
+        let (run, edit) = match sudo.allowed() {
             Allowed::Everything => return format!("runs anything as {run_as}"),
             Allowed::Only { run, edit } => (run, edit),
         };
@@ -124,12 +181,49 @@ impl Role {
         parts.join(" and ")
     }
 
+    /// What sudo allows; none: it administers.
+    #[must_use]
+    pub fn sudo(&self) -> Option<&SudoPart> {
+        match &self.reach {
+            Reach::Hosts { sudo, .. } => Some(sudo),
+            Reach::Daemon { .. } => None,
+        }
+    }
+
+    /// Whether it gives this part of the administration.
+    #[must_use]
+    pub fn administers(&self, part: AdminPart) -> bool {
+        match &self.reach {
+            Reach::Hosts { .. } => false,
+            Reach::Daemon { admin } => admin.iter().any(|one| *one == part),
+        }
+    }
+
+    /// Whether it has hosts at all.
+    #[must_use]
+    pub fn is_for_hosts(&self) -> bool {
+        self.sudo().is_some()
+    }
+
+    /// Whether a host is in its scope.
+    ///
+    /// # Errors
+    /// As [`HostScope::covers`].
+    pub fn covers(&self, host: &HostFacts) -> Result<(), (String, String)> {
+        match &self.reach {
+            Reach::Hosts { hosts, .. } => hosts.covers(host),
+            Reach::Daemon { .. } => {
+                Err(("no host: it administers Elevate".to_owned(), host.name.to_string()))
+            }
+        }
+    }
+
     /// The commands and files that open far more than they say (threat A08), with what does.
     #[must_use]
     pub fn escapes(&self) -> Vec<(String, Escape)> {
-        match self.sudo.allowed() {
-            Allowed::Everything => Vec::new(),
-            Allowed::Only { run, edit } => {
+        match self.sudo().map(SudoPart::allowed) {
+            None | Some(Allowed::Everything) => Vec::new(),
+            Some(Allowed::Only { run, edit }) => {
                 let run = run.iter().filter_map(|c| lint::escape(c).map(|why| (c.to_string(), why)));
                 let edit =
                     edit.iter().filter_map(|p| lint::edit_escape(p).map(|why| (p.as_str().to_owned(), why)));

@@ -7,15 +7,13 @@ use std::num::NonZeroU32;
 
 use elevate_protocol::digest::Digest;
 use elevate_protocol::name::Name;
-use elevate_protocol::sudo::SudoPart;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
 use super::approval::ApprovalRule;
-use super::role::{Eligibility, Factor, ReasonRule, Role, TicketRule};
-use super::scope::HostScope;
+use super::role::{Eligibility, Factor, Reach, ReasonRule, Role, TicketRule};
 
 /// Digest of a role and of one person's eligibility for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,9 +40,8 @@ struct Canonical<'a> {
     kind: &'static str,
     name: &'a Name,
     title: &'a Option<UntrustedText>,
-    hosts: &'a HostScope,
+    reach: &'a Reach,
     max_hosts: Option<NonZeroU32>,
-    sudo: &'a SudoPart,
     duration: Span,
     max: Span,
     reason: ReasonRule,
@@ -73,12 +70,11 @@ pub fn role_digest(policy: &Policy, role: &Name, person: &Name) -> Option<RoleDi
 fn digest_of(role: &Role, person: &Name, mut entries: Vec<&Eligibility>) -> Option<RoleDigest> {
     entries.sort();
     let canonical = Canonical {
-        kind: "elevate-role@v1",
+        kind: "elevate-role@v2",
         name: &role.name,
         title: &role.title,
-        hosts: &role.hosts,
+        reach: &role.reach,
         max_hosts: role.max_hosts,
-        sudo: &role.sudo,
         duration: role.duration,
         max: role.max,
         reason: role.reason,

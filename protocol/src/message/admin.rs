@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::view::{ActivationView, HostView, LockView, LockedView, PersonView};
+use super::lock::{LockView, LockWhat, LockedView};
+use super::view::{ActivationView, HostView, PersonView};
 use crate::id::IdPrefix;
 use crate::name::Name;
 use crate::secret::Secret;
@@ -23,6 +24,20 @@ pub enum AdminAsk {
         person: Name,
         /// How long it is valid; at most 72 h; none: 24 h.
         valid: Option<Span>,
+    },
+    /// Takes a person's factor and recovery codes away, and makes a paste string as [`AdminAsk::PersonInvite`] does.
+    PersonReset {
+        /// Whose.
+        person: Name,
+        /// Said to the log.
+        reason: UntrustedText,
+    },
+    /// A second administrator's word: what waits counts at once.
+    PersonConfirm {
+        /// Whose.
+        person: Name,
+        /// `factor`, or the fingerprint of a key.
+        what: UntrustedText,
     },
     /// Everybody in the policy.
     PersonList,
@@ -120,20 +135,6 @@ pub struct SinkView {
     pub failing_since: Option<Timestamp>,
     /// The last failure, which may be over.
     pub last_error: Option<(Timestamp, UntrustedText)>,
-}
-
-/// What a lock is on. By name: it holds for a host that enrols anew, and for a role that is written anew.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum LockWhat {
-    /// A person: activates, approves, decides nothing.
-    Person(Name),
-    /// A role: nobody activates it.
-    Role(Name),
-    /// A host: nobody activates anything there, and nobody asks through its door.
-    Host(Name),
-    /// Everybody and everything but root on the daemon's machine.
-    Everything,
 }
 
 /// What was done.

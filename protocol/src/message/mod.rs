@@ -2,11 +2,12 @@
 //!
 //! In: frames. Out: enums without a default branch: an unknown message is an error, never ignored.
 //! [`agent`]: agent and daemon. [`person`]: a person and the daemon, through either door. [`enrol`]: a new host.
-//! [`pam`]: the agent and its PAM child. [`parts`]: long answers. [`view`]: what is shown.
+//! [`pam`]: the agent and its PAM child. [`parts`]: long answers. [`lock`]: what is locked. [`view`]: what is shown.
 
 pub mod admin;
 pub mod agent;
 pub mod enrol;
+pub mod lock;
 pub mod pam;
 pub mod parts;
 pub mod person;

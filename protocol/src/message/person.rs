@@ -2,6 +2,7 @@
 //!
 //! One conversation carries one [`Ask`]. In: [`Say`] from the person's side. Out: [`Reply`] from the other.
 
+use super::lock::LockedView;
 use serde::{Deserialize, Serialize};
 
 use super::Versions;
@@ -14,7 +15,7 @@ use crate::id::{ActivationId, IdPrefix, Nonce};
 use crate::name::Name;
 use crate::secret::Secret;
 use crate::text::UntrustedText;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// What the person's side says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -148,8 +149,17 @@ pub enum Ask {
     },
     /// Enrol a second factor. Door 2.
     FactorAdd {
-        /// The invitation's token; none once a factor is there and confirms.
+        /// The invitation's token, or a recovery code.
         invitation: Secret,
+    },
+    /// Make a set of recovery codes. Door 2.
+    RecoveryMake,
+    /// Lock myself, everywhere. Through door 1 with a code.
+    LockMe {
+        /// For how long; none: until an administrator lifts it.
+        ttl: Option<Span>,
+        /// Said to the log, and whenever I am refused.
+        reason: Option<UntrustedText>,
     },
     /// My factors.
     FactorList,
@@ -309,6 +319,15 @@ pub enum Outcome {
     Explanation(ExplanationView),
     /// My factors.
     Factors(Vec<FactorView>),
+    /// A factor is enrolled, and counts from then on, or when an administrator confirms it.
+    Waits {
+        /// First second in which it counts by itself.
+        counts_at: Timestamp,
+    },
+    /// Recovery codes, shown once.
+    Recovery(Vec<Secret>),
+    /// What locking myself did.
+    Locked(Box<LockedView>),
     /// Who I am.
     Account(AccountView),
     /// Administration.

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::document::EndCause;
 use crate::id::{ActivationId, HostId};
-use crate::message::admin::LockWhat;
 use crate::name::Name;
 use crate::signed::SignedBody;
 use crate::text::UntrustedText;
@@ -256,6 +255,8 @@ pub struct FactorView {
     pub since: Timestamp,
     /// When it was last used.
     pub used_at: Option<Timestamp>,
+    /// Recovery codes that were not used; none: there is no set.
+    pub recovery: Option<u32>,
     /// Until when this door is locked for it, after wrong codes.
     pub locked_until: Option<Timestamp>,
 }
@@ -288,6 +289,9 @@ pub struct PersonView {
     pub factor: bool,
     /// Whether an invitation is open.
     pub invited: bool,
+    /// What waits before it counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<ChangeView>,
     /// When the person's entry ends.
     pub until: Option<Timestamp>,
 }
@@ -314,78 +318,16 @@ pub struct HostView {
     pub behind: u64,
 }
 
-/// A lock in force.
+/// A change of who a person is, which waits before it counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockView {
-    /// On what.
-    pub what: LockWhat,
+pub struct ChangeView {
+    /// `factor`, or the fingerprint of a key.
+    pub what: String,
     /// Since when.
     pub since: Timestamp,
-    /// First second in which it holds no longer; none: until it is unlocked.
-    pub until: Option<Timestamp>,
-    /// Who set it.
+    /// Who began it.
     pub by: UntrustedText,
-    /// Why.
-    pub reason: UntrustedText,
-}
-
-/// What a lock did, and what it could not do. Lists are cut at what one answer carries; counts are not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LockedView {
-    /// The lock.
-    pub lock: LockView,
-    /// Grants that it ended.
-    pub ended: Touched,
-    /// Requests that it refused for good.
-    pub refused: Touched,
-    /// Requests that go on waiting and cannot start while it holds.
-    pub withheld: Touched,
-    /// Active grants of others that the locked person approved. Not ended.
-    pub approved: Touched,
-    /// Hosts that have not confirmed an end, at most as many as one answer carries.
-    pub unconfirmed: Vec<UnconfirmedView>,
-    /// How many there are.
-    pub unconfirmed_count: u32,
-}
-
-/// Some activations, and how many there are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Touched {
-    /// How many.
-    pub count: u32,
-    /// The first of them.
-    pub first: Vec<TouchedView>,
-}
-
-/// An activation in a few words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TouchedView {
-    /// Its id.
-    pub id: ActivationId,
-    /// The fewest letters, at least four, that name it in this cluster.
-    pub short: String,
-    /// Whose.
-    pub person: Name,
-    /// Of which role.
-    pub role: Name,
-}
-
-/// A host that has not confirmed an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnconfirmedView {
-    /// The grant's short id.
-    pub short: String,
-    /// Whose.
-    pub person: Name,
-    /// The host.
-    pub host: Name,
-    /// Where it stands there.
-    pub state: HostState,
-    /// First second in which the right is over there, whatever the host hears.
-    pub until: Option<Timestamp>,
+    /// When it counts by itself; none: by an administrator's word only.
+    pub counts_at: Option<Timestamp>,
 }

@@ -5,8 +5,9 @@
 use elevate_audit::Kind;
 use elevate_protocol::document::EndCause;
 use elevate_protocol::id::Nonce;
-use elevate_protocol::message::admin::{AdminOutcome, LockWhat};
-use elevate_protocol::message::person::Outcome;
+use elevate_protocol::message::admin::AdminOutcome;
+use elevate_protocol::message::lock::{LockWhat, LockedView};
+use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::message::view::State;
 use elevate_protocol::text::UntrustedText;
@@ -14,7 +15,7 @@ use elevate_protocol::time::Span;
 
 use super::report::{Touching, report};
 use super::{Concern, kind, shown, subject, words};
-use crate::core::dialogue::Dialogue;
+use crate::core::dialogue::{Demand, Dialogue, Recovery};
 use crate::core::end::everything;
 use crate::core::fault::{Fault, Told, refuse, refuse_hint};
 use crate::core::settle::{Start, settle};
@@ -27,14 +28,49 @@ const LOCKS_MAX: usize = 1000;
 /// A year: what is to last longer is a matter of the policy.
 const TTL_MAX: Span = Span(365 * 86_400);
 
-/// Locks something and says what that did.
+/// An administrator locks something.
 pub(in crate::core) async fn lock(
     core: &Core,
     talk: &mut Dialogue,
     what: &LockWhat,
-    (ttl, reason): (Option<Span>, &UntrustedText),
+    wish: (Option<Span>, &UntrustedText),
+) -> Told<Outcome> {
+    let view = set(core.inner(), talk, what, wish).await?;
+    Ok(Outcome::Admin(AdminOutcome::Locked(Box::new(view))))
+}
+
+/// A person locks themself. The own key may: it takes rights away. A host's word for who asks may not: it takes a code.
+pub(in crate::core) async fn lock_me(
+    core: &Core,
+    talk: &mut Dialogue,
+    ask: &Ask,
+    (ttl, reason): (Option<Span>, Option<&UntrustedText>),
 ) -> Told<Outcome> {
     let inner = core.inner();
+    let what = LockWhat::Person(talk.person()?.clone());
+    if talk.here.is_some() {
+        let demand = Demand {
+            ask,
+            bound_to: ask.digest()?,
+            purpose: "lock me",
+            what: format!("lock {} everywhere; a recovery code does as well", words(&what)),
+            subject: subject(&what),
+            recovery: Recovery::Does,
+        };
+        talk.challenge(inner, demand).await?;
+    }
+    let none = UntrustedText::lossy("locked by the person");
+    let view = set(inner, talk, &what, (ttl, reason.unwrap_or(&none))).await?;
+    Ok(Outcome::Locked(Box::new(view)))
+}
+
+/// Locks something and says what that did.
+async fn set(
+    inner: &Inner,
+    talk: &mut Dialogue,
+    what: &LockWhat,
+    (ttl, reason): (Option<Span>, &UntrustedText),
+) -> Told<LockedView> {
     match ttl {
         Some(Span::ZERO) => return refuse(Code::Usage, "a lock lasts longer than no time"),
         Some(span) if span > TTL_MAX => {
@@ -58,8 +94,7 @@ pub(in crate::core) async fn lock(
     tx.insert_lock(&row).await?;
     let touching = sweep(inner, &mut tx, &talk.voice, &row).await?;
     tx.commit().await?;
-    let view = report(inner, talk, shown(&row), touching).await?;
-    Ok(Outcome::Admin(AdminOutcome::Locked(Box::new(view))))
+    report(inner, talk, shown(&row), touching).await
 }
 
 /// A slip of the hand must not look like a lock. What is gone has no rights left to lock.
@@ -86,6 +121,9 @@ async fn exists(core: &Inner, tx: &mut Tx, what: &LockWhat) -> Told<()> {
 /// Ends, refuses and withholds what a fresh lock concerns.
 async fn sweep(core: &Inner, tx: &mut Tx, voice: &Voice, lock: &LockRow) -> Result<Touching, Fault> {
     let mut touching = Touching::default();
+    if let LockWhat::Person(name) = &lock.what {
+        tx.hold_changes(name).await?;
+    }
     let policy = core.policy();
     let said = UntrustedText::lossy(&format!("{} is locked: {}", words(&lock.what), lock.reason.raw()));
     for mut one in everything(tx).await? {
@@ -115,7 +153,6 @@ async fn sweep(core: &Inner, tx: &mut Tx, voice: &Voice, lock: &LockRow) -> Resu
         reason: lock.reason.clone(),
         ended: count(&touching.ended),
         refused: count(&touching.refused),
-        withheld: count(&touching.withheld),
     };
     tx.record(voice.did(subject(&lock.what), kind)).await?;
     Ok(touching)

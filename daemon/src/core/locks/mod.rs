@@ -8,10 +8,9 @@ mod report;
 
 use elevate_audit::{Actor, Kind, LockKind, Subject};
 use elevate_policy::moment_text;
-use elevate_protocol::message::admin::LockWhat;
+use elevate_protocol::message::lock::{LockView, LockWhat};
 use elevate_protocol::message::person::Ask;
 use elevate_protocol::message::refusal::{Code, Refusal};
-use elevate_protocol::message::view::LockView;
 use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 
@@ -21,7 +20,7 @@ use super::{Inner, Speaker, ask};
 use crate::issue::about;
 use crate::store::{Activation, LockRow, StoreError, Tx};
 
-pub(super) use act::{list, lock, unlock};
+pub(super) use act::{list, lock, lock_me, unlock};
 
 /// What may be locked of something.
 #[derive(Debug, Default)]

@@ -3,9 +3,8 @@
 //! In: activations that were touched. Out: [`LockedView`], cut to what one answer carries. Hosts get 10 s to confirm.
 
 use elevate_protocol::id::ActivationId;
-use elevate_protocol::message::view::{
-    ActivationView, HostState, LockView, LockedView, Touched, TouchedView, UnconfirmedView,
-};
+use elevate_protocol::message::lock::{LockView, LockedView, Touched, TouchedView, UnconfirmedView};
+use elevate_protocol::message::view::{ActivationView, HostState};
 
 use crate::core::Inner;
 use crate::core::confirm::settled_all;

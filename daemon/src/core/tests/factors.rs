@@ -232,3 +232,56 @@ async fn an_invitation_is_for_one_person_one_success_and_five_tries() {
     let Outcome::Factors(factors) = place.ask("alice", Ask::FactorList).await.unwrap() else { panic!() };
     assert_eq!(factors.len(), 1);
 }
+
+/// Phishing by relay: what is asked for a code says whose, for what, where, and for whose request.
+#[tokio::test]
+async fn d09_a_prompt_names_person_act_role_host_and_request() {
+    let place = Place::new().await;
+    let db1 = place.enrol("db1", "db", 32).await;
+    let _agent = place.obedient(&db1, 32).await;
+    for who in ["alice", "bob"] {
+        place.factor(who).await;
+    }
+    let prompt = |reply: Reply| match reply {
+        Reply::Challenge(challenge) => challenge.prompt.raw().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    let asked = prompt(place.talk(place.person("alice"), request("dba")).next().await);
+    assert_eq!(asked, "Code for alice: start dba on db1");
+    let pending = view(place.ask_with_code("alice", request("dba")).await.unwrap());
+    let approve = Ask::Approve { id: pending.id.into(), reason: None };
+    let asked = prompt(place.talk(place.person("bob"), approve).next().await);
+    assert_eq!(asked, format!("Code for bob: approve R-{}: dba on db1 for alice", pending.short));
+    let asked = prompt(place.talk(place.person("alice"), Ask::RecoveryMake).next().await);
+    assert_eq!(asked, "Code for alice: make recovery codes; earlier ones are worth nothing then");
+}
+
+/// "User exists? factor enrolled? code right but locked?": only whoever is let in by a key hears anything, and a right code
+/// that comes while the door is closed is answered like a wrong one.
+#[tokio::test]
+async fn d14_a_right_code_at_a_closed_door_is_answered_like_a_wrong_one() {
+    let place = Place::new().await;
+    place.factor("alice").await;
+    place.clock.advance(30);
+    let mut answers = Vec::new();
+    let mut talks = Vec::new();
+    for _ in 0..7 {
+        let mut talk = place.talk(place.person("alice"), Ask::FactorTest);
+        let challenge = talk.challenge().await;
+        talks.push((talk, challenge));
+    }
+    let (wrong, right) = (place.wrong_code("alice"), place.same_code("alice"));
+    for (place_in_line, (mut talk, challenge)) in talks.into_iter().enumerate() {
+        let code = if place_in_line == 6 { &right } else { &wrong };
+        talk.answer(challenge, code).await;
+        match talk.next().await {
+            Reply::Verdict { accepted, .. } => assert!(!accepted),
+            Reply::Refused(refusal) => answers.push(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Five were looked at; the sixth was wrong, the seventh right, and nothing tells them apart.
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!((place.count("factor.rejected").await, place.count("factor.accepted").await), (5, 0));
+}

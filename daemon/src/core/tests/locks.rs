@@ -1,9 +1,10 @@
 //! Locks: what they end, what they refuse, who lifts them, and that nothing slips through beside them.
 
-use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, LockWhat};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome};
+use elevate_protocol::message::lock::{LockView, LockWhat, LockedView};
 use elevate_protocol::message::person::{Ask, Outcome, Reply};
 use elevate_protocol::message::refusal::{Code, Refusal};
-use elevate_protocol::message::view::{ActivationView, HostState, LockView, LockedView, State};
+use elevate_protocol::message::view::{ActivationView, HostState, State};
 
 use super::place::*;
 use crate::core::Speaker;

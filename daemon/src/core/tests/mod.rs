@@ -7,8 +7,10 @@
 )]
 
 mod actors;
+mod administering;
 mod approvals;
 mod at_use;
+mod changes;
 mod delivery;
 mod factors;
 mod floods;
@@ -19,5 +21,6 @@ mod lifecycle;
 mod locks;
 mod model;
 mod place;
+mod recovery;
 mod restart;
 mod watching;

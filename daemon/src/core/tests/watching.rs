@@ -43,7 +43,7 @@ async fn the_log_is_followed_in_order_without_gaps() {
     }
     assert_eq!(codes[..2], ["daemon.started", "policy.loaded"]);
     assert!(codes.contains(&"admin.used".to_owned()));
-    assert_eq!(code_of(place.ask("alice", tail).await), Code::WrongDoor);
+    assert_eq!(code_of(place.ask("alice", tail).await), Code::NotEligible);
 }
 
 #[tokio::test]
