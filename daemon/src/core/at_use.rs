@@ -6,7 +6,7 @@ use elevate_protocol::message::person::{Ask, AtUseAsk, Outcome};
 use elevate_protocol::message::refusal::Code;
 
 use super::Core;
-use super::dialogue::{Demand, Dialogue};
+use super::dialogue::{Demand, Dialogue, Recovery};
 use super::fault::{Told, refuse, refuse_hint};
 use crate::issue::about;
 use crate::store::Activation;
@@ -32,6 +32,7 @@ pub(super) async fn at_use(core: &Core, talk: &mut Dialogue, ask: &Ask, asked: &
         purpose: "use",
         what: format!("use {} on {}: {}", roles.join(", "), here.name, asked.shown.escaped()),
         subject: about(first),
+        recovery: Recovery::Refused,
     };
     talk.challenge(inner, demand).await?;
     // Typing takes its time: what was given back or revoked meanwhile is not used any more.
