@@ -3,6 +3,7 @@
 //! In: typed rows. Out: typed rows, and [`Change`]s after a commit. Runs as: `elevated`. Spec: docs/architecture.md "The store".
 //! A state change and its event are one transaction; nothing is answered or sent before its commit.
 
+mod activation;
 mod activations;
 mod changes;
 mod documents;
@@ -38,7 +39,7 @@ use crate::clock::Clock;
 use group::{Inner, Writer};
 use news::Teller;
 
-pub(crate) use activations::{Activation, Denied, HostPart};
+pub(crate) use activation::{Activation, Denied, HostPart};
 pub(crate) use changes::{ChangeRow, Changed, KnownKey};
 pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
