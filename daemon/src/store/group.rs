@@ -1,7 +1,7 @@
 //! The one writer. Changes that wait for it at the same time share one transaction of the database, and its one fsync.
 //!
 //! In: changes, one after the other, each whole or not at all. Out: their fate, told only after the commit. Spec:
-//! docs/decisions/0018. A change is a savepoint; the transaction around several is a group, and all of it has one fate.
+//! docs/decisions/0019. A change is a savepoint; the transaction around several is a group, and all of it has one fate.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
