@@ -19,7 +19,10 @@ fn listed(json: &str) -> Result<Vec<(String, String)>> {
         one.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     };
     let all = value.get("activations").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
-    Ok(all.iter().map(|one| (word(one, "role"), word(one, "state"))).collect())
+    let mut found: Vec<_> = all.iter().map(|one| (word(one, "role"), word(one, "state"))).collect();
+    // Two of one second have no order.
+    found.sort();
+    Ok(found)
 }
 
 #[test]

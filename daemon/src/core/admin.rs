@@ -46,7 +46,12 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         AdminAsk::PolicyReload => match reload::reload(core.inner(), &talk.voice).await {
             Ok(digest) => AdminOutcome::Policy { text: String::new(), digest: digest.to_string() },
             Err(error) => {
-                let refusal = Refusal::new(Code::Usage, chain(&error));
+                // What the files say is for whoever wrote them; what the store does not do is nobody's mistake.
+                let code = match &error {
+                    reload::ReloadError::Read { .. } => Code::Usage,
+                    reload::ReloadError::Fault { .. } => Code::Internal,
+                };
+                let refusal = Refusal::new(code, chain(&error));
                 return Err(Stop::Refuse(refusal.hint("the policy before stays in force")));
             }
         },
