@@ -113,11 +113,11 @@ const CHANGES: [(&str, Change); 22] = [
     ("a packet more from the client", |way, _, piece| with_ignore(way, Way::Client, piece)),
     ("a packet more and the next one less", |way, number, piece| match &piece {
         Piece::Sealed(_) if way == Way::Server && number == 0 => vec![],
-        _ => with_ignore(way, Way::Server, piece),
+        Piece::Version(_) | Piece::Packet(_) | Piece::Sealed(_) => with_ignore(way, Way::Server, piece),
     }),
     ("another version", |_, _, piece| match piece {
         Piece::Version(line) => vec![Piece::Version([b"SSH-2.0-x", &line[8..]].concat())],
-        other => vec![other],
+        other @ (Piece::Packet(_) | Piece::Sealed(_)) => vec![other],
     }),
     ("a bit of the cookie", |_, _, piece| flipped(piece, KEXINIT, 5)),
     ("a bit of the daemon's share", |way, _, piece| {
