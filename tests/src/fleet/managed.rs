@@ -55,6 +55,11 @@ impl Managed {
     /// # Errors
     /// It does not start.
     pub fn start_agent(&mut self) -> Result<()> {
+        // A killed agent's lock is held for a moment more by a child of it that has not come to its program yet.
+        let free = "! test -e /run/elevate/agent.lock || flock -n /run/elevate/agent.lock true";
+        eventually(PATIENCE, "the end of the agent before", || {
+            self.host.run("root", ["sh", "-c", free]).is_ok_and(|done| done.success().is_ok())
+        })?;
         let running = self.host.spawn("root", ["/usr/sbin/elevate-agent", "run"])?;
         running.expect("ready", PATIENCE)?;
         self.agent = Some(running);
