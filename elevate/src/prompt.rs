@@ -1,6 +1,6 @@
 //! `elevate status --prompt`: one short word for a shell's prompt, such as `web-ops:59m`, from this host alone and without asking anybody.
 //!
-//! In: /run/elevate/mine/u<uid>, which the agent keeps, and the time. Out: the word, or nothing. A prompt is no place for errors: what
+//! In: `/run/elevate/mine/u<uid>`, which the agent keeps, and the time. Out: the word, or nothing. A prompt is no place for errors: what
 //! cannot be read is nothing. It comes before everything that takes time: no name service, no time zone, no connection.
 
 use std::fs::File;

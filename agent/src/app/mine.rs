@@ -1,6 +1,6 @@
 //! What each person has in force here, for their own eyes: one small file that `elevate status --prompt` reads without asking anybody.
 //!
-//! In: grants in force. Out: /run/elevate/mine/u<uid>, the person's own to read and nobody else's. Nothing is decided by these files:
+//! In: grants in force. Out: `/run/elevate/mine/u<uid>`, the person's own to read and nobody else's. Nothing is decided by these files:
 //! one that cannot be written is logged and no more. Spec: docs/architecture.md "On the host".
 
 use std::collections::BTreeMap;

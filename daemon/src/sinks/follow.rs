@@ -1,6 +1,6 @@
 //! One sink and its place in the log: everything in order, at least once, whatever happens to either side.
 //!
-//! In: the log, a [`Sink`]. Out: events sent, the place remembered, the [`Board`] told. Nothing queues in memory: what is not
+//! In: the log, a [`Sink`]. Out: events sent, the place remembered, the board (`elevatectl sinks`) told. Nothing queues in memory: what is not
 //! sent yet is in the log, and a sink that is away holds up nobody but itself (threats I08, I18). Spec: docs/events.md.
 
 use std::time::Duration;
