@@ -127,7 +127,7 @@ pub(super) async fn confirm(core: &Inner, talk: &Dialogue, person: &Name, what: 
     settle(&mut tx, &talk.voice, change, "confirmed").await?;
     let left = waiting_keys(&mut tx).await?;
     tx.commit().await?;
-    set_waiting(core, left);
+    drop(set_waiting(core, left));
     Ok(AdminOutcome::Ok)
 }
 
@@ -215,8 +215,9 @@ pub(super) async fn waiting_keys(tx: &mut Tx) -> Result<Waiting, StoreError> {
 }
 
 /// Puts in force which keys wait: before the policy that has them, after the commit that lets them count.
-pub(super) fn set_waiting(core: &Inner, waiting: Waiting) {
-    *core.waiting.write().unwrap_or_else(PoisonError::into_inner) = waiting;
+/// Gives those of before.
+pub(super) fn set_waiting(core: &Inner, waiting: Waiting) -> Waiting {
+    std::mem::replace(&mut *core.waiting.write().unwrap_or_else(PoisonError::into_inner), waiting)
 }
 
 /// Whether a key of the policy does not count yet.

@@ -202,7 +202,7 @@ impl Core {
         tx.record(Voice::DAEMON.did(Subject::default(), kind)).await?;
         let policy = self.0.policy();
         let waiting = reload::put_in_force(&self.0, &mut tx, &policy, &Voice::DAEMON).await?;
-        changes::set_waiting(&self.0, waiting);
+        drop(changes::set_waiting(&self.0, waiting));
         let keys = tx.hosts().await?.into_iter().map(|host| (host.link_fingerprint, host.id)).collect();
         tx.commit().await?;
         *self.0.link_keys.write().unwrap_or_else(PoisonError::into_inner) = keys;

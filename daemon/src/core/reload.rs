@@ -63,12 +63,14 @@ pub(super) async fn reload(core: &Inner, voice: &Voice) -> Result<Digest, Reload
     let mut tx = core.store.write().await?;
     let waiting = put_in_force(core, &mut tx, &policy, voice).await?;
     // Before the policy that has the keys: no moment in which one counts that waits.
-    changes::set_waiting(core, waiting);
+    let waited = changes::set_waiting(core, waiting);
     let before = core.policy();
     swap(core, Arc::clone(&policy));
     core.agents.ask_again();
     if let Err(error) = tx.commit().await {
         swap(core, before);
+        // What waited under the policy before waits on: it was not confirmed by a commit that failed.
+        drop(changes::set_waiting(core, waited));
         return Err(error.into());
     }
     Ok(policy.digest())
