@@ -97,6 +97,16 @@ pub(crate) fn folder(path: &Path, mode: u32) -> Result<bool, SafeError> {
     Ok(wrong)
 }
 
+/// Makes now the time at which a folder of ours last changed (its ctime), and changes nothing else.
+///
+/// # Errors
+/// [`SafeError::Io`].
+pub(crate) fn touch(folder: &Path) -> Result<(), SafeError> {
+    // chmod(2) marks the ctime whether or not the mode was another.
+    let mode = fs::symlink_metadata(folder).map_err(io_error("look at", folder))?.permissions();
+    fs::set_permissions(folder, mode).map_err(io_error("mark", folder))
+}
+
 fn check_owner(path: &Path, meta: &fs::Metadata) -> Result<(), SafeError> {
     if meta.uid() == 0 { Ok(()) } else { Err(SafeError::Owner { path: path.to_owned(), owner: meta.uid() }) }
 }

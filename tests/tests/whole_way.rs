@@ -118,11 +118,15 @@ fn an_expired_grant_is_refused_by_notafter_and_by_the_gate_with_the_agent_dead()
     web1.kill_agent()?;
     let drop_in = "/run/elevate/sudoers.d/u2000";
     let rules = web1.host.read(drop_in)?;
-    web1.wait_sudo("alice", &ID, false)?;
+    let (before, after) = rules.split_once("NOTAFTER=").context("a rule has its end")?;
+    let (end, after) = after.split_once(' ').context("and something follows")?;
+    // A sudo that reads its rules a moment before the end comes to the gate a moment after it.
+    elevate_tests::eventually(Duration::from_secs(30), "the end", || {
+        web1.host.run("root", ["date", "-u", "+%Y%m%d%H%M%SZ"]).is_ok_and(|now| now.stdout.trim() > end)
+    })?;
+    ensure!(web1.sudo("alice", &ID)?.0 != 0, "the end has passed");
     ensure!(web1.host.exists(drop_in), "NOTAFTER alone refused: sudo never came to the gate");
 
-    let (before, after) = rules.split_once("NOTAFTER=").context("a rule has its end")?;
-    let (_, after) = after.split_once(' ').context("and something follows")?;
     web1.host.write_as(drop_in, format!("{before}{after}"), elevate_tests::Access::root(0o440))?;
     let (code, said) = web1.sudo("alice", &ID)?;
     ensure!(code == 1 && said.contains("grant ended"), "the gate alone refuses: {code} {said}");

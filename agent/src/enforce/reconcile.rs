@@ -50,13 +50,18 @@ pub(crate) fn reconcile(
             continue;
         }
         let ours = uid_of(&name).is_some_and(|uid| is_rest(&path, uid, known));
-        remove(&path, ours, &mut findings)?;
+        match uid_of(&name) {
+            Some(uid) => install::remove_drop_in(paths, uid)?,
+            None => safe::remove(&path)?,
+        }
+        findings.push(finding(&path, ours));
     }
     for name in safe::names(&paths.grants)? {
         let folder = paths.grants.join(&name);
         let want = uid_of(&name).and_then(|uid| wanted.get(&uid));
         if uid_of(&name).is_none() || !is_folder(&folder) {
-            remove(&folder, false, &mut findings)?;
+            safe::remove(&folder)?;
+            findings.push(finding(&folder, false));
             continue;
         }
         // An account's folder stays, perhaps empty: see install::perform.
@@ -66,18 +71,17 @@ pub(crate) fn reconcile(
             let id = id_of(&inner);
             let text = id.and_then(|id| want.and_then(|wanted| wanted.grants.get(&id)));
             if !text.is_some_and(|text| safe::is_exactly(&path, text, install::GRANT_MODE)) {
-                remove(&path, id.is_some_and(|id| known.contains(&id)), &mut findings)?;
+                safe::remove(&path)?;
+                findings.push(finding(&path, id.is_some_and(|id| known.contains(&id))));
             }
         }
     }
     Ok(findings)
 }
 
-fn remove(path: &Path, ours: bool, findings: &mut Vec<Finding>) -> Result<(), SafeError> {
-    safe::remove(path)?;
+fn finding(path: &Path, ours: bool) -> Finding {
     let shown = escape(&path.display().to_string());
-    findings.push(if ours { Finding::Swept(shown) } else { Finding::Foreign(shown) });
-    Ok(())
+    if ours { Finding::Swept(shown) } else { Finding::Foreign(shown) }
 }
 
 fn uid_of(name: &OsStr) -> Option<u32> {
