@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the machine booted, suspend included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Boot(pub(crate) u64);
 
@@ -55,6 +55,16 @@ pub(crate) struct Moment {
     pub(crate) wall: Timestamp,
     /// CLOCK_BOOTTIME.
     pub(crate) boot: Boot,
+}
+
+impl Moment {
+    /// Seconds by which the wall clock was set since `before`; back when negative.
+    #[must_use]
+    pub(crate) fn stepped_since(self, before: Self) -> i64 {
+        let passed =
+            i64::try_from(self.boot.0.saturating_sub(before.boot.0).div_euclid(1000)).unwrap_or(i64::MAX);
+        self.wall.0.saturating_sub(before.wall.0).saturating_sub(passed)
+    }
 }
 
 /// Reads both clocks. A wall clock before 1970 reads as 1970.
@@ -116,6 +126,16 @@ mod tests {
         assert!(read().boot.0 >= start.0 + 50);
         alarm.set(Boot(0)).unwrap();
         alarm.wait().unwrap();
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_told_from_one_that_walks() {
+        let at = |wall, boot| Moment { wall: Timestamp(wall), boot: Boot(boot) };
+        assert_eq!(at(1_600, 700_900).stepped_since(at(1_000, 100_000)), 0);
+        assert_eq!(at(0, 100_500).stepped_since(at(3_600, 100_000)), -3_600);
+        // Suspended for an hour: both went on.
+        assert_eq!(at(4_600, 3_700_000).stepped_since(at(1_000, 100_000)), 0);
+        assert_eq!(at(91_000, 101_000).stepped_since(at(1_000, 100_000)), 89_999);
     }
 
     #[test]

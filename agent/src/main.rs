@@ -7,6 +7,7 @@
 
 mod app;
 mod ceiling;
+mod changed;
 mod child;
 mod clock;
 mod config;
@@ -25,6 +26,7 @@ mod probe;
 mod safe;
 mod status;
 mod store;
+mod sudoers_files;
 mod uplink;
 mod warning;
 

@@ -1,6 +1,6 @@
 //! Whether sudo on this host obeys drop-ins and the PAM gate stands before it.
 //!
-//! In: sudo's version, PAM files, the module, the include line. Out: nothing, or what is missing. Runs as: root.
+//! In: sudo's version, PAM files, the module, the include line, sudoers. Out: nothing, or what is missing. Runs as: root.
 //! A rule without the gate would outlive the agent: without the gate nothing is installed (docs/architecture.md "sudo").
 
 use std::path::Path;
@@ -11,6 +11,7 @@ use crate::flavour::{Dialect, Sudo};
 use crate::module_file;
 use crate::paths::Paths;
 use crate::safe;
+use crate::sudoers_files;
 
 /// The line in sudo's own folder.
 pub(crate) const INCLUDE: &str = "@includedir /run/elevate/sudoers.d";
@@ -50,6 +51,14 @@ pub(crate) enum ProbeError {
         /// The service.
         service: String,
     },
+    /// An option of sudo that passes by the gate, for somebody at least.
+    #[error("{place}: `{option}` lets sudo pass by the gate; take it out (visudo)")]
+    Switch {
+        /// File and line.
+        place: String,
+        /// The option.
+        option: &'static str,
+    },
     /// The module's file is not there, not loadable, or not root's alone.
     #[error(
         "{MODULE} is not in the system's PAM folder, or not whole, or not root's alone; install it again"
@@ -77,6 +86,11 @@ pub(crate) fn enforcement(paths: &Paths, sudo: &Sudo) -> Result<(), ProbeError> 
         if !text.is_ok_and(|text| has_gate(&text)) {
             return Err(ProbeError::Gate { service: service.to_owned() });
         }
+    }
+    let mut switches = sudoers_files::switches(&paths.root).into_iter();
+    if let Some(found) = switches.find(sudoers_files::Switch::passes_by_the_gate) {
+        let place = format!("{}:{}", found.file.display(), found.line);
+        return Err(ProbeError::Switch { place, option: found.option });
     }
     module(paths)
 }

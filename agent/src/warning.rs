@@ -22,6 +22,13 @@ pub(crate) fn text(id: ActivationId, left: Span) -> String {
     format!("\r\nelevate: G-{id} ends in {left}. More time: elevate extend 30m\r\n")
 }
 
+/// The line when the daemon is not heard any more.
+#[must_use]
+pub(crate) fn lease_text(id: ActivationId, left: Span) -> String {
+    let id: String = id.to_string().chars().take(elevate_protocol::id::PREFIX_MIN).collect();
+    format!("\r\nelevate: no contact with the daemon. G-{id} ends in {left} unless it is back (lease)\r\n")
+}
+
 /// Writes `line` to every terminal of `uid`; how many were told.
 pub(crate) fn tell(terminals: &Path, uid: u32, line: &str) -> usize {
     let Ok(entries) = std::fs::read_dir(terminals) else { return 0 };

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use elevate_protocol::id::Nonce;
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
-use elevate_protocol::message::person::{Ask, Challenge, Outcome, Reply, Say};
+use elevate_protocol::message::person::{Ask, Away, Challenge, Outcome, Reply, Say};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::secret::Secret;
 use elevate_protocol::text::UntrustedText;
@@ -49,6 +49,7 @@ fn b02_the_kernel_says_who_asks() {
     alice.say(&hello());
     assert!(matches!(alice.hears(), Reply::Hello { version: 1 }));
     alice.say(&Say::Ask(Ask::Overview));
+    assert!(matches!(alice.hears(), Reply::Away(Away { since: None, grants }) if grants.is_empty()));
     assert_eq!(refusal(alice.hears()).0, Code::Unreachable);
     let mut daemon = Daemon::connect(&rig);
     let mut alice = rig.person(2000, "talk");
@@ -254,6 +255,8 @@ fn a_lost_daemon_ends_the_conversation_and_leaves_grants_in_force() {
     alice.say(&Say::Ask(Ask::Overview));
     assert!(matches!(daemon.claim(), Some(Claim::Conversation { .. })));
     drop(daemon);
+    let Reply::Away(away) = alice.hears() else { panic!("nothing of what is in force") };
+    assert!(away.since.is_some() && away.grants.len() == 1 && !away.grants[0].lease, "{away:?}");
     assert_eq!(refusal(alice.hears()).0, Code::Unreachable);
     assert!(rig.path("run/elevate/sudoers.d/u2000").exists());
 }

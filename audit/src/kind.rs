@@ -258,6 +258,28 @@ kinds! {
         /// The host's clock.
         host_time: Timestamp,
     }
+    /// The host claims that reports had no room while the daemon was away, and are lost.
+    "host.reports-lost" Warning HostReportsLost {
+        /// Counts up over the host's life.
+        number: u64,
+        /// By the host's clock.
+        host_time: Timestamp,
+        /// How many.
+        count: u64,
+        /// Number of the first of them.
+        first: u64,
+        /// Number of the last of them.
+        last: u64,
+    }
+    /// The host claims that its wall clock was set while its agent ran.
+    "host.clock-step" Warning HostClockStep {
+        /// Counts up over the host's life.
+        number: u64,
+        /// By the host's clock.
+        host_time: Timestamp,
+        /// Seconds that it jumped; back when negative.
+        by: i64,
+    }
     /// The host claims that a right was used.
     "host.used" Notice HostUsed {
         /// Counts up over the host's life.

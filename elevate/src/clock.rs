@@ -7,6 +7,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use elevate_protocol::time::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::render::At;
+
 /// The wall clock, in UTC seconds. A clock before 1970 counts as 1970.
 #[must_use]
 pub fn now() -> Timestamp {
@@ -18,6 +20,12 @@ pub fn now() -> Timestamp {
 #[must_use]
 pub fn instant() -> Instant {
     Instant::now()
+}
+
+/// The moment and place that things are shown for.
+#[must_use]
+pub fn here() -> At {
+    At { now: now(), zone: zone() }
 }
 
 /// The person's time zone, UTC when there is none.

@@ -79,6 +79,7 @@ pub(crate) fn ask(socket: &Path, asked: FactorUse, person: &impl Conversation) -
             | Reply::Part { .. }
             | Reply::Progress(_)
             | Reply::Event(_)
+            | Reply::Away(_)
             | Reply::Done(_) => return Err(Denied::Agent),
         };
         if !asks {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use elevate_protocol::deadlines::{DEADLINES_MAX, Deadlines, Overdue};
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::signed::{NotLive, SignedGrant, TrustedKeys, VerifyError};
 use elevate_protocol::time::Timestamp;
@@ -131,6 +132,23 @@ pub(crate) enum Closed {
         /// Which.
         id: ActivationId,
     },
+    /// The agent's file of deadlines.
+    #[error("the deadlines are refused")]
+    Deadlines {
+        /// What is wrong with it.
+        source: FileError,
+    },
+    /// A file that the agent did not write.
+    #[error("the deadlines are not valid")]
+    DeadlinesForm,
+    /// A genuine grant that is over by the clock that nobody sets, or whose lease is.
+    #[error("the grant {id} is over")]
+    Overdue {
+        /// Which.
+        id: ActivationId,
+        /// Why.
+        source: Overdue,
+    },
     /// A genuine grant that is not in force.
     #[error("the grant {id} is not in force")]
     NotLive {
@@ -152,6 +170,8 @@ pub(crate) struct Moment {
     pub(crate) began: Duration,
     /// How old the sudo process is.
     pub(crate) age: Duration,
+    /// CLOCK_BOOTTIME.
+    pub(crate) boot: Duration,
 }
 
 /// Decides, and removes the drop-in of a gate that is closed.
@@ -199,7 +219,7 @@ fn decide_by_files(paths: &Paths, moment: Moment) -> Verdict {
             Err(FileError::Missing) => return Verdict::Unmanaged,
             Err(source) => return Verdict::Closed(Closed::DropIn { source }),
         };
-        let why = match check(paths, &directory, moment.uid, moment.now) {
+        let why = match check(paths, &directory, moment) {
             Ok(rules) => return Verdict::Open(rules),
             Err(why) => why,
         };
@@ -237,7 +257,8 @@ pub(crate) fn is_managed(paths: &Paths, uid: u32) -> bool {
     Directory::open(&paths.dropins).is_ok_and(|directory| directory.identity(&format!("u{uid}")).is_ok())
 }
 
-fn check(paths: &Paths, dropins: &Directory, uid: u32, now: Timestamp) -> Result<Rules, Closed> {
+fn check(paths: &Paths, dropins: &Directory, moment: Moment) -> Result<Rules, Closed> {
+    let (uid, now) = (moment.uid, moment.now);
     if !dropins.is_safe() {
         return Err(Closed::Directory);
     }
@@ -249,7 +270,8 @@ fn check(paths: &Paths, dropins: &Directory, uid: u32, now: Timestamp) -> Result
     let keys = TrustedKeys::from_signers(&signers).map_err(|source| Closed::Trust { source })?;
     let config = files::read(&paths.config, SMALL_MAX).map_err(|source| Closed::Config { source })?;
     let host = host_of(&config).ok_or(Closed::NoHost)?;
-    let trust = Trust { keys, host };
+    let (deadlines, boot) = (deadlines(paths)?, u64::try_from(moment.boot.as_millis()).unwrap_or(u64::MAX));
+    let trust = Trust { keys, host, deadlines, boot };
     let first = ids.first().copied();
     let grants = Directory::open(&paths.grants).and_then(|all| all.enter(&format!("u{uid}")));
     let grants = grants.map_err(|source| match first {
@@ -268,10 +290,18 @@ fn check(paths: &Paths, dropins: &Directory, uid: u32, now: Timestamp) -> Result
     Ok(Rules { written: if dated { Written::ForSudo } else { Written::ForSudoRs }, at_use })
 }
 
-/// Whose word counts, and for which host.
+/// What the agent knows of the ends: by the clock that nobody sets, and of the daemon's presence.
+fn deadlines(paths: &Paths) -> Result<Deadlines, Closed> {
+    let text = files::read(&paths.deadlines, DEADLINES_MAX).map_err(|source| Closed::Deadlines { source })?;
+    serde_json::from_str(&text).map_err(|_| Closed::DeadlinesForm)
+}
+
+/// Whose word counts, for which host, and until when.
 struct Trust {
     keys: TrustedKeys,
     host: HostId,
+    deadlines: Deadlines,
+    boot: u64,
 }
 
 impl Trust {
@@ -282,6 +312,9 @@ impl Trust {
             return Err(Closed::Other { id });
         }
         grant.live(now).map_err(|source| Closed::NotLive { id, source })?;
+        self.deadlines
+            .check(id, grant.grant().lease, self.boot)
+            .map_err(|source| Closed::Overdue { id, source })?;
         Ok(if grant.grant().factor_at_use.is_some() { AtUse::Factor } else { AtUse::Free })
     }
 }

@@ -13,6 +13,8 @@ use ssh_key::{PrivateKey, private::Ed25519Keypair};
 use super::super::*;
 
 pub(super) const UID: u32 = 2000;
+/// Milliseconds since the machine booted, at [`NOW`].
+pub(super) const BOOT: u64 = 50_000_000;
 pub(super) const NOW: Timestamp = Timestamp(4_000_000_000);
 
 pub(super) struct Site {
@@ -68,6 +70,7 @@ impl Site {
             grants: at("grants"),
             signers: at("grant_signers"),
             config: at("agent.toml"),
+            deadlines: at("deadlines.json"),
             offers: at("offers.json"),
             socket: at("agent.sock"),
         };
@@ -80,12 +83,26 @@ impl Site {
             .unwrap();
         let site = Self { place, paths, key };
         site.put_grant(1, &SignedGrant::new(sign(&site.key, host(), Act::Grant(Box::new(grant(1))))));
+        site.put_deadlines(Some(BOOT), BOOT + 7_200_000);
         site.put_dropin(&format!("# elevate grants {}\n#2000 ALL=(root) NOPASSWD: ALL\n", id(1)));
         site
     }
 
     pub(super) fn put_grant(&self, number: u8, grant: &SignedGrant) {
         fs::write(self.grant_file(number), grant.to_text()).unwrap();
+    }
+
+    /// Deadlines of grants 1 and 2, in milliseconds since the boot.
+    pub(super) fn put_deadlines(&self, contact: Option<u64>, ends: u64) {
+        let ends = [id(1), id(2)].map(|id| (id, ends)).into();
+        let text = serde_json::to_string(&Deadlines { contact, ends }).unwrap();
+        fs::write(&self.paths.deadlines, text).unwrap();
+    }
+
+    pub(super) fn decide_at_boot(&self, boot: u64) -> Verdict {
+        let began = crate::clock::since_1970().saturating_add(Duration::from_secs(1));
+        let boot = Duration::from_millis(boot);
+        decide(&self.paths, Moment { uid: UID, now: NOW, began, age: Duration::ZERO, boot })
     }
 
     pub(super) fn put_dropin(&self, text: &str) {
@@ -106,7 +123,10 @@ impl Site {
 
     pub(super) fn decide_at(&self, uid: u32, now: Timestamp) -> Verdict {
         let began = crate::clock::since_1970().saturating_add(Duration::from_secs(1));
-        decide(&self.paths, Moment { uid, now, began, age: Duration::ZERO })
+        decide(
+            &self.paths,
+            Moment { uid, now, began, age: Duration::ZERO, boot: Duration::from_millis(BOOT) },
+        )
     }
 
     /// The reason of a closed gate; the drop-in must be gone.

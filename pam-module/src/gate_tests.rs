@@ -12,8 +12,13 @@ use super::*;
 
 #[path = "gate_site.rs"]
 mod site;
+#[path = "gate_time_tests.rs"]
+mod time;
 
 use self::site::{NOW, Site, UID, grant, host, id, sign};
+
+/// How long the machine is up in these tests.
+const UP: Duration = Duration::from_millis(site::BOOT);
 
 fn allow_others_to_write(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -230,7 +235,7 @@ fn g01_a_clock_set_back_does_not_revive_a_grant() {
 fn a_sudo_that_was_stopped_while_its_grants_changed_is_sent_back() {
     let site = Site::new();
     let changed = Directory::open(&site.paths.grants).unwrap().enter("u2000").unwrap().changed();
-    let at = |uid, began, age| decide(&site.paths, Moment { uid, now: NOW, began, age });
+    let at = |uid, began, age| decide(&site.paths, Moment { uid, now: NOW, began, age, boot: UP });
     let second = Duration::from_secs(1);
     assert!(matches!(at(UID, changed.saturating_sub(second), second * 60), Verdict::Moved));
     assert!(matches!(at(UID, changed.saturating_sub(second), second), Verdict::Moved));
@@ -267,6 +272,7 @@ fn the_second_of_two_stopped_sudos_does_not_pass_because_the_first_one_removed_t
             now: NOW.after(Span::HOUR),
             began: crate::clock::since_1970().saturating_sub(Duration::from_millis(100)),
             age: minute,
+            boot: UP,
         };
         assert!(matches!(decide(&site.paths, stopped), Verdict::Closed(_)));
         assert!(matches!(decide(&site.paths, stopped), Verdict::Moved), "{grants_are_gone}");
@@ -283,7 +289,8 @@ fn g01_a_clock_set_back_sends_a_call_back_once_and_not_until_it_has_caught_up() 
     let changed = || Directory::open(&site.paths.grants).unwrap().enter("u2000").unwrap().changed();
     let first = changed();
     let hour = Duration::from_secs(3600);
-    let behind = Moment { uid: UID, now: NOW, began: first.saturating_sub(hour), age: Duration::ZERO };
+    let behind =
+        Moment { uid: UID, now: NOW, began: first.saturating_sub(hour), age: Duration::ZERO, boot: UP };
     assert!(matches!(decide(&site.paths, behind), Verdict::Moved));
     assert!(changed() > first, "the directory has the time of now, by whatever clock there is");
     let next = Moment { began: changed(), ..behind };

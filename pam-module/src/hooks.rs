@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use elevate_protocol::deadlines::Overdue;
 use elevate_protocol::message::agent::{FactorUse, UseKind, UseReport};
 use elevate_protocol::message::pam::{PAM_FD, PAM_SERVICE};
 use elevate_protocol::secret::Secret;
@@ -197,7 +198,8 @@ fn account(handle: &mut PamHandle) -> PamResultCode {
 
 fn judge(paths: &Paths, caller: &Caller) -> Verdict {
     let began = clock::since_1970().saturating_sub(caller.age);
-    gate::decide(paths, Moment { uid: caller.uid, now: clock::now(), began, age: caller.age })
+    let boot = clock::since_boot();
+    gate::decide(paths, Moment { uid: caller.uid, now: clock::now(), began, age: caller.age, boot })
 }
 
 /// The second factor for this use: given lately at this terminal, or now.
@@ -238,8 +240,13 @@ fn pass(handle: &mut PamHandle, paths: &Paths, caller: Caller, rules: Rules) {
 }
 
 fn close(handle: &PamHandle, paths: &Paths, caller: Caller, why: &Closed) {
+    let line = if matches!(why, Closed::Overdue { source: Overdue::NoContact(_), .. }) {
+        "no contact with the daemon for longer than the lease, grant ended, run it again"
+    } else {
+        "grant ended, run it again"
+    };
     let why = UntrustedText::lossy(&report::chain(why));
-    Person(handle).warn(&Line::new("grant ended, run it again"));
+    Person(handle).warn(&Line::new(line));
     let kind = UseKind::GateClosed { why };
     match report::tell(&paths.socket, seen(handle, caller, kind, None)) {
         // A dead agent finds the drop-in gone when it starts, and says so then.

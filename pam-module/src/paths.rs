@@ -15,6 +15,8 @@ pub(crate) struct Paths {
     pub(crate) signers: PathBuf,
     /// The configuration, for the host's id.
     pub(crate) config: PathBuf,
+    /// When grants end on CLOCK_BOOTTIME.
+    pub(crate) deadlines: PathBuf,
     /// Who may activate what here.
     pub(crate) offers: PathBuf,
     /// The agent's socket.
@@ -29,6 +31,7 @@ impl Paths {
             grants: "/run/elevate/grants".into(),
             signers: "/etc/elevate/trust/grant_signers".into(),
             config: "/etc/elevate/agent.toml".into(),
+            deadlines: "/run/elevate/deadlines.json".into(),
             offers: "/run/elevate/offers.json".into(),
             socket: "/run/elevate/agent.sock".into(),
         }

@@ -16,7 +16,9 @@ pub const FORMAT: u16 = 1;
 /// Longest document in bytes, its line end included.
 pub const DOCUMENT_MAX: usize = 64 * 1024;
 /// Names that may stand in `critical` and that this version enforces.
-pub const UNDERSTOOD: [&str; 2] = ["sudo", FACTOR_AT_USE];
+pub const UNDERSTOOD: [&str; 3] = ["sudo", LEASE, FACTOR_AT_USE];
+/// The name of [`Grant::lease`] among the critical fields.
+pub const LEASE: &str = "lease";
 /// The name of [`Grant::factor_at_use`] among the critical fields.
 pub const FACTOR_AT_USE: &str = "factor_at_use";
 /// How long a code counts for the other uses at the same terminal, at most.
@@ -89,7 +91,7 @@ pub struct Grant {
     /// Who approved.
     #[serde(default)]
     pub approvals: Vec<Approval>,
-    /// Seconds without contact after which the host ends the grant. Absent: none.
+    /// Seconds without contact with the daemon after which the host ends the grant; absent: none. Critical where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Span>,
     /// Fields that the reader must understand; an unknown name is a refusal.
@@ -144,6 +146,8 @@ pub enum EndCause {
     NotEnforced,
     /// The account on the host is no longer the one it was granted to.
     AccountChanged,
+    /// The host had no contact with the daemon for as long as the grant's lease.
+    NoContact,
 }
 
 impl Document {

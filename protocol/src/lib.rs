@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod contact;
+pub mod deadlines;
 pub mod digest;
 pub mod document;
 pub mod flavour;

@@ -119,10 +119,10 @@ fn c15_other_keys_namespaces_and_trailing_data_are_refused() {
 #[test]
 fn an_unknown_critical_field_is_refused_and_an_unknown_other_field_ignored() {
     let mut later = grant();
-    later.critical.push("lease".into());
+    later.critical.push("weather".into());
     let signed = sign(Act::Grant(Box::new(later)));
     let error = verify_document(&signed, &keys(1), &host(1)).unwrap_err();
-    assert_eq!(error, VerifyError::Critical { name: "lease".into() });
+    assert_eq!(error, VerifyError::Critical { name: "weather".into() });
     let line = document(Act::Grant(Box::new(grant()))).to_line().unwrap().replacen(
         "\"uid\"",
         "\"new\":{\"x\":1},\"uid\"",

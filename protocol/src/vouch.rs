@@ -79,6 +79,7 @@ impl VouchReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Timestamp;
     use ssh_key::{PrivateKey, private::Ed25519Keypair};
 
     fn signed(key: &PrivateKey, host: u8, nonce: u8, count: u64) -> SignedBody {
@@ -86,7 +87,7 @@ mod tests {
             host: HostId::from_random([host; 16]),
             nonce: Nonce::from_random([nonce; 16]),
             count,
-            claim: Claim::Heartbeat,
+            claim: Claim::Heartbeat { time: Timestamp(1) },
         };
         SignedBody::sign(serde_json::to_string(&vouch).unwrap(), key, VOUCH_NAMESPACE).unwrap()
     }
@@ -98,12 +99,12 @@ mod tests {
         let keys = TrustedKeys::one(key.public_key().clone()).unwrap();
         let mut reader = VouchReader::new(keys, HostId::from_random([1; 16]), Nonce::from_random([2; 16]));
         let first = signed(&key, 1, 2, 1);
-        assert!(matches!(reader.open(&first), Ok(Claim::Heartbeat)));
+        assert!(matches!(reader.open(&first), Ok(Claim::Heartbeat { .. })));
         assert_eq!(reader.open(&first).unwrap_err(), VouchError::Elsewhere);
         assert_eq!(reader.open(&signed(&key, 1, 2, 3)).unwrap_err(), VouchError::Elsewhere);
         assert_eq!(reader.open(&signed(&key, 1, 9, 2)).unwrap_err(), VouchError::Elsewhere);
         assert_eq!(reader.open(&signed(&key, 9, 2, 2)).unwrap_err(), VouchError::Elsewhere);
         assert!(matches!(reader.open(&signed(&other, 1, 2, 2)), Err(VouchError::Signature { .. })));
-        assert!(matches!(reader.open(&signed(&key, 1, 2, 2)), Ok(Claim::Heartbeat)));
+        assert!(matches!(reader.open(&signed(&key, 1, 2, 2)), Ok(Claim::Heartbeat { .. })));
     }
 }

@@ -135,7 +135,7 @@ impl Agent {
     }
 
     /// Reports a peer that sends what it must not, and closes the connection: one report per connection at most.
-    fn refuse_peer(&mut self, now: Moment, what: &str) {
+    pub(crate) fn refuse_peer(&mut self, now: Moment, what: &str) {
         self.tampered(now, what);
         self.cut_link(what);
     }
@@ -160,6 +160,9 @@ impl Agent {
             self.within_abilities(&held.verified).and_then(|()| self.below_ceiling(&held.verified))
         {
             return self.settle(Some(error), now);
+        }
+        if held.verified.grant().lease.is_some() {
+            self.ask_contact(now);
         }
         let known = self.grants.contains_key(&held.verified.grant().id);
         let before = if known { Before::Grant } else { Before::Nothing };
@@ -247,6 +250,15 @@ impl Agent {
             None => Standing::new(pending.held, now, None, Account::Confirmed),
         };
         standing.account = Account::Confirmed;
+        if pending.before == Before::Nothing && standing.lease().is_some() {
+            self.contact_by_grant(standing.held.verified.grant(), now);
+        }
+        if standing.over(now, self.contact.proven).is_some() {
+            // The document was under way for as long as its lease. Its file is there, and the next start would obey it.
+            let before = self.grants.remove(&id);
+            self.put_back(id, uid, before, now);
+            return Err("the daemon was not heard for longer than the lease of the grant".into());
+        }
         let before = self.grants.insert(id, standing);
         self.lingering.remove(&id);
         self.save_deadlines();
@@ -303,6 +315,7 @@ impl Agent {
         }
         self.position = next;
         self.acknowledge(self.position.seq);
+        self.settle_contact(now);
     }
 
     fn acknowledge(&mut self, seq: u64) {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use elevate_protocol::deadlines::{self, Deadlines};
 use elevate_protocol::document::EndCause;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::Report;
@@ -81,10 +82,34 @@ impl Standing {
         now.boot >= self.ends || matches!(live, Err(NotLive::Expired | NotLive::Ended(_)))
     }
 
+    /// How long it outlives the last contact with the daemon.
+    #[must_use]
+    pub(crate) fn lease(&self) -> Option<Span> {
+        self.held.verified.grant().lease
+    }
+
+    /// When its lease ends without another contact; none: it has no lease, or nobody knows of a contact since the boot.
+    #[must_use]
+    pub(crate) fn lease_ends(&self, contact: Option<Boot>) -> Option<Boot> {
+        Some(Boot(deadlines::lease_ends(contact?.0, self.lease()?)))
+    }
+
+    /// Why it is over, for good.
+    #[must_use]
+    pub(crate) fn over(&self, now: Moment, contact: Option<Boot>) -> Option<EndCause> {
+        if self.is_over(now) {
+            return Some(EndCause::Expired);
+        }
+        self.lease_ends(contact).filter(|ends| now.boot >= *ends).map(|_| EndCause::NoContact)
+    }
+
     /// Its proof, when it is in force.
     #[must_use]
-    pub(crate) fn in_force(&self, now: Moment) -> Option<InForce<'_>> {
+    pub(crate) fn in_force(&self, now: Moment, contact: Option<Boot>) -> Option<InForce<'_>> {
         if self.account == Account::Unconfirmed || now.boot >= self.ends {
+            return None;
+        }
+        if self.lease().is_some() && self.lease_ends(contact).is_none_or(|ends| now.boot >= ends) {
             return None;
         }
         let live = self.held.verified.live(now.wall).ok()?;
@@ -99,7 +124,7 @@ impl Agent {
             return Vec::new();
         }
         let of_uid = self.grants.values().filter(|standing| standing.held.verified.grant().uid == uid);
-        of_uid.filter_map(|standing| standing.in_force(now)).collect()
+        of_uid.filter_map(|standing| standing.in_force(now, self.contact.proven)).collect()
     }
 
     /// Makes the files of `uid` say exactly what is in force.
@@ -145,11 +170,13 @@ impl Agent {
 
     /// Ends what is over and warns of what soon will be.
     pub(crate) fn sweep(&mut self, now: Moment) {
-        let over = self.grants.iter().filter(|(_, standing)| standing.is_over(now));
-        let over: Vec<ActivationId> = over.map(|(id, _)| *id).collect();
-        for id in over {
-            self.end(id, EndCause::Expired, now);
+        let contact = self.contact.proven;
+        let over = self.grants.iter().filter_map(|(id, standing)| Some((*id, standing.over(now, contact)?)));
+        let over: Vec<(ActivationId, EndCause)> = over.collect();
+        for (id, cause) in over {
+            self.end(id, cause, now);
         }
+        self.warn_of_leases(now);
         let mut due = Vec::new();
         for (id, standing) in &mut self.grants {
             let left = standing.left(now);
@@ -207,11 +234,12 @@ impl Agent {
         }
     }
 
-    /// Writes down when grants end on this boot's clock, for an agent that is started again.
+    /// Writes down when grants end on this boot's clock, for the PAM gate and for an agent that is started again. Always before
+    /// the rules of a grant: the gate refuses what has no deadline.
     pub(crate) fn save_deadlines(&self) {
-        let ends: BTreeMap<ActivationId, Boot> =
-            self.grants.iter().map(|(id, grant)| (*id, grant.ends)).collect();
-        let text = serde_json::to_string(&ends).unwrap_or_default();
+        let ends = self.grants.iter().map(|(id, grant)| (*id, grant.ends.0)).collect();
+        let deadlines = Deadlines { contact: self.contact.proven.map(|at| at.0), ends };
+        let text = serde_json::to_string(&deadlines).unwrap_or_default();
         if let Err(error) = safe::write(&self.paths.deadlines, &text, 0o600, Durability::Memory) {
             journal::log(Level::Error, &journal::chain(&error));
         }
@@ -237,9 +265,9 @@ mod tests {
     #[test]
     fn g01_a_wall_clock_that_is_set_back_does_not_lengthen_a_right() {
         let standing = standing();
-        assert!(standing.in_force(at(0, 0)).is_some());
-        assert!(standing.in_force(at(-30, 3599)).is_some());
-        assert!(standing.is_over(at(-30, 3600)) && standing.in_force(at(-30, 3600)).is_none());
+        assert!(standing.in_force(at(0, 0), None).is_some());
+        assert!(standing.in_force(at(-30, 3599), None).is_some());
+        assert!(standing.is_over(at(-30, 3600)) && standing.in_force(at(-30, 3600), None).is_none());
         assert_eq!(standing.left(at(-30, 3500)), Span(100));
         // A restart of the agent after the clock was set back: what was counted before holds.
         let again =
@@ -269,9 +297,9 @@ mod tests {
     fn an_ended_grant_and_an_unconfirmed_account_are_not_in_force() {
         let mut standing = standing();
         standing.account = Account::Unconfirmed;
-        assert!(standing.in_force(at(0, 0)).is_none() && !standing.is_over(at(0, 0)));
+        assert!(standing.in_force(at(0, 0), None).is_none() && !standing.is_over(at(0, 0)));
         let over = Standing::new(ended(&standing.held), at(0, 0), None, Account::Confirmed);
-        assert!(over.in_force(at(0, 0)).is_none() && over.is_over(at(0, 0)));
+        assert!(over.in_force(at(0, 0), None).is_none() && over.is_over(at(0, 0)));
     }
 
     #[test]

@@ -88,6 +88,9 @@ impl Agent {
         link.peer.cut();
         self.inbox.clear();
         self.offers.clear();
+        let silent = clock::read();
+        let heard = silent.wall.before(link.heard.seconds_to(silent.boot));
+        self.contact_lost(matches!(link.stage, Stage::Welcome(_)).then_some(heard));
         journal::log(Level::Warning, &format!("the connection to the daemon is over: {why}"));
         self.daemon_lost();
     }
@@ -138,6 +141,7 @@ impl Agent {
             ToAgent::Offers { roles } => self.offered(roles),
             ToAgent::Recorded { number } => self.recorded(number),
             ToAgent::Conversation { conversation, reply } => self.daemon_replies(conversation, reply),
+            ToAgent::Contact(signed) => self.contact_answered(&signed, now),
             ToAgent::Heartbeat { time } => self.check_skew(time, now),
             ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Refused(_) => {
                 self.cut_link("the daemon speaks out of turn");
@@ -151,13 +155,14 @@ impl Agent {
         let Some(link) = &mut self.link else { return };
         let number = number.min(link.reported);
         link.recorded = link.recorded.max(number);
-        if let Err(error) = self.spool.acknowledge(number) {
+        let told = self.spool.acknowledge(number).and_then(|()| self.spool.tell_lost(clock::read().wall));
+        if let Err(error) = told {
             journal::log(Level::Error, &journal::chain(&error));
         }
         self.send_reports();
     }
 
-    fn check_skew(&mut self, theirs: Timestamp, now: Moment) {
+    pub(crate) fn check_skew(&mut self, theirs: Timestamp, now: Moment) {
         let (ahead, behind) = (now.wall.since(theirs), theirs.since(now.wall));
         if ahead.max(behind) > SKEW_MAX {
             let side = if ahead > behind { "ahead of" } else { "behind" };
@@ -229,7 +234,8 @@ impl Agent {
         if now.boot > link.heard.after(SILENCE_MAX) {
             self.cut_link("the daemon is silent");
         } else if self.is_linked() && now.boot >= link.spoke.after(HEARTBEAT) {
-            self.claim(Claim::Heartbeat);
+            self.claim(Claim::Heartbeat { time: now.wall });
         }
+        self.keep_contact(now);
     }
 }

@@ -25,6 +25,8 @@ pub(crate) type Roles = BTreeMap<Login, Vec<Name>>;
 pub(crate) enum Message {
     /// The timer rang.
     Tick,
+    /// Something changed that rules stand on.
+    Changed,
     /// `elevate-link` connected.
     LinkUp(UnixStream),
     /// The daemon says something through it.

@@ -179,9 +179,13 @@ impl Agent {
                 return Ok(());
             }
             let refusal = Refusal::new(Code::Unreachable, "the daemon cannot be reached from this host");
-            Err(refusal.hint("grants in force stay in force; root sees why with: elevate-agent status"))
+            Err(refusal.hint("root sees why with: elevate-agent status"))
         });
         if let Err(refusal) = checked {
+            if refusal.code == Code::Unreachable {
+                let away = self.away(caller.uid, clock::read());
+                self.reply(serial, &Reply::Away(away));
+            }
             return self.refuse(serial, refusal);
         }
         let Ok(digest) = ask.digest() else {
@@ -230,7 +234,11 @@ impl Agent {
     /// The daemon cannot be talked to any more.
     pub(crate) fn daemon_lost(&mut self) {
         let talking: Vec<u64> = std::mem::take(&mut self.people.conversations).into_values().collect();
+        let now = clock::read();
         for serial in talking {
+            if let Some(uid) = self.people.visitors.get(&serial).map(|visitor| visitor.uid) {
+                self.reply(serial, &Reply::Away(self.away(uid, now)));
+            }
             let refusal = Refusal::new(Code::Unreachable, "the connection to the daemon was lost");
             self.refuse(serial, refusal.hint("what was asked is kept; see: elevate"));
         }
@@ -266,6 +274,7 @@ impl Agent {
             | Reply::Prompt { .. }
             | Reply::Notice { .. }
             | Reply::Seed { .. }
+            | Reply::Away(_)
             | Reply::Event(_) => {
                 self.refuse(
                     serial,

@@ -10,16 +10,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use elevate_protocol::deadlines::{DEADLINES_MAX, Deadlines};
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::Report;
 use elevate_protocol::time::Span;
 use nix::sys::stat::{Mode, umask};
 
+use super::contact::Contact;
 use super::flavour::Flavour;
 use super::grants::{Account, Standing};
 use super::message::Message;
 use super::people::People;
 use super::state::{Agent, Rounds};
+use crate::changed::{self, OnItsWay};
 use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::{self, ConfigError, Identity};
 use crate::door;
@@ -198,6 +201,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         position,
         grants: BTreeMap::new(),
         lingering: BTreeSet::new(),
+        contact: Contact::default(),
         spool,
         link: None,
         link_serial: 0,
@@ -205,7 +209,9 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         checking: None,
         offers: VecDeque::new(),
         people: People::default(),
+        clocks: now,
         rounds: Rounds::begin(now.boot),
+        change: OnItsWay::default(),
         told: String::new(),
         mine: None,
         alarm: Arc::clone(&alarm),
@@ -213,6 +219,8 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
     };
     agent.take_over(loaded, &odd, now);
     open_doors(paths, &link_account, &sender)?;
+    let watched = changed::start(paths, sender.clone(), agent.change.clone());
+    watched.map_err(system("start to watch for changes"))?;
     ring(alarm, sender).map_err(system("start the timer"))?;
     agent.receive(Message::Tick);
     Ok((agent, receiver))
@@ -231,14 +239,16 @@ impl Agent {
     /// Takes the grants over that were held before, ends those that are over, and puts /run/elevate right.
     fn take_over(&mut self, loaded: Loaded, odd: &[String], now: Moment) {
         let known: BTreeSet<ActivationId> = loaded.held.keys().copied().collect();
-        let ends: BTreeMap<ActivationId, Boot> = safe::read(&self.paths.deadlines, 4 * 1024 * 1024)
+        let deadlines: Deadlines = safe::read(&self.paths.deadlines, DEADLINES_MAX)
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
+        self.contact = Contact::known(deadlines.contact.map(Boot), now.boot);
         // A wall clock that stands before what was seen already was set back: count from what was seen.
         let since = Moment { wall: now.wall.max(self.position.seen), boot: now.boot };
         for (id, held) in loaded.held {
-            let standing = Standing::new(held, since, ends.get(&id).copied(), Account::Unconfirmed);
+            let ends = deadlines.ends.get(&id).copied().map(Boot);
+            let standing = Standing::new(held, since, ends, Account::Unconfirmed);
             self.grants.insert(id, standing);
         }
         for what in odd {
@@ -251,8 +261,8 @@ impl Agent {
         self.sweep(now);
         self.check_ceiling(now);
         self.end_what_it_lacks(now);
-        self.reconcile(&known, now);
         self.save_deadlines();
+        self.reconcile(&known, now);
         if let Err(error) = &self.enforcement {
             journal::log(Level::Error, &format!("no sudo enforcement here: {error}"));
         }

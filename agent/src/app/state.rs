@@ -11,6 +11,7 @@ use elevate_protocol::message::agent::Report;
 use elevate_protocol::signed::SignedBody;
 use elevate_protocol::text::UntrustedText;
 
+use super::contact::Contact;
 use super::documents::Pending;
 use super::flavour::Flavour;
 use super::grants::Standing;
@@ -18,6 +19,7 @@ use super::link::Link;
 use super::message::{Message, Roles};
 use super::mine::Mine;
 use super::people::People;
+use crate::changed::OnItsWay;
 use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::Identity;
 use crate::enforce::accepted::Accepted;
@@ -46,6 +48,8 @@ pub(crate) struct Agent {
     pub(crate) grants: BTreeMap<ActivationId, Standing>,
     /// Grants that are over or refused, and whose files could not be removed: the next start would obey them.
     pub(crate) lingering: BTreeSet<ActivationId>,
+    /// What is known of the daemon's presence.
+    pub(crate) contact: Contact,
     /// Reports that wait.
     pub(crate) spool: Spool,
     /// The connection to the daemon.
@@ -61,8 +65,12 @@ pub(crate) struct Agent {
     pub(crate) offers: VecDeque<Roles>,
     /// People at door 1.
     pub(crate) people: People,
+    /// What both clocks said when they were last read.
+    pub(crate) clocks: Moment,
     /// When things are due that come round again.
     pub(crate) rounds: Rounds,
+    /// Whether the next [`Message::Changed`] is on its way.
+    pub(crate) change: OnItsWay,
     /// What `status` was last told.
     pub(crate) told: String,
     /// What people were last told of their own; none: what lies there is of another agent.
@@ -101,9 +109,12 @@ impl Agent {
     /// Takes one message in.
     pub(crate) fn receive(&mut self, message: Message) {
         // Whatever waits in the channel, and however much of it: what is over ends first (THREATS G06).
-        self.sweep(clock::read());
+        let now = clock::read();
+        self.sweep(now);
+        self.watch_clock(now);
         match message {
             Message::Tick => self.tick(clock::read()),
+            Message::Changed => self.changed(clock::read()),
             Message::LinkUp(stream) => self.link_up(stream),
             Message::LinkSays { serial, said } => self.link_says(serial, *said),
             Message::LinkDown { serial } => self.link_down(serial),

@@ -7,7 +7,7 @@ use std::thread;
 
 use elevate_protocol::document::EndCause;
 use elevate_protocol::id::ActivationId;
-use elevate_protocol::message::agent::Claim;
+use elevate_protocol::message::agent::{Claim, Report};
 use elevate_protocol::name::Login;
 use elevate_protocol::signed::VerifiedGrant;
 use elevate_protocol::text::UntrustedText;
@@ -37,6 +37,8 @@ const ACCOUNTS_SOON: Span = Span(5);
 const OFFERS_MAX: usize = 16;
 /// Between two looks at the wall clock while grants are in force: it may have been set.
 const WALL: Span = Span(1);
+/// Seconds by which the clocks may differ between two readings: each is read in whole seconds, and clocks are slewed.
+const STEP: u64 = 3;
 
 impl Rounds {
     /// Everything is due again in its own time.
@@ -74,17 +76,52 @@ impl Agent {
         self.keep_alive(now);
     }
 
+    /// Reports a wall clock that was set: rights end by CLOCK_BOOTTIME or earlier, so it lengthens none (threat G01).
+    pub(crate) fn watch_clock(&mut self, now: Moment) {
+        let by = now.stepped_since(self.clocks);
+        let before = std::mem::replace(&mut self.clocks, now);
+        if by.unsigned_abs() < STEP {
+            return;
+        }
+        journal::log(Level::Warning, &format!("the wall clock was set by {by} s"));
+        self.keep_seen(before);
+        self.report(now, Report::ClockStep { by });
+        // What is not yet valid by the new time is taken away now, and what is again is put back.
+        self.reconcile(&BTreeSet::new(), now);
+    }
+
+    /// Makes the latest time that was seen durable: a clock that is set back before a reboot gives nothing back.
+    fn keep_seen(&mut self, now: Moment) {
+        if now.wall <= self.position.seen {
+            return;
+        }
+        let mut position = self.position.clone();
+        position.seen = now.wall;
+        match position.save(&self.paths) {
+            Ok(()) => self.position = position,
+            Err(error) => journal::log(Level::Error, &journal::chain(&error)),
+        }
+    }
+
     /// When the timer has to ring.
     pub(crate) fn due(&self, now: Moment) -> Boot {
         let mut due = self.rounds.probe;
         for standing in self.grants.values() {
             due = due.min(now.boot.after(WALL)).min(standing.ends);
+            due = standing.lease_ends(self.contact.proven).map_or(due, |ends| due.min(ends));
             if let Some(next) = standing.warn.last() {
                 due = due.min(standing.ends.after_seconds(i64::from(next.0).saturating_neg()));
             }
         }
         // Not in the past for what could not be done: that is tried again in a while, not at once.
         due.max(Boot(now.boot.0.saturating_add(20)))
+    }
+
+    /// Something changed that rules stand on: looked at now, and not with the next round.
+    pub(crate) fn changed(&mut self, now: Moment) {
+        self.change.taken();
+        self.probe(now);
+        self.check_ceiling(now);
     }
 
     /// Looks whether rules may still be installed, and takes all away when not.
@@ -143,6 +180,7 @@ impl Agent {
         if self.grants.is_empty() {
             return;
         }
+        self.keep_seen(now);
         let grants: Vec<_> =
             self.grants.values().map(|standing| standing.held.verified.grant().clone()).collect();
         let sender = self.sender.clone();

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use elevate_protocol::deadlines::Deadlines;
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{Act, BACKDATE, Document, FORMAT, Grant};
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
@@ -18,6 +19,7 @@ use elevate_protocol::time::{Span, Timestamp};
 use ssh_key::PrivateKey;
 
 use crate::child::{Answer, ChildError};
+use crate::clock;
 use crate::enforce::render;
 use crate::flavour::Dialect;
 use crate::paths::Paths;
@@ -204,6 +206,7 @@ impl<'a> Canaries<'a> {
         }
         // The same rule with its grant.
         put(&self.grants().join(format!("{}.grant", signer.id)), &grant.to_text(), 0o400)?;
+        put(&self.paths.deadlines, &deadlines(signer.id), 0o600)?;
         put(&self.dropin(), &dropin, 0o440)?;
         let answer = self.managed()?;
         if answer.code == Some(0) && answer.stdout == "0\n" {
@@ -324,7 +327,14 @@ impl<'a> Canaries<'a> {
     }
 }
 
-/// Removes every rule and grant of the canary account.
+/// The canary's end on CLOCK_BOOTTIME, as an agent writes it; none runs on this host yet.
+fn deadlines(id: ActivationId) -> String {
+    let ends = clock::read().boot.after(LIFE);
+    let deadlines = Deadlines { contact: None, ends: [(id, ends.0)].into() };
+    serde_json::to_string(&deadlines).unwrap_or_default()
+}
+
+/// Removes every rule and grant of the canary account, where no agent lives.
 ///
 /// # Errors
 /// [`ChangeError`] of the first that stays.
@@ -335,7 +345,12 @@ pub(crate) fn clear(paths: &Paths, uid: u32) -> Result<(), ChangeError> {
     };
     let dropin = paths.sudoers.join(format!("u{uid}"));
     let grants = paths.grants.join(format!("u{uid}"));
-    for (path, removed) in [(&dropin, fs::remove_file(&dropin)), (&grants, fs::remove_dir_all(&grants))] {
+    let deadlines = &paths.deadlines;
+    for (path, removed) in [
+        (&dropin, fs::remove_file(&dropin)),
+        (&grants, fs::remove_dir_all(&grants)),
+        (deadlines, fs::remove_file(deadlines)),
+    ] {
         match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(path)(error)),
             Ok(()) | Err(_) => {}

@@ -21,6 +21,7 @@ use crate::nss;
 use crate::paths::Paths;
 use crate::probe::{self, INCLUDE, MODULE, SERVICES};
 use crate::status;
+use crate::sudoers_files;
 
 use super::canary;
 use super::changes;
@@ -158,12 +159,11 @@ fn parse(sudo: &Sudo) -> Finding {
 }
 
 fn switches(paths: &Paths) -> Vec<Finding> {
-    let etc = paths.pam_services.with_file_name("");
-    let found = sudoers::switches(&etc);
+    let found = sudoers_files::switches(&paths.root);
     if found.is_empty() {
         return vec![Finding::Good("no Defaults switch PAM off or elsewhere".to_owned())];
     }
-    let tell = |switch: sudoers::Switch| {
+    let tell = |switch: sudoers_files::Switch| {
         let place = format!("{}:{}", switch.file.display(), switch.line);
         bad(
             format!("{place}: `{}` lets sudo pass by the gate", switch.option),

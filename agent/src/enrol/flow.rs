@@ -20,6 +20,7 @@ use crate::journal;
 use crate::paths::Paths;
 use crate::probe::{self, ProbeError, SERVICES};
 use crate::store::position::{Position, PositionError};
+use crate::sudoers_files;
 
 use super::again;
 use super::canary::{Canaries, CanaryError, Signer};
@@ -31,7 +32,6 @@ use super::link::{self, LinkError};
 use super::pam_lines::{self, PamLinesError};
 use super::rs_lines;
 use super::services::{self, Services};
-use super::sudoers;
 use super::{EnrollArguments, say};
 
 /// Why the host is not enrolled.
@@ -160,9 +160,12 @@ fn include_shown(site: &Site) -> String {
 
 /// The canaries cannot prove what holds for other accounts only.
 fn warn_of_switches(paths: &Paths) {
-    for switch in sudoers::switches(&paths.pam_services.with_file_name("")) {
+    for switch in sudoers_files::switches(&paths.root) {
         let place = format!("{}:{}", switch.file.display(), switch.line);
         say(&format!("WARNING: {place}: `{}` lets sudo pass by the gate for whom it is set", switch.option));
+        if switch.passes_by_the_gate() {
+            say("         No managed rule is installed on this host while it stands there.");
+        }
     }
 }
 

@@ -83,6 +83,7 @@ fn fitting(said: Reply, most: usize) -> Vec<Reply> {
         | Reply::Seed { .. }
         | Reply::Progress(_)
         | Reply::Event(_)
+        | Reply::Away(_)
         | Reply::Part { .. } => None,
     };
     parts.unwrap_or_else(|| {

@@ -63,7 +63,10 @@ pub(super) async fn draft(
         person: person.clone(),
         login: entry.login.clone(),
         role: wanted.role.clone(),
-        hosts: hosts.iter().map(|host| HostPart { id: host.id, name: host.name.clone(), uid: 0 }).collect(),
+        hosts: hosts
+            .iter()
+            .map(|host| HostPart { id: host.id, name: host.name.clone(), uid: 0, lost: None })
+            .collect(),
         asked: wanted.duration,
         duration: wanted.duration.unwrap_or(duration),
         reason: wanted.reason.clone(),
@@ -80,6 +83,7 @@ pub(super) async fn draft(
         starts_at: None,
         ends_at: None,
         ends_at_most: None,
+        lease: None,
         granted_digest: None,
         extensions: 0,
         revision: 0,

@@ -100,9 +100,10 @@ async fn hosts(
         let own: Vec<&StoredDocument> = issued.iter().filter(|document| document.host == part.id).collect();
         // What a host refused stays what it says, also after the end that followed.
         let refused = own.iter().rev().find_map(|document| document.refused.clone());
-        let state = match (refused, own.last()) {
-            (Some(why), _) => HostState::Refused { why },
-            (None, last) => standing(core, tx, part.id, last.copied()).await?,
+        let state = match (refused, part.lost, own.last()) {
+            (Some(why), _, _) => HostState::Refused { why },
+            (None, Some(cause), _) => HostState::Ended { cause },
+            (None, None, last) => standing(core, tx, part.id, last.copied()).await?,
         };
         let documents = match documents {
             Documents::With => own.into_iter().map(|document| document.signed.clone()).collect(),

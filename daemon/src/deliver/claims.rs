@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::document::EndCause;
 use elevate_protocol::flavour::Enforcement;
-use elevate_protocol::id::ActivationId;
+use elevate_protocol::id::{ActivationId, Nonce};
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::name::Login;
@@ -24,7 +24,8 @@ impl Serving {
     pub(super) async fn take(&mut self, signed: &SignedBody) -> Result<(), Cut> {
         match hello::open(&mut self.reader, signed)? {
             Claim::Hello(_) => Err(Cut::Refused(Refusal::new(Code::Usage, "a hello comes once"))),
-            Claim::Heartbeat => Ok(()),
+            Claim::Heartbeat { time } => self.clock(time).await,
+            Claim::Contact { nonce } => self.contact(nonce).await,
             Claim::Applied { seq, result } => self.applied(seq, result).await,
             Claim::Missing { from } => self.missing(from).await,
             Claim::Sudo(sudo) => self.sudo(sudo).await,
@@ -32,6 +33,29 @@ impl Serving {
             Claim::Report { number, at, report } => self.report(number, at, report).await,
             Claim::Conversation { conversation, caller, say } => self.speak(conversation, caller, say).await,
         }
+    }
+
+    /// The host's clock: a difference that begins while it is connected is recorded, and bars new grants until it ends.
+    async fn clock(&mut self, host_time: Timestamp) -> Result<(), Cut> {
+        let skewed = hello::is_skewed(host_time, self.core.inner().clock.now());
+        if self.seat.has_skew(skewed) && skewed {
+            let mut tx = self.core.inner().store.write().await?;
+            let kind = Kind::HostClockSkew { host_time };
+            tx.record(voice(&self.host).did(subject(&self.host), kind)).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Proves contact: after every document that there is, signed like one.
+    async fn contact(&mut self, nonce: Nonce) -> Result<(), Cut> {
+        self.pump().await?;
+        let inner = self.core.inner();
+        let Some(host) = inner.store.read().await?.host(self.host.id).await? else {
+            return Err(Cut::Replaced);
+        };
+        let signed = inner.issuer().contact(&host, nonce, inner.clock.now())?;
+        self.say(ToAgent::Contact(signed)).await
     }
 
     async fn applied(&self, seq: u64, result: Applied) -> Result<(), Cut> {
@@ -125,7 +149,11 @@ impl Serving {
                 }
                 Report::Warned { grant, .. } => (Some(*grant), None),
                 Report::Ended { grant, cause } => (Some(*grant), Some(*cause)),
-                Report::GateClosed { .. } | Report::Tampered { .. } | Report::Started { .. } => (None, None),
+                Report::GateClosed { .. }
+                | Report::Lost { .. }
+                | Report::ClockStep { .. }
+                | Report::Tampered { .. }
+                | Report::Started { .. } => (None, None),
             };
             let about = self.about(&mut tx, grant).await?;
             tx.record(voice(&self.host).did(about, reports::kind(number, at, report))).await?;
@@ -137,15 +165,22 @@ impl Serving {
         self.say(ToAgent::Recorded { number }).await
     }
 
-    /// A grant for this host alone that the host could not keep is over; the host's word is enough to lose a right.
+    /// A grant that no host keeps is over; a host's word is enough to lose a right there.
     async fn ended_there(&self, tx: &mut Tx, id: ActivationId, cause: EndCause) -> Result<(), Cut> {
-        let lost = matches!(cause, EndCause::NotEnforced | EndCause::AccountChanged);
+        let lost = matches!(cause, EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact);
         let Some(mut activation) = tx.activation(id).await? else { return Ok(()) };
-        // A grant without hosts, to administer, is no host's to end.
-        let only_here =
-            !activation.hosts.is_empty() && activation.hosts.iter().all(|host| host.id == self.host.id);
-        if lost && only_here && activation.is_active() {
+        // A grant without hosts, to administer, is no host's to end: it is not found among its hosts.
+        if !lost || !activation.is_active() {
+            return Ok(());
+        }
+        let Some(part) = activation.hosts.iter_mut().find(|host| host.id == self.host.id) else {
+            return Ok(());
+        };
+        part.lost = Some(cause);
+        if activation.hosts.iter().all(|host| host.lost.is_some()) {
             close(tx, &voice(&self.host), (cause, None), &mut activation).await?;
+        } else {
+            tx.update_activation(&activation).await?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use elevate_protocol::message::agent::{AgentHello, Claim, ToAgent};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::signed::{SignedBody, TrustedKeys};
 use elevate_protocol::text::UntrustedText;
-use elevate_protocol::time::Span;
+use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
 use ssh_key::PublicKey;
 use tokio::sync::mpsc;
@@ -54,7 +54,7 @@ pub(super) async fn hello(
         return refused(Code::UnknownHost, "this host is not enrolled", "enrol it: elevate-agent enroll");
     };
     let version = fitting(&host, &agent)?;
-    let skewed = agent.time.0.abs_diff(inner.clock.now().0) > SKEW_MAX;
+    let skewed = is_skewed(agent.time, inner.clock.now());
     let next = record(core, &host, &agent, skewed).await?;
     let host = HostRow { sudo: Some(agent.sudo), ..host };
     let seat = inner.agents.enter(id, skewed);
@@ -72,6 +72,11 @@ pub(super) async fn hello(
     };
     serving.say(ToAgent::Welcome { version, name: serving.host.name.clone() }).await?;
     Ok(serving)
+}
+
+/// Whether two clocks are too far from each other for new grants.
+pub(super) fn is_skewed(theirs: Timestamp, ours: Timestamp) -> bool {
+    theirs.0.abs_diff(ours.0) > SKEW_MAX
 }
 
 /// The claim of the next vouch, or the end of the connection.

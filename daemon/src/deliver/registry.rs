@@ -112,6 +112,13 @@ impl Seat {
         locked(&self.slots).get(&self.host).is_some_and(|slot| slot.generation == self.generation)
     }
 
+    /// Notes whether the host's clock is too far from ours; true when that is new.
+    pub(super) fn has_skew(&self, skewed: bool) -> bool {
+        let mut slots = locked(&self.slots);
+        let slot = slots.get_mut(&self.host).filter(|slot| slot.generation == self.generation);
+        slot.is_some_and(|slot| std::mem::replace(&mut slot.skewed, skewed) != skewed)
+    }
+
     /// Notes up to which count the host has answered.
     pub(super) fn has_answered(&self, count: u64) {
         if let Some(slot) = locked(&self.slots).get_mut(&self.host)

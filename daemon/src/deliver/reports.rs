@@ -23,6 +23,10 @@ pub(super) fn kind(number: u64, host_time: Timestamp, report: Report) -> Kind {
             grants.truncate(GRANTS_MAX);
             Kind::HostUseRefused { number, host_time, grants, uid, why }
         }
+        Report::Lost { count, first, last } => {
+            Kind::HostReportsLost { number, host_time, count, first, last }
+        }
+        Report::ClockStep { by } => Kind::HostClockStep { number, host_time, by },
         Report::Tampered { what } => Kind::HostTampered { number, host_time, what },
         Report::Started { agent, grants } => {
             Kind::HostStarted { number, host_time, agent: UntrustedText::lossy(&agent), grants }

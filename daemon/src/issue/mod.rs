@@ -5,19 +5,21 @@
 
 use elevate_audit::{Kind, Subject};
 use elevate_policy::{Extension, Factor, Permit, PermitReach};
+use elevate_protocol::contact::Contact;
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{
     Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FACTOR_AT_USE, FACTOR_AT_USE_MAX, FORMAT,
-    Grant,
+    Grant, LEASE,
 };
-use elevate_protocol::id::{ClusterId, HostId};
+use elevate_protocol::id::{ClusterId, HostId, Nonce};
 use elevate_protocol::message::view::State;
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
 use elevate_protocol::sudo::SudoPart;
 use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Timestamp;
 use ssh_key::PrivateKey;
 
-use crate::store::{Activation, HostPart, StoreError, StoredDocument, Tx, Voice};
+use crate::store::{Activation, HostPart, HostRow, StoreError, StoredDocument, Tx, Voice};
 
 /// Why a document was not issued. Then nothing is to be committed.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +120,7 @@ impl Issuer {
         activation.starts_at = Some(permit.starts_at());
         activation.ends_at = Some(permit.not_after());
         activation.ends_at_most = Some(permit.not_after_most());
+        activation.lease = permit.lease();
         activation.granted_digest = Some(permit.role_digest());
         let approvers = || permit.approvals().iter().map(|approval| approval.person.clone()).collect();
         if let PermitReach::Daemon { admin } = permit.reach() {
@@ -202,6 +205,20 @@ impl Issuer {
         Ok(())
     }
 
+    /// The daemon's word that a host's log ends at this place.
+    ///
+    /// # Errors
+    /// An [`IssueError`].
+    pub(crate) fn contact(
+        &self,
+        host: &HostRow,
+        nonce: Nonce,
+        time: Timestamp,
+    ) -> Result<SignedBody, IssueError> {
+        let (cluster, epoch, seq) = (self.cluster, host.epoch, host.issued);
+        Ok(Contact { cluster, host: host.id, nonce, epoch, seq, time }.sign(&self.key)?)
+    }
+
     async fn append(
         &self,
         tx: &mut Tx,
@@ -276,8 +293,9 @@ fn grant_of(permit: &Permit, sudo: &SudoPart, activation: &Activation, host: &Ho
         Factor::EveryUse => Some(FACTOR_AT_USE_MAX),
         Factor::Activation | Factor::None => None,
     };
-    let more = at_use.map(|_| FACTOR_AT_USE.to_owned());
-    let critical = std::iter::once("sudo".to_owned()).chain(more).collect();
+    let lease = permit.lease().map(|_| LEASE);
+    let more = lease.into_iter().chain(at_use.map(|_| FACTOR_AT_USE));
+    let critical = std::iter::once("sudo").chain(more).map(ToOwned::to_owned).collect();
     Grant {
         id: permit.activation(),
         revision: activation.revision,
@@ -294,7 +312,7 @@ fn grant_of(permit: &Permit, sudo: &SudoPart, activation: &Activation, host: &Ho
         sudo: sudo.clone(),
         factor_at_use: at_use,
         approvals: permit.approvals().to_vec(),
-        lease: None,
+        lease: permit.lease(),
         critical,
     }
 }

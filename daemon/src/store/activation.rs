@@ -4,6 +4,7 @@
 
 use elevate_policy::{FactorProof, RecordedDenial, RoleDigest};
 use elevate_protocol::digest::Digest;
+use elevate_protocol::document::EndCause;
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::message::view::State;
 use elevate_protocol::name::{Login, Name};
@@ -57,6 +58,9 @@ pub(crate) struct Activation {
     pub(crate) ends_at: Option<Timestamp>,
     /// The latest end that extensions can reach.
     pub(crate) ends_at_most: Option<Timestamp>,
+    /// How long the grant outlives the last contact of a host; none: to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lease: Option<Span>,
     /// Digest of role and eligibility that the grant was made with.
     pub(crate) granted_digest: Option<RoleDigest>,
     /// How many times it was extended.
@@ -87,6 +91,9 @@ pub(crate) struct HostPart {
     pub(crate) name: Name,
     /// The person's uid there.
     pub(crate) uid: u32,
+    /// Why the host ended the grant before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lost: Option<EndCause>,
 }
 
 impl Activation {

@@ -1,11 +1,9 @@
-//! Activations and their approvals, from request to end.
+//! Activations, from request to end.
 //!
 //! In: [`Activation`] as the core changed it. Out: the same. The columns are what is searched; the rest is one JSON text.
 
-use elevate_policy::{RecordedApproval, RoleDigest};
 use elevate_protocol::id::{ActivationId, HostId, IdPrefix};
 use elevate_protocol::name::Name;
-use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Timestamp;
 use sqlx::any::AnyRow;
 
@@ -222,59 +220,5 @@ impl Tx {
     pub(crate) async fn next_deadline(&mut self) -> Result<Option<Timestamp>, StoreError> {
         let row = sqlx::query(NEXT_DEADLINE).fetch_one(&mut *self.inner).await?;
         Row("activations", &row).maybe_time("at")
-    }
-
-    /// Every approval of an activation, in order.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn approvals(
-        &mut self,
-        id: ActivationId,
-    ) -> Result<Vec<(RecordedApproval, Option<UntrustedText>)>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM approvals WHERE activation = $1 ORDER BY at, person")
-            .bind(id.to_string())
-            .fetch_all(&mut *self.inner)
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let row = Row("approvals", row);
-                let approval = RecordedApproval {
-                    approver: row.parsed("person")?,
-                    at: row.time("at")?,
-                    request: row.parsed("request_digest")?,
-                    role: RoleDigest::recorded(row.parsed("role_digest")?),
-                };
-                Ok((approval, row.maybe_text("reason")?.map(|text| UntrustedText::lossy(&text))))
-            })
-            .collect()
-    }
-
-    /// Records an approval; a later one of the same person replaces the earlier, which stays in the log.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn set_approval(
-        &mut self,
-        id: ActivationId,
-        approval: &RecordedApproval,
-        reason: Option<&UntrustedText>,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO approvals (activation, person, at, request_digest, role_digest, reason)
-             VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (activation, person) DO UPDATE SET at = excluded.at, request_digest = excluded.request_digest,
-                 role_digest = excluded.role_digest, reason = excluded.reason",
-        )
-        .bind(id.to_string())
-        .bind(approval.approver.as_str())
-        .bind(approval.at.0)
-        .bind(approval.request.to_string())
-        .bind(approval.role.digest().to_string())
-        .bind(reason.map(|text| text.raw().to_owned()))
-        .execute(&mut *self.inner)
-        .await?;
-        self.touch(id);
-        Ok(())
     }
 }

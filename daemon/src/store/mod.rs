@@ -5,6 +5,7 @@
 
 mod activation;
 mod activations;
+mod approvals;
 mod changes;
 mod documents;
 mod events;

@@ -210,7 +210,10 @@ pub(super) fn exit_of(view: &ActivationView, nowait: bool) -> u8 {
         State::Active => Code::Host.exit(),
         State::Denied { .. } => Code::Denied.exit(),
         State::Refused { .. } => Code::NotEligible.exit(),
-        State::Ended { cause: EndCause::NotEnforced | EndCause::AccountChanged, .. } => Code::Host.exit(),
+        State::Ended {
+            cause: EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact,
+            ..
+        } => Code::Host.exit(),
         State::Withdrawn | State::Lapsed | State::Ended { .. } => Code::Gone.exit(),
     }
 }

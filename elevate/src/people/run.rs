@@ -111,9 +111,11 @@ fn active(session: &mut Session, end: End) -> Result<Box<ActivationView>, Failur
             session.console.say(&progress::left(&view, &at));
             Code::Pending
         }
-        State::Active | State::Ended { cause: EndCause::NotEnforced | EndCause::AccountChanged, .. } => {
-            Code::Host
-        }
+        State::Active
+        | State::Ended {
+            cause: EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact,
+            ..
+        } => Code::Host,
         State::Denied { .. } => Code::Denied,
         State::Refused { .. } => Code::NotEligible,
         State::Withdrawn | State::Lapsed | State::Ended { .. } => Code::Gone,

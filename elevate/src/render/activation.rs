@@ -46,6 +46,7 @@ pub fn cause_words(cause: EndCause) -> &'static str {
         EndCause::NotEligible => "no longer eligible",
         EndCause::NotEnforced => "the host did not enforce it",
         EndCause::AccountChanged => "the account on the host changed",
+        EndCause::NoContact => "the host had no contact with the daemon (lease)",
     }
 }
 
@@ -59,8 +60,12 @@ pub fn cause_word(cause: EndCause) -> &'static str {
         EndCause::NotEligible => "not-eligible",
         EndCause::NotEnforced => "not-enforced",
         EndCause::AccountChanged => "account-changed",
+        EndCause::NoContact => "no-contact",
     }
 }
+
+/// Most hosts that a line names.
+const NAMED_MAX: usize = 6;
 
 /// `db1,db2`, or `12 hosts` when there are many.
 #[must_use]
@@ -68,12 +73,13 @@ pub fn hosts(view: &ActivationView) -> String {
     match view.hosts.len() {
         // What administers Elevate has no hosts.
         0 => "the daemon".to_owned(),
-        1..=6 => view.hosts.iter().map(|host| host.name.to_string()).collect::<Vec<_>>().join(","),
+        1..=NAMED_MAX => view.hosts.iter().map(|host| host.name.to_string()).collect::<Vec<_>>().join(","),
         many => format!("{many} hosts"),
     }
 }
 
-/// Hosts of a grant with those that have not confirmed: `active on 2 of 3; db3 offline`.
+/// Hosts of a grant with those that have not confirmed: `active on web1; db1 offline, pending`; with many of them
+/// `active on 897 of 900; db1 offline, pending`.
 #[must_use]
 pub fn where_active(view: &ActivationView) -> String {
     let confirmed = |host: &&ActivationHostView| host.state == HostState::Confirmed;
@@ -81,14 +87,28 @@ pub fn where_active(view: &ActivationView) -> String {
     if count == view.hosts.len() {
         return format!("active on {}", hosts(view));
     }
-    let open: Vec<String> = view
-        .hosts
-        .iter()
-        .filter(|host| host.state != HostState::Confirmed)
-        .take(6)
-        .map(|host| format!("{} {}", host.name, host_word(&host.state)))
-        .collect();
-    format!("active on {count} of {}; {}", view.hosts.len(), open.join(", "))
+    let there: Vec<String> =
+        view.hosts.iter().filter(confirmed).take(NAMED_MAX).map(|host| host.name.to_string()).collect();
+    let where_it_is = match count {
+        0 => "no host yet".to_owned(),
+        1..=NAMED_MAX => there.join(","),
+        _ => format!("{count} of {}", view.hosts.len()),
+    };
+    let open = view.hosts.iter().filter(|host| host.state != HostState::Confirmed);
+    let open: Vec<String> =
+        open.take(NAMED_MAX).map(|host| format!("{} {}", host.name, not_there(&host.state))).collect();
+    format!("active on {where_it_is}; {}", open.join("; "))
+}
+
+/// What is to be said of a host where a grant is not in force.
+fn not_there(state: &HostState) -> &'static str {
+    match state {
+        HostState::None | HostState::Sent => "pending",
+        HostState::Offline { .. } => "offline, pending",
+        HostState::Confirmed => "confirmed",
+        HostState::Refused { .. } => "refused",
+        HostState::Ended { .. } => "ended",
+    }
 }
 
 /// One word for what a host says.
@@ -100,6 +120,7 @@ pub fn host_word(state: &HostState) -> &'static str {
         HostState::Offline { .. } => "offline",
         HostState::Confirmed => "confirmed",
         HostState::Refused { .. } => "refused",
+        HostState::Ended { .. } => "ended",
     }
 }
 
@@ -176,7 +197,11 @@ pub fn one_line(view: &ActivationView, at: &At) -> Line {
 fn refusals(view: &ActivationView) -> String {
     let refused = view.hosts.iter().filter_map(|host| match &host.state {
         HostState::Refused { why } => Some(format!("; {} refuses: {}", host.name, why.escaped())),
-        HostState::None | HostState::Sent | HostState::Offline { .. } | HostState::Confirmed => None,
+        HostState::None
+        | HostState::Sent
+        | HostState::Offline { .. }
+        | HostState::Confirmed
+        | HostState::Ended { .. } => None,
     });
     refused.take(3).collect()
 }
@@ -255,9 +280,10 @@ fn host_more(state: &HostState, at: &At) -> String {
     match state {
         HostState::None | HostState::Sent | HostState::Confirmed => String::new(),
         HostState::Offline { since } => {
-            since.map(|time| format!(", last heard {}", when::ago(time, at))).unwrap_or_default()
+            since.map(|time| format!(" since {}, pending", when::ago(time, at))).unwrap_or_default()
         }
         HostState::Refused { why } => format!(": {}", why.escaped()),
+        HostState::Ended { cause } => format!(": {}", cause_words(*cause)),
     }
 }
 

@@ -97,7 +97,7 @@ fn an_active_grant_says_where_and_until_when() {
     });
     assert_eq!(
         text(&one_line(&two, &at())),
-        "G-7K2M active on 1 of 2; db2 offline until 14:40 UTC (59m): dba"
+        "G-7K2M active on db1; db2 offline, pending until 14:40 UTC (59m): dba"
     );
 }
 

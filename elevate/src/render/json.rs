@@ -46,6 +46,7 @@ fn host(view: &ActivationHostView) -> Value {
         HostState::None | HostState::Sent | HostState::Confirmed => (None, None),
         HostState::Offline { since } => (time(*since), None),
         HostState::Refused { why } => (None, Some(why.raw())),
+        HostState::Ended { cause } => (None, Some(cause_word(*cause))),
     };
     let mut fields = Map::new();
     fields.insert("name".into(), json!(view.name));

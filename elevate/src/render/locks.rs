@@ -86,9 +86,11 @@ fn unconfirmed(view: &UnconfirmedView, at: &At) -> Line {
     let state = match &view.state {
         HostState::Offline { since: Some(since) } => format!("offline, last seen {}", when::ago(*since, at)),
         HostState::Offline { since: None } => "offline".to_owned(),
-        HostState::None | HostState::Sent | HostState::Confirmed | HostState::Refused { .. } => {
-            "does not answer".to_owned()
-        }
+        HostState::None
+        | HostState::Sent
+        | HostState::Confirmed
+        | HostState::Refused { .. }
+        | HostState::Ended { .. } => "does not answer".to_owned(),
     };
     let until =
         view.until.map_or_else(String::new, |end| format!(", at most until {}", when::until(end, at)));
@@ -169,7 +171,11 @@ pub fn locked_json(view: &LockedView) -> Value {
     let open = |view: &UnconfirmedView| {
         let since = match &view.state {
             HostState::Offline { since } => time(*since),
-            HostState::None | HostState::Sent | HostState::Confirmed | HostState::Refused { .. } => None,
+            HostState::None
+            | HostState::Sent
+            | HostState::Confirmed
+            | HostState::Refused { .. }
+            | HostState::Ended { .. } => None,
         };
         json!({
             "short": view.short,

@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod admin;
+pub mod away;
 pub mod csv;
 pub mod data;
 pub mod json;

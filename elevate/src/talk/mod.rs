@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use elevate_protocol::id::Nonce;
 use elevate_protocol::message::parts::Joiner;
-use elevate_protocol::message::person::{Ask, Reply, Say};
+use elevate_protocol::message::person::{Ask, Away, Reply, Say};
 use elevate_protocol::message::view::{ActivationView, State};
 use elevate_protocol::message::{VERSION, Versions};
 use elevate_protocol::text::UntrustedText;
@@ -21,6 +21,7 @@ use crate::clock;
 use crate::console::Console;
 use crate::door::Conversation;
 use crate::paint::{Line, Tone};
+use crate::render;
 use crate::signals::Signals;
 use crate::typing::{self, Echo, Typed};
 
@@ -70,6 +71,7 @@ struct Progress {
     question: Option<Question>,
     challenged: Option<Challenged>,
     last: Option<Box<ActivationView>>,
+    away: Option<Away>,
     silence: Option<(Instant, Duration)>,
     people_until: Option<Instant>,
 }
@@ -83,8 +85,14 @@ impl<'a> Talk<'a> {
         signals: &'a Signals,
         wait: Wait,
     ) -> Self {
-        let state =
-            Progress { question: None, challenged: None, last: None, silence: None, people_until: None };
+        let state = Progress {
+            question: None,
+            challenged: None,
+            last: None,
+            away: None,
+            silence: None,
+            people_until: None,
+        };
         Self {
             conversation,
             console,
@@ -217,8 +225,14 @@ impl<'a> Talk<'a> {
                 let whole = self.parts.take(&text, left)?;
                 return Ok(whole.map(End::Done));
             }
+            Reply::Away(away) => self.state.away = Some(away),
             Reply::Done(outcome) => return Ok(Some(End::Done(outcome))),
-            Reply::Refused(refusal) => return Ok(Some(End::Refused(refusal))),
+            Reply::Refused(mut refusal) => {
+                if let Some(away) = self.state.away.take() {
+                    refusal.message = render::away::sentence(&away, &clock::here());
+                }
+                return Ok(Some(End::Refused(refusal)));
+            }
         }
         Ok(None)
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use elevate_protocol::deadlines::Deadlines;
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{Act, Document, FORMAT, Grant};
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
@@ -137,6 +138,11 @@ impl Site {
             &SignedGrant::new(signed).to_text(),
             0o400,
         );
+        let ends = u64::try_from(not_after.0.saturating_sub(now().0).max(0)).unwrap().saturating_mul(1000);
+        let boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap();
+        let boot = u64::try_from(boot.tv_sec()).unwrap().saturating_mul(1000);
+        let deadlines = Deadlines { contact: None, ends: [(id, boot.saturating_add(ends))].into() };
+        self.file("run/elevate/deadlines.json", &serde_json::to_string(&deadlines).unwrap(), 0o600);
         let dropin = format!("# elevate grants {id}\n#{UID} ALL=(root) NOPASSWD: /usr/bin/id -u\n");
         self.file(&format!("run/elevate/sudoers.d/u{UID}"), &dropin, 0o440);
     }

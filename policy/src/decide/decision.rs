@@ -75,6 +75,7 @@ pub struct Permit {
     pub(super) not_after_most: Timestamp,
     pub(super) warn: Vec<Span>,
     pub(super) factor: Factor,
+    pub(super) lease: Option<Span>,
     pub(super) request_digest: Digest,
     pub(super) role_digest: RoleDigest,
     pub(super) approvals: Vec<Approval>,
@@ -173,6 +174,12 @@ impl Permit {
     #[must_use]
     pub fn factor(&self) -> Factor {
         self.factor
+    }
+
+    /// How long the right lives on a host without contact with the daemon; none: to its end.
+    #[must_use]
+    pub fn lease(&self) -> Option<Span> {
+        self.lease
     }
 
     /// Digest of the request.

@@ -260,6 +260,7 @@ fn permit(
         not_after_most: end.map_or(most, |(at, _)| at.min(most)),
         warn: role.warn.iter().copied().filter(|warn| *warn < duration).collect(),
         factor: role.factor,
+        lease: role.lease,
         request_digest: settled.request_digest,
         role_digest: settled.role_digest,
         approvals: approvals.into_iter().map(|(at, person)| Approval { person, at }).collect(),

@@ -5,11 +5,12 @@
 use elevate_protocol::time::Span;
 
 use super::approve::WAIT_MAX;
+use super::offline::offline;
 use super::reader::{Entry, Item, Report, Table, unknown_key};
 use crate::policy::role::ReasonRule;
 use crate::policy::{Defaults, HARD_CAP};
 
-const KEYS: [&str; 5] = ["duration", "max", "reason", "warn", "pending"];
+const KEYS: [&str; 6] = ["duration", "max", "reason", "warn", "pending", "offline"];
 /// Most warnings before an end.
 const WARN_MAX: usize = 16;
 
@@ -54,6 +55,7 @@ pub(super) fn defaults(report: &mut Report<'_>, section: Vec<Entry<'_>>) -> Defa
     if let Some(pending) = table.get("pending").and_then(|item| capped(report, item, WAIT_MAX)) {
         defaults.pending = pending;
     }
+    defaults.lease = table.get("offline").and_then(|item| offline(report, item));
     defaults
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod finding;
 mod hosts;
 mod later;
 mod members;
+mod offline;
 mod people;
 mod reader;
 mod roles;

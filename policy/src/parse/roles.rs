@@ -13,6 +13,7 @@ use super::approve;
 use super::defaults::{capped, reason, warn};
 use super::hosts::hosts;
 use super::members::Known;
+use super::offline::{built_in, offline};
 use super::reader::{Entry, Item, Place, Report, Table, name};
 use super::sudo::sudo;
 use crate::policy::nonempty::NonEmpty;
@@ -21,7 +22,7 @@ use crate::policy::ticket::{PatternError, TicketPattern};
 use crate::policy::{Defaults, Edge, HARD_CAP, Member};
 use crate::reserved::is_reserved;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "title",
     "who",
     "hosts",
@@ -36,6 +37,7 @@ const KEYS: [&str; 14] = [
     "approve",
     "warn",
     "pending",
+    "offline",
 ];
 const FORM: &str = "write [roles.web-ops] and its keys below it";
 const ADMIN: &str =
@@ -85,11 +87,19 @@ fn role(
     let warn = table.get("warn").map_or(Some(defaults.warn.clone()), |item| warn(report, item, max));
     let pending =
         table.get("pending").map_or(Some(defaults.pending), |item| capped(report, item, approve::WAIT_MAX));
+    let lease = table.get("offline").map(|item| offline(report, item));
+    let reach = reach?;
+    let lease = match (&reach, lease) {
+        // The daemon is never cut off from itself.
+        (Reach::Daemon { .. }, _) => None,
+        (Reach::Hosts { .. }, Some(written)) => written?,
+        (Reach::Hosts { sudo, .. }, None) => defaults.lease.unwrap_or_else(|| built_in(sudo)),
+    };
     Some(Role {
         name,
         title,
         who: who?,
-        reach: reach?,
+        reach,
         max_hosts: max_hosts.map_or(Some(None), |most| most.map(Some))?,
         duration,
         max,
@@ -99,6 +109,7 @@ fn role(
         approve: approve?,
         warn: warn?,
         pending: pending?,
+        lease,
     })
 }
 
@@ -121,7 +132,7 @@ fn reach(report: &mut Report<'_>, table: &Table<'_>) -> Option<Reach> {
             .and_then(|item| sudo(report, item));
         return Some(Reach::Hosts { hosts: scope?, sudo: sudo? });
     };
-    for other in ["hosts", "max_hosts", "sudo"] {
+    for other in ["hosts", "max_hosts", "sudo", "offline"] {
         if let Some(item) = table.get(other) {
             let message = format!("a role with admin has no {other}: it is for the daemon itself");
             report.error(item.place, message, "write two roles");

@@ -69,10 +69,10 @@ fn syntax_and_keys() {
 #[test]
 fn nothing_is_accepted_and_then_not_enforced() {
     let later = "nothing would enforce it";
-    for key in ["offline", "ssh", "record", "at_end", "password"] {
+    for key in ["ssh", "record", "at_end", "password"] {
         says(&rule(&format!("{key} = 1")), "10:1", later, "leave it out");
     }
-    says(&parse("[defaults]\noffline = \"lease 5m\"\n").unwrap_err(), "2:1", later, "leave it out");
+    says(&parse("[defaults]\nat_end = \"kill\"\n").unwrap_err(), "2:1", later, "leave it out");
     says(&rule("mfa = \"maybe\""), "10:7", "not known", "\"none\"");
 }
 

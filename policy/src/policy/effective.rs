@@ -24,6 +24,9 @@ pub(super) fn show(policy: &Policy) -> String {
     line(&mut out, "reason", reason(defaults.reason));
     line(&mut out, "warn", &list(defaults.warn.iter().map(|s| span(*s))));
     line(&mut out, "pending", &span(defaults.pending));
+    if let Some(lease) = defaults.lease {
+        line(&mut out, "offline", &offline(lease));
+    }
     out.push_str("\n[people]\n");
     for person in policy.people() {
         line(&mut out, &key(&person.name), &person_text(person));
@@ -61,6 +64,7 @@ fn show_role(out: &mut String, role: &Role) {
     line(out, "approve", &list(role.approve.iter().map(approval)));
     line(out, "warn", &list(role.warn.iter().map(|s| span(*s))));
     line(out, "pending", &span(role.pending));
+    line(out, "offline", &offline(role.lease));
 }
 
 /// Written by the TOML library, so that every character is escaped as TOML wants it.
@@ -90,6 +94,10 @@ fn table(pairs: &[(&str, Option<String>)]) -> String {
 
 fn span(span: Span) -> String {
     text(&span.to_string())
+}
+
+fn offline(lease: Option<Span>) -> String {
+    text(&lease.map_or_else(|| "to-end".to_owned(), |lease| format!("lease {lease}")))
 }
 
 fn moment(at: Option<Timestamp>) -> Option<String> {

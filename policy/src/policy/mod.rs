@@ -78,6 +78,8 @@ pub struct Defaults {
     pub warn: Vec<Span>,
     /// How long a request may wait.
     pub pending: Span,
+    /// How long a right outlives the last contact of its host; none inside: to its end. None: each role's own default.
+    pub lease: Option<Option<Span>>,
 }
 
 impl Default for Defaults {
@@ -88,6 +90,7 @@ impl Default for Defaults {
             reason: ReasonRule::Required,
             warn: vec![Span(600), Span(300), Span(60)],
             pending: Span::DAY,
+            lease: None,
         }
     }
 }

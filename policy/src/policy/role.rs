@@ -48,6 +48,8 @@ pub struct Role {
     pub warn: Vec<Span>,
     /// How long a request may wait before it lapses.
     pub pending: Span,
+    /// How long the right lives on a host that has no contact with the daemon; none: to its end.
+    pub lease: Option<Span>,
 }
 
 /// What a role gives: commands on hosts, or the administration of Elevate itself. Never both.

@@ -50,6 +50,7 @@ struct Canonical<'a> {
     approve: &'a [ApprovalRule],
     warn: &'a [Span],
     pending: Span,
+    lease: Option<Span>,
     person: &'a Name,
     entries: Vec<&'a Eligibility>,
 }
@@ -83,6 +84,7 @@ fn digest_of(role: &Role, person: &Name, mut entries: Vec<&Eligibility>) -> Opti
         approve: &role.approve,
         warn: &role.warn,
         pending: role.pending,
+        lease: role.lease,
         person,
         entries,
     };

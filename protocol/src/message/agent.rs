@@ -65,6 +65,8 @@ pub enum ToAgent {
         /// What.
         reply: Reply,
     },
+    /// The answer to a question about contact: a signed [`crate::contact::Contact`].
+    Contact(SignedBody),
     /// Nothing else to say.
     Heartbeat {
         /// The daemon's clock.
@@ -117,8 +119,16 @@ pub enum Claim {
         /// What.
         say: Say,
     },
+    /// A question about contact: whether there is a document that this host does not have.
+    Contact {
+        /// Answered once.
+        nonce: Nonce,
+    },
     /// Nothing else to say.
-    Heartbeat,
+    Heartbeat {
+        /// The host's clock.
+        time: Timestamp,
+    },
 }
 
 /// An agent's hello.
@@ -204,6 +214,20 @@ pub enum Report {
         uid: u32,
         /// Why.
         why: UntrustedText,
+    },
+    /// Reports that had no room on the host while the daemon was away: nobody will ever see them.
+    Lost {
+        /// How many, exactly.
+        count: u64,
+        /// Number of the first.
+        first: u64,
+        /// Number of the last.
+        last: u64,
+    },
+    /// The wall clock was set; CLOCK_BOOTTIME says by how much.
+    ClockStep {
+        /// Seconds that it jumped; back when negative.
+        by: i64,
     },
     /// Something was where it should not be, or not as it should be.
     Tampered {

@@ -256,10 +256,36 @@ pub enum Reply {
         /// How many parts are still to come.
         left: u32,
     },
+    /// Door 1 only, from the agent, before it refuses: the daemon cannot be reached, and what is in force here meanwhile.
+    Away(Away),
     /// Done; the conversation is over.
     Done(Outcome),
     /// Refused; the conversation is over.
     Refused(Refusal),
+}
+
+/// What a host that is cut off can tell of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Away {
+    /// The last contact with the daemon; none: not since the agent started.
+    pub since: Option<Timestamp>,
+    /// The person's grants that are in force here.
+    pub grants: Vec<AwayGrant>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwayGrant {
+    /// Its id.
+    pub id: ActivationId,
+    /// The role.
+    pub role: Name,
+    /// First second that is too late if the daemon stays away.
+    pub until: Timestamp,
+    /// Whether the lease says so, before the grant's own end.
+    pub lease: bool,
 }
 
 /// The daemon's demand for a second factor, bound to one ask and usable once.
@@ -298,6 +324,7 @@ impl Reply {
             | Self::Seed { .. }
             | Self::Progress(_)
             | Self::Event(_)
+            | Self::Away(_)
             | Self::Part { .. } => false,
         }
     }

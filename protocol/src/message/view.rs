@@ -151,6 +151,11 @@ pub enum HostState {
         /// Why.
         why: UntrustedText,
     },
+    /// The host ended it before its time.
+    Ended {
+        /// Why.
+        cause: EndCause,
+    },
 }
 
 /// One rule of approval and how far it is met.

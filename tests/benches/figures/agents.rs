@@ -141,7 +141,7 @@ impl Simulated {
                     }
                 }
                 () = &mut silence => {
-                    voice.claim(&mut frames, Claim::Heartbeat).await?;
+                    voice.claim(&mut frames, Claim::Heartbeat { time: now() }).await?;
                     silence = Box::pin(sleep(heartbeat));
                 }
             }
@@ -204,6 +204,7 @@ impl Voice<'_> {
             ToAgent::Welcome { .. }
             | ToAgent::Recorded { .. }
             | ToAgent::Conversation { .. }
+            | ToAgent::Contact(_)
             | ToAgent::Heartbeat { .. } => Ok(false),
         }
     }

@@ -153,6 +153,7 @@ impl Agent {
             | Reply::Part { .. }
             | Reply::Progress(_)
             | Reply::Done(_)
+            | Reply::Away(_)
             | Reply::Event(_) => {
                 let text = "the daemon said what it never says about a use";
                 self.refuse(serial, Refusal::new(Code::Integrity, text));

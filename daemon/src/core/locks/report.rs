@@ -54,7 +54,7 @@ pub(super) async fn report(
 fn open_hosts(view: &ActivationView) -> Vec<UnconfirmedView> {
     let is_open = |state: &HostState| match state {
         HostState::Sent | HostState::Offline { .. } => true,
-        HostState::None | HostState::Confirmed | HostState::Refused { .. } => false,
+        HostState::None | HostState::Confirmed | HostState::Refused { .. } | HostState::Ended { .. } => false,
     };
     let open = view.hosts.iter().filter(|host| is_open(&host.state));
     open.map(|host| UnconfirmedView {

@@ -194,11 +194,16 @@ impl Agent {
                         self.claim(Claim::Applied { seq, result: Applied::Enforced }).await;
                     }
                     Some(ToAgent::Offers { .. }) => self.accounts().await,
-                    Some(ToAgent::Heartbeat { .. }) => self.claim(Claim::Heartbeat).await,
+                    Some(ToAgent::Heartbeat { time }) => self.claim(Claim::Heartbeat { time }).await,
                     Some(ToAgent::Conversation { conversation, reply }) => {
                         drop(replies.send((conversation, reply)).await);
                     }
-                    Some(ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Recorded { .. }) => {}
+                    Some(
+                        ToAgent::Hello { .. }
+                        | ToAgent::Welcome { .. }
+                        | ToAgent::Recorded { .. }
+                        | ToAgent::Contact(_),
+                    ) => {}
                 },
                 call = called.recv() => if let Some((conversation, say)) = call {
                     let caller = Caller { uid: 2000, login: "alice".parse().unwrap() };

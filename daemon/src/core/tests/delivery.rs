@@ -127,7 +127,7 @@ async fn a_host_that_does_not_confirm_is_waited_for_ten_seconds() {
     soon("the end", async {
         while !end.is_finished() {
             clock.advance(1);
-            agent.claim(Claim::Heartbeat).await;
+            agent.claim(Claim::Heartbeat { time: clock.now() }).await;
             tokio::task::yield_now().await;
         }
     })

@@ -230,6 +230,6 @@ fn hear(identity: &Identity, seen: &mut Seen, (said, ssh): (ToAgent, &Ssh)) {
             seen.waiting.retain(|(waiting, _)| *waiting > number);
         }
         ToAgent::Refused(refusal) => seen.trouble.push(format!("the host is refused: {}", refusal.message)),
-        ToAgent::Conversation { .. } | ToAgent::Heartbeat { .. } => {}
+        ToAgent::Conversation { .. } | ToAgent::Heartbeat { .. } | ToAgent::Contact(_) => {}
     }
 }

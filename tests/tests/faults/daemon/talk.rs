@@ -105,7 +105,9 @@ fn converse(
             Reply::Progress(_) | Reply::Event(_) | Reply::Notice { .. } => {}
             Reply::Done(outcome) => return Ok(outcome),
             Reply::Refused(refusal) => return Err(Lost::Refused(Box::new(refusal))),
-            other @ (Reply::Prompt { .. } | Reply::Seed { .. } | Reply::Part { .. }) => panic!("{other:?}"),
+            other @ (Reply::Prompt { .. } | Reply::Seed { .. } | Reply::Part { .. } | Reply::Away(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 }
