@@ -383,6 +383,7 @@ fn administration_is_a_role_of_its_own_with_parts_that_exist_and_a_factor() {
         ("admin = [\"everything\"]", "no part of the administration"),
         ("admin = [\"audit\"]\nhosts = { names = [\"*\"] }", "has no hosts"),
         ("admin = [\"audit\"]\nsudo = { as = \"root\", shell = true }", "has no sudo"),
+        ("admin = [\"audit\"]\noffline = \"to-end\"", "has no offline"),
         ("admin = [\"audit\"]\nmfa = \"none\"", "second factor"),
     ] {
         let error = role(more).unwrap_err();

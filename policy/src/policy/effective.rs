@@ -64,7 +64,9 @@ fn show_role(out: &mut String, role: &Role) {
     line(out, "approve", &list(role.approve.iter().map(approval)));
     line(out, "warn", &list(role.warn.iter().map(|s| span(*s))));
     line(out, "pending", &span(role.pending));
-    line(out, "offline", &offline(role.lease));
+    if role.sudo().is_some() {
+        line(out, "offline", &offline(role.lease));
+    }
 }
 
 /// Written by the TOML library, so that every character is escaped as TOML wants it.
