@@ -1,7 +1,8 @@
 //! What can happen: one variant each, with a stable code and typed details.
 //!
 //! In: nothing. Out: [`Kind`]. Free text is [`UntrustedText`], so no event holds a control character (threat I01).
-//! A code never changes its meaning; a new meaning is a new code. Spec: docs/events.md.
+//! A code never changes its meaning; a new meaning is a new code. What hosts claim has `number`, which counts up over the host's life, and
+//! `host_time`, by its clock. Spec: docs/events.md.
 
 use std::collections::BTreeMap;
 
@@ -48,13 +49,9 @@ kinds! {
     /// Nobody decided, or the person did not start it, in time.
     "request.lapsed" Notice RequestLapsed {}
     /// The policy refused: at the request, or later when it was to start.
-    "request.refused" Warning RequestRefused {
-        why: UntrustedText,
-    }
+    "request.refused" Warning RequestRefused { why: UntrustedText }
     /// Somebody tried to decide what they may not decide; one's own request too.
-    "review.refused" Warning ReviewRefused {
-        why: UntrustedText,
-    }
+    "review.refused" Warning ReviewRefused { why: UntrustedText }
     /// The second factor was right.
     "factor.accepted" Info FactorAccepted {
         /// What for: `request`, `start`, `approve`, `deny`, `extend`.
@@ -215,9 +212,7 @@ kinds! {
         labels: BTreeMap<Name, Name>,
     }
     /// An enrolment was refused.
-    "host.enrol-refused" Warning HostEnrolRefused {
-        why: UntrustedText,
-    }
+    "host.enrol-refused" Warning HostEnrolRefused { why: UntrustedText }
     /// A host's agent connected.
     "host.connected" Info HostConnected {
         /// The agent's version.
@@ -235,13 +230,9 @@ kinds! {
         why: Option<UntrustedText>,
     }
     /// A host's agent said something that cannot be, and was cut off.
-    "host.refused" Warning HostRefused {
-        why: UntrustedText,
-    }
+    "host.refused" Warning HostRefused { why: UntrustedText }
     /// A host's agent is gone, or silent for too long.
-    "host.lost" Warning HostLost {
-        why: UntrustedText,
-    }
+    "host.lost" Warning HostLost { why: UntrustedText }
     /// A host's connections came and went so often in a minute that only the first were recorded one by one.
     "host.flooded" Warning HostFlooded {
         /// From when on they were counted.
@@ -260,10 +251,7 @@ kinds! {
     }
     /// The host claims that reports had no room while the daemon was away, and are lost.
     "host.reports-lost" Warning HostReportsLost {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         /// How many.
         count: u64,
         /// Number of the first of them.
@@ -273,19 +261,13 @@ kinds! {
     }
     /// The host claims that its wall clock was set while its agent ran.
     "host.clock-step" Warning HostClockStep {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         /// Seconds that it jumped; back when negative.
         by: i64,
     }
     /// The host claims that a right was used.
     "host.used" Notice HostUsed {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         /// Every grant that the person had then.
         grants: Vec<ActivationId>,
         /// How.
@@ -293,37 +275,25 @@ kinds! {
     }
     /// The host claims that a person was warned of a near end.
     "host.warned" Info HostWarned {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         /// Time left.
         left: Span,
     }
     /// The host claims that a grant's rights were removed.
     "host.ended" Notice HostEnded {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         cause: EndCause,
     }
     /// The host claims that its PAM gate closed.
     "host.gate-closed" Warning HostGateClosed {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         /// Whose drop-in.
         uid: u32,
         why: UntrustedText,
     }
     /// The host claims that a use was refused for want of the second factor.
     "host.use-refused" Warning HostUseRefused {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         /// Every grant that the person had then.
         grants: Vec<ActivationId>,
         /// Whose.
@@ -332,19 +302,13 @@ kinds! {
     }
     /// The host claims that something was not as it should be.
     "host.tampered" Alert HostTampered {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         /// What, and what was done.
         what: UntrustedText,
     }
     /// The host claims that its agent started.
     "host.started" Info HostStarted {
-        /// Counts up over the host's life.
-        number: u64,
-        /// By the host's clock.
-        host_time: Timestamp,
+        number: u64, host_time: Timestamp,
         /// The agent's version.
         agent: UntrustedText,
         /// Grants in force after the start.
