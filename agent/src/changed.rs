@@ -48,7 +48,7 @@ fn watched(paths: &Paths) -> Vec<Watched> {
             matters: |name| SERVICES.iter().any(|known| name == *known),
         },
         Watched { folder: etc.join("sudoers.d"), matters: |_| true },
-        Watched { folder: etc.join("elevate"), matters: |name| name == "ceiling.toml" },
+        Watched { folder: etc.join("elevate"), matters: |name| name == "ceiling.toml" || name == "epoch" },
     ];
     folders.extend(paths.pam_modules().map(|folder| Watched { folder, matters: |name| name == MODULE }));
     folders

@@ -14,6 +14,7 @@ mod config;
 mod door;
 mod enforce;
 mod enrol;
+mod epoch;
 mod flavour;
 mod journal;
 mod life;
@@ -68,6 +69,11 @@ enum Command {
     Unenroll(enrol::UnenrollArguments),
     /// Say what is wrong on this host, and what to do about it.
     Doctor(enrol::DoctorArguments),
+    /// Say that the daemon was restored from a backup and that its new epoch is right: ends what is in force here, and starts anew.
+    ConfirmEpoch {
+        /// The number that `elevate-agent status` shows.
+        epoch: u32,
+    },
     /// The agent's own child: runs the PAM stack of an activation.
     #[command(hide = true)]
     PamRun,
@@ -91,6 +97,7 @@ fn main() -> ExitCode {
         Command::Enroll(arguments) => enrol::enroll(&paths, arguments),
         Command::Unenroll(arguments) => enrol::unenroll(&paths, arguments),
         Command::Doctor(arguments) => enrol::doctor(&paths, arguments),
+        Command::ConfirmEpoch { epoch } => epoch::confirm(&paths, epoch),
         Command::PamRun => pam_run::run(),
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Paths {
     pub(crate) config: PathBuf,
     /// What this host never allows; need not be there.
     pub(crate) ceiling: PathBuf,
+    /// Root's word on the epoch of the host's log; need not be there.
+    pub(crate) epoch: PathBuf,
     /// Folder of the pinned signers.
     pub(crate) trust: PathBuf,
     /// Signers of grants, read by `ssh-keygen -Y verify -f` too.
@@ -68,6 +70,7 @@ impl Paths {
             root: root.to_owned(),
             config: at("etc/elevate/agent.toml"),
             ceiling: at("etc/elevate/ceiling.toml"),
+            epoch: at("etc/elevate/epoch"),
             trust: at("etc/elevate/trust"),
             grant_signers: at("etc/elevate/trust/grant_signers"),
             keys: at("etc/elevate/keys"),

@@ -51,6 +51,9 @@ pub(crate) struct Status {
     pub(crate) hindrance: Option<String>,
     /// The epoch of the host's log.
     pub(crate) epoch: u32,
+    /// The epoch that the daemon says begins, while it waits for root's word.
+    #[serde(default)]
+    pub(crate) new_epoch: Option<u32>,
     /// The last applied document.
     pub(crate) seq: u64,
     /// Reports that the daemon has not acknowledged.
@@ -212,8 +215,21 @@ fn text(status: &Status, life: Life, now: Moment) -> String {
         format!("grants     {}", status.grants.len()),
     ];
     lines.extend(status.grants.iter().map(|grant| grant.line(now)));
+    if let Some(epoch) = status.new_epoch {
+        lines.push(format!("EPOCH      {}", another_log(epoch)));
+        lines.push(format!("           root says so with: elevate-agent confirm-epoch {epoch}"));
+    }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What a new epoch means, for people.
+#[must_use]
+pub(crate) fn another_log(epoch: u32) -> String {
+    format!(
+        "the daemon's log for this host is not the one applied here: one of both was restored from a backup. Nothing new is applied \
+         before root says that epoch {epoch} begins, which ends what is in force here"
+    )
 }
 
 /// Whether sudo obeys managed rules, and who sees to it.

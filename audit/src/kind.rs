@@ -249,6 +249,22 @@ kinds! {
         /// The host's clock.
         host_time: Timestamp,
     }
+    /// A host has applied another log than the daemon has: one of both was restored from a backup. Its log begins anew, and waits for
+    /// the word of the host's root; what was active there is over.
+    "host.epoch" Alert HostEpoch {
+        /// The epoch that waits.
+        epoch: u32,
+        /// The host's.
+        before: u32,
+        /// Place of the last document that it has applied.
+        place: u64,
+    }
+    /// The host claims that its root has said that the new epoch is right.
+    "host.epoch-confirmed" Warning HostEpochConfirmed {
+        number: u64, host_time: Timestamp,
+        /// The epoch that began.
+        epoch: u32,
+    }
     /// The host claims that reports had no room while the daemon was away, and are lost.
     "host.reports-lost" Warning HostReportsLost {
         number: u64, host_time: Timestamp,

@@ -148,6 +148,16 @@ pub enum EndCause {
     AccountChanged,
     /// The host had no contact with the daemon for as long as the grant's lease.
     NoContact,
+    /// The daemon was restored from a backup, and the host's log began anew.
+    Restored,
+}
+
+/// The digest of a log up to and including a document, from the digest before it: two logs with the same one are the same log.
+#[must_use]
+pub fn head(before: Option<Digest>, body: &str) -> Digest {
+    let mut bytes = before.map_or_else(|| vec![0; 32], |digest| digest.bytes().to_vec());
+    bytes.extend_from_slice(body.as_bytes());
+    Digest::of(&bytes)
 }
 
 impl Document {
@@ -169,5 +179,19 @@ impl Document {
         let mut line = serde_json::to_string(self)?;
         line.push('\n');
         Ok(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_log_tells_every_log_from_every_other() {
+        let log = |bodies: &[&str]| bodies.iter().fold(None, |before, body| Some(head(before, body)));
+        assert_eq!(log(&["a", "b", "c"]), log(&["a", "b", "c"]));
+        for other in [&["a", "b"][..], &["a", "x", "c"], &["b", "a", "c"], &["ab", "c"], &["c"]] {
+            assert_ne!(log(other), log(&["a", "b", "c"]), "{other:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod contact;
 pub mod deadlines;
 pub mod digest;
 pub mod document;
+pub mod epoch;
 pub mod flavour;
 pub mod frame;
 pub mod id;

@@ -32,6 +32,8 @@ const UID_GRANTS_MAX: usize = 64;
 pub(crate) struct Pending {
     /// Its place.
     seq: u64,
+    /// Its signed bytes.
+    body: String,
     /// The grant as it will be.
     held: Held,
     /// What it is to be put in the place of.
@@ -95,7 +97,7 @@ impl Agent {
         if epoch != self.position.epoch {
             let ours = self.position.epoch;
             let what = format!(
-                "documents of epoch {epoch} are not applied: this host is in epoch {ours}, and a new one needs root's word here (elevate-agent enroll)"
+                "documents of epoch {epoch} are not applied: this host is in epoch {ours}, and a new one begins with root's word"
             );
             self.refuse_peer(now, &what);
             return false;
@@ -127,7 +129,7 @@ impl Agent {
         match place {
             Some(place) => {
                 if self.is_in_turn(place.epoch, place.seq, now) {
-                    self.settle(Some(error.to_string()), now);
+                    self.settle(&signed.body, Some(error.to_string()), now);
                 }
             }
             None => self.refuse_peer(now, &format!("a document was refused: {error}")),
@@ -142,24 +144,24 @@ impl Agent {
 
     fn apply(&mut self, signed: &SignedBody, document: &Document, now: Moment) {
         if let Act::End(end) = &document.act {
-            return self.apply_end(end, now);
+            return self.apply_end(&signed.body, end, now);
         }
         let held = match self.assemble(signed, document) {
             Ok(held) => held,
-            Err(why) => return self.settle(Some(why), now),
+            Err(why) => return self.settle(&signed.body, Some(why), now),
         };
         if let Err(error) = check::terms(&held.verified, now.wall) {
-            return self.settle(Some(error.to_string()), now);
+            return self.settle(&signed.body, Some(error.to_string()), now);
         }
         // Looked at afresh: no rule is installed on the strength of a gate that stood some seconds ago.
         self.probe(now);
         if let Err(error) = &self.enforcement {
-            return self.settle(Some(error.to_string()), now);
+            return self.settle(&signed.body, Some(error.to_string()), now);
         }
         if let Err(error) =
             self.within_abilities(&held.verified).and_then(|()| self.below_ceiling(&held.verified))
         {
-            return self.settle(Some(error), now);
+            return self.settle(&signed.body, Some(error), now);
         }
         if held.verified.grant().lease.is_some() {
             self.ask_contact(now);
@@ -175,8 +177,10 @@ impl Agent {
             drop(sender.send(Message::Checked { seq, result }));
         });
         match started {
-            Ok(_) => self.checking = Some(Pending { seq, held, before }),
-            Err(error) => self.settle(Some(format!("this host cannot check it: {error}")), now),
+            Ok(_) => self.checking = Some(Pending { seq, body: signed.body.clone(), held, before }),
+            Err(error) => {
+                self.settle(&signed.body, Some(format!("this host cannot check it: {error}")), now);
+            }
         }
     }
 
@@ -210,20 +214,19 @@ impl Agent {
     }
 
     /// An end needs no check: it only takes away, and one for a grant that is not here is done already.
-    fn apply_end(&mut self, end: &End, now: Moment) {
+    fn apply_end(&mut self, body: &str, end: &End, now: Moment) {
         self.end(end.id, end.cause, now);
-        self.settle(None, now);
+        self.settle(body, None, now);
     }
 
     /// The checks of the pending document are done.
     pub(crate) fn checked(&mut self, seq: u64, result: Result<(), String>) {
         let Some(pending) = self.checking.take().filter(|pending| pending.seq == seq) else { return };
         let now = clock::read();
-        let result = result.and_then(|()| self.install(pending, now));
-        match result {
-            Ok(()) => self.settle(None, now),
-            Err(why) => self.settle(Some(why), now),
-        }
+        let body = pending.body.clone();
+        let refused = result.and_then(|()| self.install(pending, now)).err();
+        self.settle(&body, refused, now);
+        self.consider_epoch(now);
         self.next_document();
     }
 
@@ -298,7 +301,7 @@ impl Agent {
     }
 
     /// The next document is done with. Its place is durable before it is acknowledged.
-    fn settle(&mut self, refused: Option<String>, now: Moment) {
+    fn settle(&mut self, body: &str, refused: Option<String>, now: Moment) {
         if let Some(why) = &refused {
             journal::log(Level::Warning, &format!("a document was refused: {why}"));
         }
@@ -307,7 +310,7 @@ impl Agent {
         if !self.lingering.is_empty() {
             return self.cut_link("what is over cannot be removed from the disk");
         }
-        let next = self.position.next(refused, now.wall);
+        let next = self.position.next(body, refused, now.wall);
         if let Err(error) = next.save(&self.paths) {
             // Not acknowledged: the daemon sends it again, and what was stored of it is found then.
             self.cut_link(&journal::chain(&error));

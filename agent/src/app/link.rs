@@ -45,7 +45,12 @@ enum Stage {
     /// The daemon has not said its hello.
     Silent,
     /// Ours is on its way.
-    Greeted(Nonce),
+    Greeted {
+        /// The daemon's nonce.
+        nonce: Nonce,
+        /// Ours.
+        own: Nonce,
+    },
     /// Both agreed.
     Welcome(Nonce),
 }
@@ -113,11 +118,17 @@ impl Agent {
                 if cluster != self.identity.config.cluster {
                     return self.cut_link("the daemon is of another cluster");
                 }
-                link.stage = Stage::Greeted(nonce);
+                let mut bytes = [0; 16];
+                if getrandom::fill(&mut bytes).is_err() {
+                    return self.cut_link("no randomness for a hello");
+                }
+                let own = Nonce::from_random(bytes);
+                link.stage = Stage::Greeted { nonce, own };
                 self.check_skew(time, now);
-                self.greet(now);
+                self.greet(own, now);
             }
-            (Stage::Greeted(nonce), ToAgent::Welcome { version, name: _ }) => {
+            (Stage::Greeted { own, .. }, ToAgent::Epoch(signed)) => self.epoch_said(&signed, own, now),
+            (Stage::Greeted { nonce, .. }, ToAgent::Welcome { version, name: _ }) => {
                 if version != elevate_protocol::message::VERSION {
                     return self.cut_link("the daemon chose a version that was not offered");
                 }
@@ -131,7 +142,7 @@ impl Agent {
                 self.cut_link(&why);
             }
             (Stage::Welcome(_), said) => self.welcome_says(said, now),
-            (Stage::Silent | Stage::Greeted(_), _) => self.cut_link("the daemon speaks out of turn"),
+            (Stage::Silent | Stage::Greeted { .. }, _) => self.cut_link("the daemon speaks out of turn"),
         }
     }
 
@@ -143,7 +154,7 @@ impl Agent {
             ToAgent::Conversation { conversation, reply } => self.daemon_replies(conversation, reply),
             ToAgent::Contact(signed) => self.contact_answered(&signed, now),
             ToAgent::Heartbeat { time } => self.check_skew(time, now),
-            ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Refused(_) => {
+            ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Refused(_) | ToAgent::Epoch(_) => {
                 self.cut_link("the daemon speaks out of turn");
             }
         }
@@ -171,7 +182,7 @@ impl Agent {
         }
     }
 
-    fn greet(&mut self, now: Moment) {
+    fn greet(&mut self, nonce: Nonce, now: Moment) {
         let sudo = self.enforces_with();
         self.told_sudo(sudo.clone());
         self.claim(Claim::Hello(AgentHello {
@@ -181,6 +192,8 @@ impl Agent {
             sudo,
             epoch: self.position.epoch,
             seq: self.position.seq,
+            head: self.position.head,
+            nonce,
             time: now.wall,
         }));
     }
@@ -190,9 +203,9 @@ impl Agent {
     pub(crate) fn claim(&mut self, claim: Claim) {
         let Some(link) = &mut self.link else { return };
         let nonce = match (link.stage, &claim) {
-            (Stage::Welcome(nonce), _) | (Stage::Greeted(nonce), Claim::Hello(_)) => nonce,
+            (Stage::Welcome(nonce), _) | (Stage::Greeted { nonce, .. }, Claim::Hello(_)) => nonce,
             // Before the daemon's welcome only the hello is in turn.
-            (Stage::Silent | Stage::Greeted(_), _) => return,
+            (Stage::Silent | Stage::Greeted { .. }, _) => return,
         };
         let count = link.count.saturating_add(1);
         let vouch = Vouch { host: self.identity.config.host, nonce, count, claim };

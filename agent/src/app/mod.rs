@@ -4,6 +4,7 @@
 
 pub(crate) mod contact;
 pub(crate) mod documents;
+pub(crate) mod epochs;
 pub(crate) mod flavour;
 pub(crate) mod grants;
 pub(crate) mod link;

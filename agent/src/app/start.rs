@@ -199,6 +199,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         accepted: Accepted::default(),
         enforcement,
         position,
+        new_epoch: None,
         grants: BTreeMap::new(),
         lingering: BTreeSet::new(),
         contact: Contact::default(),

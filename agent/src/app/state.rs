@@ -44,6 +44,8 @@ pub(crate) struct Agent {
     pub(crate) enforcement: Result<(), ProbeError>,
     /// The place in the host's log.
     pub(crate) position: Position,
+    /// The epoch that the daemon says begins, and that waits for the word of this host's root.
+    pub(crate) new_epoch: Option<u32>,
     /// Grants that are held.
     pub(crate) grants: BTreeMap<ActivationId, Standing>,
     /// Grants that are over or refused, and whose files could not be removed: the next start would obey them.

@@ -65,6 +65,7 @@ impl Agent {
             self.probe(now);
             self.check_ceiling(now);
             self.resolve_offers();
+            self.consider_epoch(now);
         }
         if now.boot >= self.rounds.reconcile {
             self.rounds.reconcile = now.boot.after(RECONCILE);
@@ -122,6 +123,7 @@ impl Agent {
         self.change.taken();
         self.probe(now);
         self.check_ceiling(now);
+        self.consider_epoch(now);
     }
 
     /// Looks whether rules may still be installed, and takes all away when not.
@@ -293,6 +295,7 @@ impl Agent {
             sudo: self.flavour.sudo.line().map(UntrustedText::escaped),
             hindrance: self.enforcement.as_ref().err().map(ToString::to_string),
             epoch: self.position.epoch,
+            new_epoch: self.new_epoch,
             seq: self.position.seq,
             reports_waiting: self.spool.len(),
             people: self.visitors(),

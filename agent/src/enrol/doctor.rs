@@ -230,10 +230,13 @@ fn agent(paths: &Paths) -> Vec<Finding> {
                 Some(why) => bad(format!("the agent enforces no rule here: {why}"), AGAIN),
             });
             let fix = "systemctl start elevate-link    (then: journalctl -u elevate-link)";
-            findings.push(if status.connected {
-                Finding::Good("the daemon is connected".to_owned())
-            } else {
-                bad("the daemon is not connected", fix)
+            findings.push(match (status.connected, status.new_epoch) {
+                (true, _) => Finding::Good("the daemon is connected".to_owned()),
+                (false, None) => bad("the daemon is not connected", fix),
+                (false, Some(epoch)) => {
+                    let fix = format!("ask who runs the daemon, then: elevate-agent confirm-epoch {epoch}");
+                    bad(status::another_log(epoch), fix)
+                }
             });
         }
         Err(error) => findings.push(bad(journal::chain(&error), "systemctl restart elevate-agent")),

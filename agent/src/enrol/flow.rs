@@ -321,6 +321,8 @@ fn identity(
     let text = toml::to_string(&config).map_err(|_| EnrolError::Make { what: "agent.toml" })?;
     changes.expect(&paths.position);
     Position::begin(enrolled.epoch, clock::read().wall).save(paths)?;
+    // A word about the log of another enrolment is none about this one's.
+    changes.remove(&paths.epoch)?;
     changes.write(&paths.grant_signers, &enrolled.grant_signers, 0o644)?;
     changes.write(&paths.config, &format!("# Written by elevate-agent enroll.\n{text}"), 0o644)?;
     Ok(())

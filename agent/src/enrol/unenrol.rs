@@ -68,7 +68,9 @@ fn take_out(paths: &Paths) -> Vec<LeftoverError> {
     for service in SERVICES {
         note(leftovers::pam(paths, service, &mut changes));
     }
-    for path in [&paths.config, &paths.grant_signers, &paths.vouch_key, &link_folder(paths).join("key")] {
+    for path in
+        [&paths.config, &paths.epoch, &paths.grant_signers, &paths.vouch_key, &link_folder(paths).join("key")]
+    {
         note(remove_file(path));
     }
     for path in [&paths.trust, &paths.keys, &paths.config.with_file_name("")] {

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use elevate_protocol::digest::Digest;
+use elevate_protocol::document;
 use elevate_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,9 @@ pub(crate) struct Position {
     pub(crate) epoch: u32,
     /// Place of the last applied document; 0 at first.
     pub(crate) seq: u64,
+    /// What the log is up to that place; none at first.
+    #[serde(default)]
+    pub(crate) head: Option<Digest>,
     /// The latest wall clock that was seen when this was written.
     #[serde(default = "long_ago")]
     pub(crate) seen: Timestamp,
@@ -55,14 +60,15 @@ impl Position {
     /// Before the first document of an epoch.
     #[must_use]
     pub(crate) fn begin(epoch: u32, now: Timestamp) -> Self {
-        Self { epoch, seq: 0, seen: now, refused: BTreeMap::new() }
+        Self { epoch, seq: 0, head: None, seen: now, refused: BTreeMap::new() }
     }
 
-    /// The same after the next document.
+    /// The same after the next document, whose signed bytes are `body`.
     #[must_use]
-    pub(crate) fn next(&self, refused: Option<String>, now: Timestamp) -> Self {
+    pub(crate) fn next(&self, body: &str, refused: Option<String>, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.seq = self.seq.saturating_add(1);
+        next.head = Some(document::head(self.head, body));
         next.seen = self.seen.max(now);
         if let Some(why) = refused {
             next.refused.insert(next.seq, why);

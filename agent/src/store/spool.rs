@@ -73,6 +73,7 @@ fn is_weighty(report: &Report) -> bool {
         | Report::GateClosed { .. }
         | Report::Lost { .. }
         | Report::ClockStep { .. }
+        | Report::Epoch { .. }
         | Report::Tampered { .. }
         | Report::Started { .. } => true,
     }

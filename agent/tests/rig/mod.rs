@@ -257,8 +257,17 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Connects and greets.
+    /// Connects, greets and bids welcome.
     pub(crate) fn connect(rig: &Rig) -> Self {
+        let mut daemon = Self::greet(rig);
+        daemon.send(&ToAgent::Welcome { version: 1, name: "web1".parse().unwrap() });
+        // Before the agent has read it, it refuses what people ask: the daemon is not there for it yet.
+        until("the welcome", || rig.read("run/elevate/status.json").contains("\"connected\":true"));
+        daemon
+    }
+
+    /// Connects and hears the agent's hello.
+    pub(crate) fn greet(rig: &Rig) -> Self {
         let stream = UnixStream::connect(rig.path("run/elevate/link.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let nonce = Nonce::from_random([9; 16]);
@@ -270,11 +279,7 @@ impl Daemon {
         let mut vouches = vouches;
         let signed: SignedBody = frame::read(&mut stream).unwrap().unwrap();
         let Claim::Hello(hello) = vouches.open(&signed).unwrap() else { panic!("no hello") };
-        let mut daemon = Self { stream, vouches, reports: vec![], hello };
-        daemon.send(&ToAgent::Welcome { version: 1, name: "web1".parse().unwrap() });
-        // Before the agent has read it, it refuses what people ask: the daemon is not there for it yet.
-        until("the welcome", || rig.read("run/elevate/status.json").contains("\"connected\":true"));
-        daemon
+        Self { stream, vouches, reports: vec![], hello }
     }
 
     pub(crate) fn send(&mut self, message: &ToAgent) {

@@ -152,6 +152,7 @@ impl Serving {
                 Report::GateClosed { .. }
                 | Report::Lost { .. }
                 | Report::ClockStep { .. }
+                | Report::Epoch { .. }
                 | Report::Tampered { .. }
                 | Report::Started { .. } => (None, None),
             };
@@ -167,7 +168,10 @@ impl Serving {
 
     /// A grant that no host keeps is over; a host's word is enough to lose a right there.
     async fn ended_there(&self, tx: &mut Tx, id: ActivationId, cause: EndCause) -> Result<(), Cut> {
-        let lost = matches!(cause, EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact);
+        let lost = matches!(
+            cause,
+            EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact | EndCause::Restored
+        );
         let Some(mut activation) = tx.activation(id).await? else { return Ok(()) };
         // A grant without hosts, to administer, is no host's to end: it is not found among its hosts.
         if !lost || !activation.is_active() {

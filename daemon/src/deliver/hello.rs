@@ -15,7 +15,7 @@ use ssh_key::PublicKey;
 use tokio::sync::mpsc;
 
 use super::flood::{self, Came};
-use super::{Cut, Serving, subject, talks, voice};
+use super::{Cut, Serving, epochs, subject, talks, voice};
 use crate::core::{Core, Fault, random};
 use crate::store::HostRow;
 
@@ -54,6 +54,9 @@ pub(super) async fn hello(
         return refused(Code::UnknownHost, "this host is not enrolled", "enrol it: elevate-agent enroll");
     };
     let version = fitting(&host, &agent)?;
+    if !epochs::is_ours(core, &host, &agent).await? {
+        return another_log(core, id, &agent, &out).await;
+    }
     let skewed = is_skewed(agent.time, inner.clock.now());
     let next = record(core, &host, &agent, skewed).await?;
     let host = HostRow { sudo: Some(agent.sudo), ..host };
@@ -90,7 +93,23 @@ fn refused<T>(code: Code, message: &str, hint: &str) -> Result<T, Cut> {
     Err(Cut::Refused(Refusal::new(code, message).hint(hint)))
 }
 
-/// Versions, id, epoch and place. A host that knows more than we do means that we were restored from a backup.
+/// Says that a new epoch waits for the word of the host's root, and nothing more.
+async fn another_log<T>(
+    core: &Core,
+    id: HostId,
+    agent: &AgentHello,
+    out: &mpsc::Sender<ToAgent>,
+) -> Result<T, Cut> {
+    let host = epochs::begin(core, id, agent).await?;
+    let said = core.inner().issuer().epoch(&host, agent.nonce)?;
+    out.send(ToAgent::Epoch(said)).await.map_err(|_| Cut::Lost("the connection ended"))?;
+    let hint = format!("root on the host says so: elevate-agent confirm-epoch {}", host.epoch);
+    let message =
+        "the host has applied another log than the daemon has: one of them was restored from a backup";
+    refused(Code::Integrity, message, &hint)
+}
+
+/// Versions and id.
 fn fitting(host: &HostRow, agent: &AgentHello) -> Result<u16, Cut> {
     let Some(version) = Versions::OURS.common(agent.versions) else {
         return refused(
@@ -104,20 +123,6 @@ fn fitting(host: &HostRow, agent: &AgentHello) -> Result<u16, Cut> {
             Code::Integrity,
             "the agent is of another host than the key of this connection",
             "enrol the host again",
-        );
-    }
-    if agent.epoch != host.epoch {
-        return refused(
-            Code::Integrity,
-            "the epoch of the host's log is not the daemon's: one of them was restored from a backup",
-            "root on the host has to say that the new epoch is right",
-        );
-    }
-    if agent.seq > host.issued {
-        return refused(
-            Code::Integrity,
-            "the host has applied documents that this daemon never issued: the daemon was restored from a backup",
-            "raise the daemon's epoch; root on the host has to say that it is right",
         );
     }
     Ok(version)

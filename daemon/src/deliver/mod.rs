@@ -4,6 +4,7 @@
 //! Runs as: `elevated`. Spec: docs/wire.md "Vouches". What a host says is a claim, and is recorded as one.
 
 mod claims;
+mod epochs;
 mod flood;
 mod hello;
 mod offers;

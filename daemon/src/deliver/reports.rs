@@ -26,6 +26,7 @@ pub(super) fn kind(number: u64, host_time: Timestamp, report: Report) -> Kind {
         Report::Lost { count, first, last } => {
             Kind::HostReportsLost { number, host_time, count, first, last }
         }
+        Report::Epoch { epoch } => Kind::HostEpochConfirmed { number, host_time, epoch },
         Report::ClockStep { by } => Kind::HostClockStep { number, host_time, by },
         Report::Tampered { what } => Kind::HostTampered { number, host_time, what },
         Report::Started { agent, grants } => {

@@ -8,9 +8,10 @@ use elevate_policy::{Extension, Factor, Permit, PermitReach};
 use elevate_protocol::contact::Contact;
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{
-    Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FACTOR_AT_USE, FACTOR_AT_USE_MAX, FORMAT,
-    Grant, LEASE,
+    self, Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FACTOR_AT_USE, FACTOR_AT_USE_MAX,
+    FORMAT, Grant, LEASE,
 };
+use elevate_protocol::epoch::NewEpoch;
 use elevate_protocol::id::{ClusterId, HostId, Nonce};
 use elevate_protocol::message::view::State;
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
@@ -19,7 +20,7 @@ use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Timestamp;
 use ssh_key::PrivateKey;
 
-use crate::store::{Activation, HostPart, HostRow, StoreError, StoredDocument, Tx, Voice};
+use crate::store::{Activation, HostPart, HostRow, NextPlace, StoreError, StoredDocument, Tx, Voice};
 
 /// Why a document was not issued. Then nothing is to be committed.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +220,15 @@ impl Issuer {
         Ok(Contact { cluster, host: host.id, nonce, epoch, seq, time }.sign(&self.key)?)
     }
 
+    /// The daemon's word that a host's log begins anew, at this hello of the host.
+    ///
+    /// # Errors
+    /// An [`IssueError`].
+    pub(crate) fn epoch(&self, host: &HostRow, nonce: Nonce) -> Result<SignedBody, IssueError> {
+        let said = NewEpoch { cluster: self.cluster, host: host.id, nonce, epoch: host.epoch };
+        Ok(said.sign(&self.key)?)
+    }
+
     async fn append(
         &self,
         tx: &mut Tx,
@@ -226,13 +236,14 @@ impl Issuer {
         host: &HostPart,
         act: Act,
     ) -> Result<(u64, Digest), IssueError> {
-        let (epoch, seq) = tx.next_place(host.id).await?;
+        let NextPlace { epoch, seq, before } = tx.next_place(host.id).await?;
         let document = Document { format: FORMAT, cluster: self.cluster, host: host.id, epoch, seq, act };
         let line = document.to_line()?;
         if line.len() > DOCUMENT_MAX {
             return Err(IssueError::TooLong { found: line.len() });
         }
         let digest = Digest::of(line.as_bytes());
+        let head = Some(document::head(before, &line));
         let signed = SignedBody::sign(line, &self.key, GRANT_NAMESPACE)?;
         let stored = StoredDocument {
             host: host.id,
@@ -240,6 +251,7 @@ impl Issuer {
             seq,
             activation: activation.id,
             signed,
+            head,
             acked_at: None,
             refused: None,
         };

@@ -2,6 +2,7 @@
 //!
 //! In: signed bytes, acknowledgements. Out: [`StoredDocument`]s in order. Nothing is ever changed but the acknowledgement.
 
+use elevate_protocol::digest::Digest;
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::signed::SignedBody;
 use elevate_protocol::text::UntrustedText;
@@ -24,6 +25,8 @@ pub(crate) struct StoredDocument {
     pub(crate) activation: ActivationId,
     /// The bytes and the signature.
     pub(crate) signed: SignedBody,
+    /// What the host's log is up to it and with it.
+    pub(crate) head: Option<Digest>,
     /// When the host said what became of it.
     pub(crate) acked_at: Option<Timestamp>,
     /// Why the host refuses it, when it does.
@@ -38,6 +41,7 @@ fn document_of(row: &AnyRow) -> Result<StoredDocument, StoreError> {
         seq: row.number("seq")?,
         activation: row.parsed("activation")?,
         signed: SignedBody { body: row.text("body")?, signature: row.text("signature")? },
+        head: row.maybe_parsed("head")?,
         acked_at: row.maybe_time("acked_at")?,
         refused: row.maybe_text("refused")?.map(|text| UntrustedText::lossy(&text)),
     })
@@ -50,7 +54,7 @@ impl Tx {
     /// A [`StoreError`].
     pub(crate) async fn insert_document(&mut self, document: &StoredDocument) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO documents (host, epoch, seq, activation, body, signature, issued_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO documents (host, epoch, seq, activation, body, signature, issued_at, head) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(document.host.to_string())
         .bind(i64::from(document.epoch))
@@ -59,6 +63,7 @@ impl Tx {
         .bind(document.signed.body.as_str())
         .bind(document.signed.signature.as_str())
         .bind(self.now().0)
+        .bind(document.head.map(|head| head.to_string()))
         .execute(&mut *self.inner)
         .await?;
         self.touch_host(document.host);
@@ -127,16 +132,38 @@ impl Tx {
         Ok(Some(id))
     }
 
-    /// How many documents a host has not acknowledged.
+    /// How many documents of its epoch a host has not acknowledged.
     ///
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn behind(&mut self, host: HostId) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS n FROM documents WHERE host = $1 AND acked_at IS NULL")
-            .bind(host.to_string())
-            .fetch_one(&mut *self.inner)
-            .await?;
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS n FROM documents WHERE host = $1 AND acked_at IS NULL
+             AND epoch = (SELECT epoch FROM hosts WHERE id = $1)",
+        )
+        .bind(host.to_string())
+        .fetch_one(&mut *self.inner)
+        .await?;
         Row("documents", &row).number("n")
+    }
+
+    /// What a host's log is up to a place; none: there is no such place.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn head(
+        &mut self,
+        host: HostId,
+        (epoch, seq): (u32, u64),
+    ) -> Result<Option<Digest>, StoreError> {
+        let row = sqlx::query("SELECT head FROM documents WHERE host = $1 AND epoch = $2 AND seq = $3")
+            .bind(host.to_string())
+            .bind(i64::from(epoch))
+            .bind(big(seq))
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        Row("documents", &row).maybe_parsed("head")
     }
 
     /// The first place of a host's log that is not acknowledged; none: all are.

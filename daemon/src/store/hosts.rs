@@ -43,6 +43,17 @@ pub(crate) struct HostRow {
     pub(crate) sudo: Option<Enforcement>,
 }
 
+/// The next place of a host's log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NextPlace {
+    /// The epoch.
+    pub(crate) epoch: u32,
+    /// The place.
+    pub(crate) seq: u64,
+    /// What the log is up to here; none: nothing yet.
+    pub(crate) before: Option<Digest>,
+}
+
 /// An invitation for a host.
 #[derive(Debug, Clone)]
 pub(crate) struct HostToken {
@@ -213,13 +224,33 @@ impl Tx {
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn next_place(&mut self, id: HostId) -> Result<(u32, u64), StoreError> {
-        let row = sqlx::query("UPDATE hosts SET issued = issued + 1 WHERE id = $1 RETURNING epoch, issued")
-            .bind(id.to_string())
-            .fetch_one(&mut *self.inner)
-            .await?;
+    pub(crate) async fn next_place(&mut self, id: HostId) -> Result<NextPlace, StoreError> {
+        let row = sqlx::query(
+            "UPDATE hosts SET issued = issued + 1 WHERE id = $1 RETURNING epoch, issued,
+             (SELECT head FROM documents WHERE host = $1 AND epoch = hosts.epoch AND seq = hosts.issued - 1) AS head",
+        )
+        .bind(id.to_string())
+        .fetch_one(&mut *self.inner)
+        .await?;
         let row = Row("hosts", &row);
-        Ok((row.number("epoch")?, row.number("issued")?))
+        Ok(NextPlace {
+            epoch: row.number("epoch")?,
+            seq: row.number("issued")?,
+            before: row.maybe_parsed("head")?,
+        })
+    }
+
+    /// Begins a new epoch of a host's log: the documents before it are nothing to the host any more.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn begin_epoch(&mut self, id: HostId, epoch: u32) -> Result<(), StoreError> {
+        sqlx::query("UPDATE hosts SET epoch = $2, issued = 0 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(i64::from(epoch))
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
     }
 
     /// Moves a host's report number up; false when that report is recorded already.

@@ -45,7 +45,7 @@ pub(crate) use changes::{ChangeRow, Changed, KnownKey};
 pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
 pub(crate) use failure::come as failure;
-pub(crate) use hosts::{HostRow, HostToken};
+pub(crate) use hosts::{HostRow, HostToken, NextPlace};
 pub(crate) use lock::StoreLock;
 pub(crate) use locks::LockRow;
 pub(crate) use news::{Heard, News};
@@ -296,6 +296,7 @@ fn migrator() -> Migrator {
         (3, "live", include_str!("../../migrations/0003_live.sql")),
         (4, "recovery", include_str!("../../migrations/0004_recovery.sql")),
         (5, "changes", include_str!("../../migrations/0005_changes.sql")),
+        (6, "heads", include_str!("../../migrations/0006_heads.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

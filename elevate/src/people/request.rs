@@ -211,7 +211,7 @@ pub(super) fn exit_of(view: &ActivationView, nowait: bool) -> u8 {
         State::Denied { .. } => Code::Denied.exit(),
         State::Refused { .. } => Code::NotEligible.exit(),
         State::Ended {
-            cause: EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact,
+            cause: EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact | EndCause::Restored,
             ..
         } => Code::Host.exit(),
         State::Withdrawn | State::Lapsed | State::Ended { .. } => Code::Gone.exit(),

@@ -113,7 +113,7 @@ fn active(session: &mut Session, end: End) -> Result<Box<ActivationView>, Failur
         }
         State::Active
         | State::Ended {
-            cause: EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact,
+            cause: EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact | EndCause::Restored,
             ..
         } => Code::Host,
         State::Denied { .. } => Code::Denied,

@@ -47,6 +47,7 @@ pub fn cause_words(cause: EndCause) -> &'static str {
         EndCause::NotEnforced => "the host did not enforce it",
         EndCause::AccountChanged => "the account on the host changed",
         EndCause::NoContact => "the host had no contact with the daemon (lease)",
+        EndCause::Restored => "the daemon was restored from a backup",
     }
 }
 
@@ -61,6 +62,7 @@ pub fn cause_word(cause: EndCause) -> &'static str {
         EndCause::NotEnforced => "not-enforced",
         EndCause::AccountChanged => "account-changed",
         EndCause::NoContact => "no-contact",
+        EndCause::Restored => "restored",
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Versions;
 use super::person::{Reply, Say};
 use super::refusal::Refusal;
+use crate::digest::Digest;
 use crate::document::EndCause;
 use crate::flavour::Enforcement;
 use crate::id::{ActivationId, ClusterId, HostId, Nonce};
@@ -46,6 +47,8 @@ pub enum ToAgent {
         /// The host's name as the daemon has it.
         name: Name,
     },
+    /// Instead of a welcome: the host's log is another than ours. A signed [`crate::epoch::NewEpoch`].
+    Epoch(SignedBody),
     /// The next document of the host's log, or one that was not acknowledged.
     Document(SignedBody),
     /// Everything that people may activate on this host: replaces what was said before.
@@ -147,6 +150,10 @@ pub struct AgentHello {
     pub epoch: u32,
     /// Place of the last applied document; 0 at first.
     pub seq: u64,
+    /// What the log is up to that place ([`crate::document::head`]); none at first.
+    pub head: Option<Digest>,
+    /// Fresh: what the daemon may answer about epochs is bound to it.
+    pub nonce: Nonce,
     /// The host's clock.
     pub time: Timestamp,
 }
@@ -228,6 +235,11 @@ pub enum Report {
     ClockStep {
         /// Seconds that it jumped; back when negative.
         by: i64,
+    },
+    /// The host's root said that a new epoch is right; what was in force in the one before has ended.
+    Epoch {
+        /// The epoch that began.
+        epoch: u32,
     },
     /// Something was where it should not be, or not as it should be.
     Tampered {

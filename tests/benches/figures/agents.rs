@@ -4,11 +4,12 @@
 //! Runs as: the benches. Spec: docs/wire.md "Vouches", "Enrolment".
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
+use elevate_protocol::digest::Digest;
+use elevate_protocol::document::head;
 use elevate_protocol::flavour::{Enforcement, Installed};
 use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::agent::{AgentHello, Applied, Claim, HEARTBEAT, ToAgent};
@@ -53,7 +54,7 @@ pub(crate) struct Simulated {
     link: Arc<PrivateKey>,
     vouch: PrivateKey,
     signers: TrustedKeys,
-    place: AtomicU64,
+    place: Mutex<(u64, Option<Digest>)>,
 }
 
 /// The uid of a login on every simulated host: a number of its own for each person.
@@ -90,7 +91,7 @@ impl Simulated {
         };
         connection.close().await;
         let signers = TrustedKeys::from_signers(&enrolled.grant_signers)?;
-        Ok(Self { id: enrolled.host, link, vouch, signers, place: AtomicU64::new(0) })
+        Ok(Self { id: enrolled.host, link, vouch, signers, place: Mutex::default() })
     }
 
     /// Keeps the agent connected until the task is aborted, as `elevate-link` does: again after each end.
@@ -118,6 +119,7 @@ impl Simulated {
         let mut frames = connection.subsystem(SUBSYSTEM_AGENT).await?;
         let ToAgent::Hello { nonce, .. } = frames.next().await? else { bail!("no hello") };
         let mut voice = Voice { host: self, nonce, count: 0 };
+        let (seq, head) = *self.place();
         let hello = AgentHello {
             versions: Versions::OURS,
             host: self.id,
@@ -127,7 +129,9 @@ impl Simulated {
                 lacks: BTreeSet::new(),
             }),
             epoch: 1,
-            seq: self.place.load(Ordering::Relaxed),
+            seq,
+            head,
+            nonce: Nonce::from_random([6; 16]),
             time: now(),
         };
         voice.claim(&mut frames, Claim::Hello(hello)).await?;
@@ -151,10 +155,18 @@ impl Simulated {
     /// Checks a document as the agent does before anything else: signature, host, place.
     fn verify(&self, signed: &SignedBody) -> Result<u64> {
         let verified = verify_document(signed, &self.signers, &self.id)?;
-        let (seq, known) = (verified.document().seq, self.place.load(Ordering::Relaxed));
+        let (seq, mut place) = (verified.document().seq, self.place());
+        let (known, before) = *place;
         ensure!(seq <= known.saturating_add(1), "a document is missing");
-        self.place.store(seq.max(known), Ordering::Relaxed);
+        if seq > known {
+            *place = (seq, Some(head(before, &signed.body)));
+        }
         Ok(seq)
+    }
+
+    /// The last document, and what the log is up to it.
+    fn place(&self) -> MutexGuard<'_, (u64, Option<Digest>)> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,6 +217,7 @@ impl Voice<'_> {
             | ToAgent::Recorded { .. }
             | ToAgent::Conversation { .. }
             | ToAgent::Contact(_)
+            | ToAgent::Epoch(_)
             | ToAgent::Heartbeat { .. } => Ok(false),
         }
     }

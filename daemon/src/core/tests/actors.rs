@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use elevate_protocol::document::{Act, Document};
+use elevate_protocol::digest::Digest;
+use elevate_protocol::document::{Act, Document, head};
 use elevate_protocol::flavour::{Enforcement, Installed};
 use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::Versions;
@@ -81,6 +82,7 @@ pub(super) struct Agent {
     pub(super) nonce: Nonce,
     pub(super) count: u64,
     pub(super) seq: u64,
+    pub(super) head: Option<Digest>,
     pub(super) clock: Clock,
 }
 
@@ -152,6 +154,8 @@ impl Agent {
             }),
             epoch: 1,
             seq,
+            head: self.head,
+            nonce: Nonce::from_random([6; 16]),
             time: self.clock.now(),
         }
     }
@@ -166,6 +170,11 @@ impl Agent {
     pub(super) async fn accounts(&mut self) {
         let uids = BTreeMap::from([("alice".parse().unwrap(), 2000)]);
         self.claim(Claim::Accounts { uids }).await;
+    }
+
+    /// What a log with these documents is.
+    pub(super) fn head_of(documents: &[SignedBody]) -> Option<Digest> {
+        documents.iter().fold(None, |before, signed| Some(head(before, &signed.body)))
     }
 
     pub(super) fn read(&self, signed: &SignedBody) -> Document {
@@ -202,6 +211,7 @@ impl Agent {
                         ToAgent::Hello { .. }
                         | ToAgent::Welcome { .. }
                         | ToAgent::Recorded { .. }
+                        | ToAgent::Epoch(_)
                         | ToAgent::Contact(_),
                     ) => {}
                 },

@@ -1,5 +1,6 @@
 //! Enrolment, and who may say what on a host's connection.
 
+use elevate_protocol::id::HostId;
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{Caller, Claim, Report, ToAgent};
 use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply, Enrolled};
@@ -122,17 +123,15 @@ async fn c13_a_vouch_repeated_or_of_another_host_ends_the_connection() {
 async fn a_hello_that_does_not_fit_is_refused() {
     let place = Place::new().await;
     let web1 = place.enrol("web1", "web", 31).await;
-    for what in ["epoch", "ahead", "versions"] {
+    for (what, code) in [("versions", Code::Version), ("host", Code::Integrity)] {
         let mut agent = place.agent(&web1, 31).await;
         let mut hello = agent.greeting(0);
         match what {
-            "epoch" => hello.epoch = 2,
-            "ahead" => hello.seq = 5,
-            _ => hello.versions = Versions { lowest: 7, highest: 9 },
+            "versions" => hello.versions = Versions { lowest: 7, highest: 9 },
+            _ => hello.host = HostId::from_random([1; 16]),
         }
         agent.claim(Claim::Hello(hello)).await;
         let ToAgent::Refused(refusal) = agent.frame().await else { panic!("{what}") };
-        let code = if what == "versions" { Code::Version } else { Code::Integrity };
         assert_eq!(refusal.code, code, "{what}");
     }
 }

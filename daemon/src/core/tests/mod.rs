@@ -12,6 +12,7 @@ mod approvals;
 mod at_use;
 mod changes;
 mod delivery;
+mod epochs;
 mod factors;
 mod floods;
 mod histories;

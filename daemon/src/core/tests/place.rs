@@ -281,6 +281,7 @@ impl Place {
             nonce: Nonce::from_random([0; 16]),
             count: 0,
             seq: 0,
+            head: None,
             clock: self.clock.clone(),
         };
         let ToAgent::Hello { nonce, .. } = agent.next().await else { panic!("no hello") };

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use elevate_protocol::document::{Act, Document};
+use elevate_protocol::document::{Act, Document, head};
 use elevate_protocol::flavour::{Enforcement, Installed};
 use elevate_protocol::frame;
 use elevate_protocol::id::{ActivationId, HostId, Nonce};
@@ -207,6 +207,8 @@ fn hear(identity: &Identity, seen: &mut Seen, (said, ssh): (ToAgent, &Ssh)) {
                 }),
                 epoch: 1,
                 seq: seen.place(),
+                head: seen.documents.values().fold(None, |before, (_, body)| Some(head(before, body))),
+                nonce: Nonce::from_random([6; 16]),
                 time: now(),
             };
             seen.claim(identity, Claim::Hello(hello));
@@ -230,6 +232,9 @@ fn hear(identity: &Identity, seen: &mut Seen, (said, ssh): (ToAgent, &Ssh)) {
             seen.waiting.retain(|(waiting, _)| *waiting > number);
         }
         ToAgent::Refused(refusal) => seen.trouble.push(format!("the host is refused: {}", refusal.message)),
-        ToAgent::Conversation { .. } | ToAgent::Heartbeat { .. } | ToAgent::Contact(_) => {}
+        ToAgent::Conversation { .. }
+        | ToAgent::Heartbeat { .. }
+        | ToAgent::Contact(_)
+        | ToAgent::Epoch(_) => {}
     }
 }

@@ -1,0 +1,117 @@
+//! A host with another log than ours: nobody's word is taken for it but the host's root's.
+
+use elevate_audit::Kind;
+use elevate_protocol::document::EndCause;
+use elevate_protocol::epoch::NewEpoch;
+use elevate_protocol::id::Nonce;
+use elevate_protocol::message::agent::{AgentHello, Applied, Claim, ToAgent};
+use elevate_protocol::message::enrol::Enrolled;
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::message::view::{HostState, State};
+use elevate_protocol::signed::SignedBody;
+
+use super::place::*;
+
+/// alice holds web-ops on web1, whose agent has applied the grant and is gone.
+async fn in_force() -> (Place, Enrolled, Vec<SignedBody>) {
+    let place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 31).await;
+    let mut agent = place.agent(&web1, 31).await;
+    agent.hello(0).await;
+    agent.accounts().await;
+    place.factor("alice").await;
+    let mut talk = place.talk(place.person("alice"), waiting("web-ops"));
+    let challenge = talk.challenge().await;
+    talk.answer(challenge, &place.code("alice")).await;
+    let ToAgent::Document(signed) = agent.frame().await else { panic!("no document") };
+    agent.claim(Claim::Applied { seq: 1, result: Applied::Enforced }).await;
+    assert_eq!(view(talk.end().await.unwrap()).state, State::Active);
+    drop(agent);
+    place.event("host.lost", 1).await;
+    (place, web1, vec![signed])
+}
+
+/// What the daemon answers to a hello: the new epoch, or none when it bids welcome.
+async fn greeted(place: &Place, web1: &Enrolled, change: impl FnOnce(&mut AgentHello)) -> Option<u32> {
+    let mut agent = place.agent(web1, 31).await;
+    let mut hello = agent.greeting(0);
+    hello.nonce = Nonce::from_random([5; 16]);
+    change(&mut hello);
+    agent.claim(Claim::Hello(hello)).await;
+    match agent.frame().await {
+        ToAgent::Welcome { .. } => None,
+        ToAgent::Epoch(signed) => {
+            let to = (place.core.cluster(), web1.host, Nonce::from_random([5; 16]));
+            let said = NewEpoch::open(&signed, &agent.trust, to).unwrap();
+            assert!(
+                matches!(agent.frame().await, ToAgent::Refused(refusal) if refusal.code == Code::Integrity)
+            );
+            assert!(agent.closed().await);
+            Some(said.epoch)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn r25_a_host_that_is_ahead_waits_for_its_root_and_loses_what_was_active() {
+    let (place, web1, _) = in_force().await;
+    for _ in 0..3 {
+        assert_eq!(greeted(&place, &web1, |hello| hello.seq = 5).await, Some(2), "said as often as asked");
+    }
+    let begun: Vec<Kind> = place.events().await.into_iter().map(|event| event.kind).collect();
+    assert_eq!(begun.iter().filter(|kind| kind.code() == "host.epoch").count(), 1);
+    assert!(begun.contains(&Kind::HostEpoch { epoch: 2, before: 1, place: 5 }));
+    assert!(begun.iter().any(|kind| matches!(kind, Kind::GrantEnded { cause: EndCause::Restored, .. })));
+    // Its root has said so: a log that begins anew, without anything of the one before.
+    let mut agent = place.agent(&web1, 31).await;
+    let mut hello = agent.greeting(0);
+    hello.epoch = 2;
+    agent.claim(Claim::Hello(hello)).await;
+    assert!(matches!(agent.frame().await, ToAgent::Welcome { .. }));
+    agent.accounts().await;
+    let mut talk = place.talk(place.person("alice"), waiting("web-ops"));
+    let challenge = talk.challenge().await;
+    talk.answer(challenge, &place.code("alice")).await;
+    let ToAgent::Document(signed) = agent.frame().await else { panic!("no document") };
+    let document = agent.read(&signed);
+    assert_eq!((document.epoch, document.seq), (2, 1));
+    agent.claim(Claim::Applied { seq: 1, result: Applied::Enforced }).await;
+    let confirmed = view(talk.end().await.unwrap());
+    assert_eq!((confirmed.id, &confirmed.hosts[0].state), (document.activation(), &HostState::Confirmed));
+}
+
+#[tokio::test]
+async fn r25_a_place_that_was_taken_twice_is_another_log() {
+    let (place, web1, log) = in_force().await;
+    let ours = Agent::head_of(&log);
+    let at = |head| {
+        move |hello: &mut AgentHello| {
+            (hello.seq, hello.head) = (1, head);
+        }
+    };
+    assert_eq!(greeted(&place, &web1, at(ours)).await, None);
+    let other = SignedBody { body: "{}\n".into(), ..log[0].clone() };
+    assert_eq!(greeted(&place, &web1, at(Agent::head_of(&[other]))).await, Some(2));
+}
+
+#[tokio::test]
+async fn r25_a_host_that_forgot_its_head_and_one_of_a_later_epoch_are_not_believed() {
+    let (place, web1, _) = in_force().await;
+    assert_eq!(greeted(&place, &web1, |hello| hello.seq = 1).await, Some(2));
+    assert_eq!(greeted(&place, &web1, |hello| hello.epoch = 4).await, Some(5));
+    // A host that is behind the new epoch does not make another.
+    assert_eq!(greeted(&place, &web1, |hello| hello.epoch = 3).await, Some(5));
+    assert_eq!(greeted(&place, &web1, |hello| hello.epoch = 5).await, None);
+}
+
+#[tokio::test]
+async fn a_host_that_is_behind_hears_the_rest_of_its_log() {
+    let (place, web1, _) = in_force().await;
+    // Its own state is of yesterday: what it does not know is told again, and that is no new epoch.
+    let mut agent = place.agent(&web1, 31).await;
+    agent.hello(0).await;
+    let ToAgent::Document(signed) = agent.frame().await else { panic!("no document") };
+    assert_eq!(agent.read(&signed).seq, 1);
+    assert_eq!(place.count("host.epoch").await, 0);
+}

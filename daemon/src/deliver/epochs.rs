@@ -1,0 +1,54 @@
+//! A host whose log is not ours: one of us was restored from a backup, and it is not for us to say that ours is right.
+//!
+//! In: epoch, place and head of a host's hello. Out: a new epoch of its log, which begins with the word of the host's root. What was
+//! active there is over: nobody here knows what became of it. Spec: docs/wire.md "Epochs".
+
+use elevate_audit::Kind;
+use elevate_protocol::document::EndCause;
+use elevate_protocol::id::HostId;
+use elevate_protocol::message::agent::AgentHello;
+
+use super::{Cut, subject};
+use crate::core::Core;
+use crate::issue::close;
+use crate::store::{HostRow, StoreError, Tx, Voice};
+
+/// Whether the host has applied the log that we have, or the beginning of it.
+pub(super) async fn is_ours(core: &Core, host: &HostRow, agent: &AgentHello) -> Result<bool, Cut> {
+    let mut tx = core.inner().store.glance().await?;
+    same(&mut tx, host, agent).await.map_err(Cut::from)
+}
+
+async fn same(tx: &mut Tx, host: &HostRow, agent: &AgentHello) -> Result<bool, StoreError> {
+    if agent.epoch != host.epoch || agent.seq > host.issued {
+        return Ok(false);
+    }
+    // A place that both have can have been taken twice: once before the restore, once after.
+    Ok(tx.head(host.id, (host.epoch, agent.seq)).await? == agent.head)
+}
+
+/// Begins the next epoch of the host's log, unless it waits already for the word of the host's root. The host as it is then.
+pub(super) async fn begin(core: &Core, id: HostId, agent: &AgentHello) -> Result<HostRow, Cut> {
+    let mut tx = core.inner().store.write().await?;
+    let gone = || Cut::Lost("the host enrolled anew meanwhile");
+    let host = tx.host(id).await?.ok_or_else(gone)?;
+    // Another connection of the same host may have come first.
+    if agent.epoch < host.epoch || same(&mut tx, &host, agent).await? {
+        return Ok(host);
+    }
+    let epoch = agent.epoch.max(host.epoch).saturating_add(1);
+    tx.begin_epoch(id, epoch).await?;
+    let kind = Kind::HostEpoch { epoch, before: agent.epoch, place: agent.seq };
+    tx.record(Voice::DAEMON.did(subject(&host), kind)).await?;
+    for mut activation in tx.in_phase("active").await? {
+        let Some(part) = activation.hosts.iter_mut().find(|part| part.id == id) else { continue };
+        part.lost = Some(EndCause::Restored);
+        if activation.hosts.iter().all(|part| part.lost.is_some()) {
+            close(&mut tx, &Voice::DAEMON, (EndCause::Restored, None), &mut activation).await?;
+        } else {
+            tx.update_activation(&activation).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(HostRow { epoch, issued: 0, ..host })
+}
