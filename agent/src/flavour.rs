@@ -67,7 +67,12 @@ impl Sudo {
     pub(crate) fn ask() -> Self {
         let Some(program) = Paths::program("sudo") else { return Self::Absent };
         let Ok(answer) = child::run(&program, &["-V"], DEADLINE) else { return Self::Absent };
-        answer.stdout.lines().next().map_or(Self::Absent, Self::of_line)
+        Self::of_answer(&answer.stdout, &answer.stderr)
+    }
+
+    /// sudo-rs 0.2.5, as Debian 13 has it, names itself on standard error; others on standard output.
+    fn of_answer(stdout: &str, stderr: &str) -> Self {
+        stdout.lines().chain(stderr.lines()).next().map_or(Self::Absent, Self::of_line)
     }
 
     fn of_line(text: &str) -> Self {
@@ -239,6 +244,14 @@ mod tests {
             assert_eq!(Sudo::of_line(other).installed(), None);
         }
         assert_eq!(Sudo::of_line("Sudo version 1.9.16").dialect(), Some(Dialect::Classic));
+    }
+
+    #[test]
+    fn a_version_counts_from_either_stream() {
+        let old = Sudo::of_answer("", "sudo-rs 0.2.5\n");
+        assert_eq!(old, Sudo::of_line("sudo-rs 0.2.5"));
+        assert_eq!(Sudo::of_answer("sudo-rs 0.2.15\n", "a warning\n"), Sudo::of_line("sudo-rs 0.2.15"));
+        assert_eq!(Sudo::of_answer("", ""), Sudo::Absent);
     }
 
     /// Each sudoedit that does not run the account phase would pass by the only layer there is on sudo-rs.
