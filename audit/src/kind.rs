@@ -29,6 +29,8 @@ kinds! {
         role_digest: Digest,
         /// When it lapses if nobody decides.
         lapses_at: Timestamp,
+        /// The request whose place it takes.
+        amends: Option<ActivationId>,
     }
     /// An approver said yes.
     "request.approved" Notice RequestApproved {

@@ -65,6 +65,32 @@ fn a_dry_run_says_what_would_be_and_leaves_nothing_behind() -> Result<()> {
 }
 
 #[test]
+fn an_amended_request_takes_the_place_of_the_former() -> Result<()> {
+    let (fleet, web1) = fleet_with_web1()?;
+    let (mut alice, mut bob) = (fleet.person("alice")?, fleet.person("bob")?);
+    let asked = ["web-ops", "-m", "restart of the web tier", "--nowait", "-H", "web1"];
+    let mut screen = alice.terminal(&asked)?;
+    screen.expect("Code for")?;
+    screen.line(&alice.code()?)?;
+    ensure!(screen.wait()?.code() == Some(4), "{}", screen.screen());
+    let former = bob.to_review("alice")?;
+    let refused = alice.elevate(&["amend", &former])?.exits(2)?;
+    ensure!(refused.contains("nothing is to be different"), "{refused}");
+    let seen = web1.activate(&mut alice, &["amend", &former, "-d", "40s"], || {
+        let new = bob.to_review("alice")?;
+        ensure!(new != former, "a request of its own");
+        let gone = bob.elevate(&["approve", &former])?.exits(7)?;
+        ensure!(gone.contains("taken back") || gone.contains("withdrawn"), "{gone}");
+        bob.approve_from("alice").map(drop)
+    })?;
+    ensure!(seen.contains("active on web1") && seen.contains("(40s)"), "{seen}");
+    let created = fleet.events("request.created")?;
+    let [_, second] = created.as_slice() else { anyhow::bail!("two were asked: {created:?}") };
+    ensure!(second.to_string().contains("\"amends\":\""), "{second}");
+    Ok(())
+}
+
+#[test]
 fn a_command_after_the_role_is_run_and_the_grant_given_back() -> Result<()> {
     let (fleet, web1) = fleet_with_web1()?;
     let ran =

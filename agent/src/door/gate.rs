@@ -105,6 +105,7 @@ mod tests {
             ticket: None,
             wait: true,
             dry_run: false,
+            amends: None,
         })
     }
 

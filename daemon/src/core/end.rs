@@ -24,23 +24,33 @@ use crate::store::{Activation, Tx};
 pub(super) async fn cancel(core: &Core, talk: &mut Dialogue, prefix: &IdPrefix) -> Told<Outcome> {
     let inner = core.inner();
     let mut tx = inner.store.write().await?;
-    let mut mine = choose::own(&mut tx, talk, prefix).await?;
-    if !mine.is_open() {
-        let name = short(&mut tx, mine.id).await?;
-        let (message, hint) =
-            (format!("R-{name} is {}", mine.state.word()), format!("elevate drop G-{name}"));
-        return if mine.is_active() {
-            refuse_hint(Code::Gone, message, hint)
-        } else {
-            refuse(Code::Gone, message)
-        };
-    }
-    mine.state = State::Withdrawn;
-    tx.update_activation(&mine).await?;
-    tx.record(talk.voice.did(about(&mine), Kind::RequestWithdrawn {})).await?;
+    let mut mine = own_open(&mut tx, talk, prefix).await?;
+    withdraw(&mut tx, talk, &mut mine).await?;
     let shown = view(inner, &mut tx, &inner.policy(), &mine, Documents::Without).await?;
     tx.commit().await?;
     Ok(Outcome::Activation(Box::new(shown)))
+}
+
+/// The person's own request that is still undecided or not started.
+pub(super) async fn own_open(tx: &mut Tx, talk: &Dialogue, prefix: &IdPrefix) -> Told<Activation> {
+    let mine = choose::own(tx, talk, prefix).await?;
+    if mine.is_open() {
+        return Ok(mine);
+    }
+    let name = short(tx, mine.id).await?;
+    let message = format!("R-{name} is {}", mine.state.word());
+    if mine.is_active() {
+        return refuse_hint(Code::Gone, message, format!("elevate drop G-{name}"));
+    }
+    refuse(Code::Gone, message)
+}
+
+/// Takes an open request back: nobody's word on it counts any more.
+pub(super) async fn withdraw(tx: &mut Tx, talk: &Dialogue, mine: &mut Activation) -> Told<()> {
+    mine.state = State::Withdrawn;
+    tx.update_activation(mine).await?;
+    tx.record(talk.voice.did(about(mine), Kind::RequestWithdrawn {})).await?;
+    Ok(())
 }
 
 /// The person gives grants back.

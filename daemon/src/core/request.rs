@@ -12,12 +12,12 @@ use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::{Demand, Dialogue, Proven, Recovery};
 use super::facts::judge;
-use super::fault::{Fault, Stop, Told, refuse};
+use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use super::locks::{self, Concern};
 use super::settle::{Start, settle};
 use super::view::host_list;
 use super::why::{self, reasons};
-use super::{Core, Inner, Speaker, able, choose, confirm, draft};
+use super::{Core, Inner, Speaker, able, choose, confirm, draft, end};
 use crate::issue::about;
 use crate::store::{Activation, HostRow, Tx};
 
@@ -38,7 +38,9 @@ pub(super) async fn request(
         }
         return locks::refused(inner, talk, subject(talk, wanted), ("request", &lock)).await;
     }
-    if !wanted.dry_run
+    if let Some(prefix) = &wanted.amends {
+        amendable(&mut tx, talk, (wanted, prefix)).await?;
+    } else if !wanted.dry_run
         && let Some(there) = covering(&mut tx, talk, wanted, &hosts).await?
     {
         drop(tx);
@@ -69,6 +71,24 @@ pub(super) async fn request(
     }
     let id = record(inner, talk, (wanted, &hosts), activation).await?;
     confirm::follow(core, talk, ask, (id, wanted.wait)).await
+}
+
+/// The open request that another of the same role is to take the place of.
+async fn amendable(
+    tx: &mut Tx,
+    talk: &Dialogue,
+    (wanted, prefix): (&RequestAsk, &IdPrefix),
+) -> Told<Activation> {
+    let former = end::own_open(tx, talk, prefix).await?;
+    choose::about_here_only(talk, &former)?;
+    if former.role != wanted.role {
+        return refuse_hint(
+            Code::Usage,
+            format!("that request is for {}: another role is another request", former.role),
+            format!("elevate {}", wanted.role),
+        );
+    }
+    Ok(former)
 }
 
 /// What a lock on this request may be on.
@@ -159,7 +179,10 @@ async fn record(
     let mut tx = core.store.write().await?;
     let policy = core.policy();
     locks::unlocked(&mut tx, talk, Some(&activation)).await?;
-    if let Some(there) = covering(&mut tx, talk, wanted, hosts).await? {
+    let mut former = None;
+    if let Some(prefix) = &wanted.amends {
+        former = Some(amendable(&mut tx, talk, (wanted, prefix)).await?);
+    } else if let Some(there) = covering(&mut tx, talk, wanted, hosts).await? {
         return Ok(there);
     }
     let lapses_at = match judge(&mut tx, &policy, core.store.cluster(), &activation).await? {
@@ -180,6 +203,9 @@ async fn record(
         // The host's kernel has just said so: newer than what the host said of its accounts.
         tx.set_account(*host, login, *uid).await?;
     }
+    if let Some(former) = &mut former {
+        end::withdraw(&mut tx, talk, former).await?;
+    }
     tx.insert_activation(&activation).await?;
     let kind = Kind::RequestCreated {
         hosts: activation.hosts.iter().map(|host| host.name.clone()).collect(),
@@ -189,6 +215,7 @@ async fn record(
         digest: activation.digest,
         role_digest: activation.role_digest.digest(),
         lapses_at,
+        amends: former.map(|former| former.id),
     };
     tx.record(talk.voice.did(about(&activation), kind)).await?;
     settle(core, &mut tx, (&talk.voice, &policy), &mut activation, Start::Now).await?;

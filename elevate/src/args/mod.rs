@@ -77,6 +77,8 @@ pub enum Verb {
     Deny(Deny),
     /// Take back a request of mine
     Cancel(One),
+    /// Ask again with something changed: a new request in the place of one of mine that is open
+    Amend(Amend),
     /// Give a grant back early
     Drop(Drop),
     /// Make a grant last longer, within the role's maximum
@@ -132,6 +134,16 @@ pub struct Run {
 pub struct One {
     /// R-… or G-…, any unique start of at least four letters
     pub id: IdPrefix,
+}
+
+/// A request of mine, and what is to be different.
+#[derive(Debug, Args)]
+pub struct Amend {
+    /// R-…, any unique start of at least four letters
+    pub id: IdPrefix,
+    /// What changes; the rest stays as it was asked.
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
 /// One request or grant, or all that are active.

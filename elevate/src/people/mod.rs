@@ -54,6 +54,7 @@ fn dispatch(session: &mut Session, verb: Option<Verb>) -> Result<u8, Failure> {
         Some(Verb::Approve(words)) => act::approve(session, words),
         Some(Verb::Deny(words)) => act::deny(session, words),
         Some(Verb::Cancel(words)) => act::cancel(session, words.id),
+        Some(Verb::Amend(words)) => request::amend(session, words),
         Some(Verb::Drop(words)) => act::give_back(session, words),
         Some(Verb::Extend(words)) => act::extend(session, words),
         Some(Verb::Why(words)) => look::why(session, words.host, words.command),

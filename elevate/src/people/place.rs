@@ -90,6 +90,7 @@ mod tests {
             ticket: None,
             wait: true,
             dry_run: false,
+            amends: None,
         })
     }
 

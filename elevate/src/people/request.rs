@@ -13,7 +13,7 @@ use elevate_protocol::secret::Secret;
 use super::look::explain;
 use super::run::run;
 use super::session::Session;
-use crate::args::{Request, WaitFor, Wanted, verbs};
+use crate::args::{Amend, Request, WaitFor, Wanted, verbs};
 use crate::failure::{Failure, tell};
 use crate::paint::Line;
 use crate::render::{activation, json, progress};
@@ -52,6 +52,38 @@ pub(super) fn take_up(session: &mut Session, id: IdPrefix) -> Result<u8, Failure
     }
     // Who comes back for a request of their own learns by the code as well what became of it.
     Ok(if mine { exit_of(&view, false) } else { 0 })
+}
+
+/// `elevate amend R-7K2M`: the same again with something changed. Who had approved decides anew.
+pub(super) fn amend(session: &mut Session, words: Amend) -> Result<u8, Failure> {
+    let wanted = words.wanted;
+    if wanted.changes_nothing() {
+        let example = format!("elevate amend R-{} -d 30m, or -m, -t, -H", words.id.letters());
+        return Err(Failure::usage("nothing is to be different", example));
+    }
+    let end = session.ask(&Ask::Show { id: words.id.clone(), documents: false }, Wait::Machines)?;
+    let End::Done(Outcome::Activation(former)) = end else { return Err(not_expected(end)) };
+    let hosts = if wanted.hosts.is_empty() {
+        former.hosts.iter().map(|host| host.name.clone()).collect()
+    } else {
+        wanted.hosts.clone()
+    };
+    let ask = Ask::Request(RequestAsk {
+        role: former.role.clone(),
+        hosts,
+        duration: wanted.duration.or(Some(former.duration)),
+        reason: wanted.reason.clone().or(former.reason),
+        ticket: wanted.ticket.clone().or(former.ticket),
+        wait: !wanted.nowait,
+        dry_run: wanted.dry_run,
+        amends: Some(words.id),
+    });
+    if wanted.dry_run {
+        return explain(session, &ask);
+    }
+    let wait = waiting(session, &wanted);
+    let end = session.ask(&ask, wait)?;
+    conclude(session, end, wanted.nowait, Some(&former.role))
 }
 
 fn is_mine(session: &mut Session, view: &ActivationView) -> Result<bool, Failure> {
@@ -100,6 +132,7 @@ fn wished(session: &Session, role: &Name, wanted: &Wanted) -> RequestAsk {
         // `--nowait` is the daemon's business too; otherwise it reports until the hosts have confirmed.
         wait: !wanted.nowait,
         dry_run: false,
+        amends: None,
     }
 }
 
@@ -264,6 +297,12 @@ pub(super) fn not_expected(end: End) -> Failure {
 }
 
 impl Wanted {
+    /// Whether it leaves a request as it is.
+    #[must_use]
+    fn changes_nothing(&self) -> bool {
+        self.duration.is_none() && self.reason.is_none() && self.ticket.is_none() && self.hosts.is_empty()
+    }
+
     /// No option given.
     #[must_use]
     pub fn nothing() -> Self {

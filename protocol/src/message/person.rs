@@ -206,6 +206,9 @@ pub struct RequestAsk {
     /// Decide and say what would happen; nothing is recorded.
     #[serde(default)]
     pub dry_run: bool,
+    /// One's own open request of the same role that this one takes the place of, in one step with its own recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amends: Option<IdPrefix>,
 }
 
 /// What the other side says.

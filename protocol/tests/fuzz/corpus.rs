@@ -90,6 +90,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ticket: None,
         wait: true,
         dry_run: false,
+        amends: None,
     };
     let refusal = Refusal::new(Code::NotEligible, "alice is not eligible for dba").hint("elevate list");
     let code = Say::Answer { challenge: Nonce::from_random([3; 16]), code: Secret::new("492039".into()) };

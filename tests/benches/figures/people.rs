@@ -41,6 +41,7 @@ pub(crate) fn request(role: &str, hosts: &[&Name]) -> Result<Ask> {
         ticket: None,
         wait: false,
         dry_run: false,
+        amends: None,
     }))
 }
 

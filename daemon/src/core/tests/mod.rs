@@ -8,6 +8,7 @@
 
 mod actors;
 mod administering;
+mod amending;
 mod approvals;
 mod at_use;
 mod changes;

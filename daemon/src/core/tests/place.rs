@@ -312,6 +312,7 @@ pub(super) fn wanted(role: &str, wait: bool) -> RequestAsk {
         ticket: None,
         wait,
         dry_run: false,
+        amends: None,
     }
 }
 

@@ -134,6 +134,7 @@ fn short_right(alice: &Place, host: &Identity) -> Timestamp {
             ticket: None,
             wait: false,
             dry_run: false,
+            amends: None,
         };
         // Refused until the host has said which accounts it has.
         match person(alice, "alice", Ask::Request(ask), None) {

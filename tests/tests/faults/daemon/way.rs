@@ -175,6 +175,7 @@ impl Way {
             ticket: None,
             wait: false,
             dry_run: false,
+            amends: None,
         };
         self.alice(Ask::Request(ask)).map(one)
     }
