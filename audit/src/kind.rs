@@ -262,20 +262,14 @@ kinds! {
         place: u64,
     }
     /// The host claims that its root has said that the new epoch is right.
-    "host.epoch-confirmed" Warning HostEpochConfirmed {
-        number: u64, host_time: Timestamp,
-        /// The epoch that began.
-        epoch: u32,
-    }
+    "host.epoch-confirmed" Warning HostEpochConfirmed { number: u64, host_time: Timestamp, epoch: u32 }
     /// The host claims that reports had no room while the daemon was away, and are lost.
     "host.reports-lost" Warning HostReportsLost {
         number: u64, host_time: Timestamp,
         /// How many.
         count: u64,
-        /// Number of the first of them.
-        first: u64,
-        /// Number of the last of them.
-        last: u64,
+        /// The numbers of the first and the last of them.
+        first: u64, last: u64,
     }
     /// The host claims that its wall clock was set while its agent ran.
     "host.clock-step" Warning HostClockStep {
@@ -297,6 +291,8 @@ kinds! {
         /// Time left.
         left: Span,
     }
+    /// A connected host has not told of the end of a grant in time: nobody knows whether its rights are gone there.
+    "host.end-missing" Alert HostEndMissing {}
     /// The host claims that a grant's rights were removed.
     "host.ended" Notice HostEnded {
         number: u64, host_time: Timestamp,

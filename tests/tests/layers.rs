@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use elevate_tests::fleet::{Fleet, Managed, POLICY};
 use elevate_tests::{Clock, PATIENCE, eventually};
+use nix::libc::{SIGCONT, SIGSTOP};
 use serde_json::Value;
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
@@ -121,5 +122,29 @@ fn a_reboot_alone_ends_a_right() -> Result<()> {
     (web1.agent, web1.link) = (None, None);
     web1.host.reboot()?;
     ensure!(web1.sudo("alice", &ID)?.0 != 0 && !web1.host.exists(DROP_IN), "nothing is left on tmpfs");
+    Ok(())
+}
+
+#[test]
+fn the_daemon_raises_the_alarm_for_an_end_that_a_connected_host_does_not_tell_of() -> Result<()> {
+    let (fleet, web1, _clock) = scene()?;
+    let told = |many: usize| fleet.events("host.ended").is_ok_and(|events| events.len() == many);
+    web1.host.run("alice", ["elevate", "web-quick", "-m", "an ordinary reason"])?.success()?;
+    fleet.ctl(&["revoke", "--role", "web-brief", "-m", "no longer needed"])?;
+    eventually(PATIENCE, "an end that is told of", || told(1))?;
+    // It hangs: its link lives and keeps the connection, and the gate knows of no end.
+    let signal = |number| web1.agent.as_ref().context("no agent")?.signal(number);
+    signal(SIGSTOP)?;
+    fleet.ctl(&["revoke", "--role", "web-quick", "-m", "no longer needed"])?;
+    ensure!(web1.sudo("alice", &ID)?.0 == 0, "otherwise there is nothing to raise an alarm for");
+    let alarms = || fleet.events("host.end-missing").unwrap_or_default();
+    eventually(PATIENCE.saturating_mul(3), "the alarm", || !alarms().is_empty())?;
+    let raised = alarms();
+    let about = |field: &str| raised.first().and_then(|event| event.get(field)).and_then(Value::as_str);
+    ensure!((about("host"), about("role")) == (Some("web1"), Some("web-quick")), "{raised:?}");
+    signal(SIGCONT)?;
+    web1.wait_sudo("alice", &ID, false)?;
+    eventually(PATIENCE, "the other end", || told(2))?;
+    ensure!(alarms().len() == 1, "once, and for this one only");
     Ok(())
 }

@@ -13,6 +13,7 @@ mod confirm;
 mod dialogue;
 mod draft;
 mod end;
+mod ends;
 mod enrol;
 mod entitled;
 mod extend;

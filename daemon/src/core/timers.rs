@@ -13,7 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::fault::Fault;
-use super::{Core, Inner, changes, locks};
+use super::{Core, Inner, changes, ends, locks};
 use crate::clock::Clock;
 use crate::issue::{about, close};
 use crate::log::chain;
@@ -61,10 +61,13 @@ async fn until(clock: &Clock, point: Option<Timestamp>) {
 async fn work(core: &Inner) -> Result<Option<Timestamp>, Fault> {
     loop {
         let mut tx = core.store.read().await?;
-        let next = [tx.next_deadline().await?, tx.next_lock_end().await?, tx.next_change().await?]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [
+            tx.next_deadline().await?,
+            tx.next_lock_end().await?,
+            tx.next_change().await?,
+            tx.next_end_due().await?,
+        ];
+        let next = next.into_iter().flatten().min();
         drop(tx);
         if next.is_none_or(|at| at > core.clock.now()) {
             return Ok(next);
@@ -78,6 +81,7 @@ async fn work(core: &Inner) -> Result<Option<Timestamp>, Fault> {
             locks::expired(&mut tx, &lock).await?;
         }
         changes::due(&mut tx).await?;
+        ends::due(core, &mut tx, BATCH).await?;
         let waiting = changes::waiting_keys(&mut tx).await?;
         tx.commit().await?;
         changes::set_waiting(core, waiting);

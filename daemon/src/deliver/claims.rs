@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use elevate_audit::{Kind, Subject};
-use elevate_protocol::document::EndCause;
+use elevate_protocol::document::{Act, Document, EndCause};
 use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::id::{ActivationId, Nonce};
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
@@ -64,10 +64,16 @@ impl Serving {
             Applied::Enforced => None,
             Applied::Refused { why } => Some(why),
         };
-        let Some(id) = tx.acknowledge(self.host.id, (self.host.epoch, seq), refused).await? else {
+        let Some((id, body)) = tx.acknowledge(self.host.id, (self.host.epoch, seq), refused).await? else {
             // Said before, or of a document that never was: nothing to record.
             return Ok(());
         };
+        let act = serde_json::from_str::<Document>(&body).map(|document| document.act);
+        match (act, refused) {
+            // Nothing is in force there any more, or never was.
+            (Ok(Act::End(_)), None) | (Ok(Act::Grant(_)), Some(_)) => tx.end_told(id, self.host.id).await?,
+            (Ok(Act::Grant(_) | Act::Extend(_) | Act::End(_)) | Err(_), _) => {}
+        }
         let about = self.about(&mut tx, Some(id)).await?;
         let kind = match refused {
             None => Kind::GrantConfirmed { place: seq },
@@ -159,6 +165,7 @@ impl Serving {
             let about = self.about(&mut tx, grant).await?;
             tx.record(voice(&self.host).did(about, reports::kind(number, at, report))).await?;
             if let (Some(id), Some(cause)) = (grant, ended) {
+                tx.end_told(id, self.host.id).await?;
                 self.ended_there(&mut tx, id, cause).await?;
             }
         }

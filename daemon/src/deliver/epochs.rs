@@ -43,12 +43,14 @@ pub(super) async fn begin(core: &Core, id: HostId, agent: &AgentHello) -> Result
     for mut activation in tx.in_phase("active").await? {
         let Some(part) = activation.hosts.iter_mut().find(|part| part.id == id) else { continue };
         part.lost = Some(EndCause::Restored);
+        tx.end_told(activation.id, id).await?;
         if activation.hosts.iter().all(|part| part.lost.is_some()) {
             close(&mut tx, &Voice::DAEMON, (EndCause::Restored, None), &mut activation).await?;
         } else {
             tx.update_activation(&activation).await?;
         }
     }
+    tx.await_no_ends(id).await?;
     tx.commit().await?;
     Ok(HostRow { epoch, issued: 0, ..host })
 }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::flood::{self, Came};
 use super::{Cut, Serving, epochs, subject, talks, voice};
 use crate::core::{Core, Fault, random};
+use crate::issue::EXPIRY_TOLD_WITHIN;
 use crate::store::HostRow;
 
 /// How long the agent's hello may take.
@@ -145,6 +146,7 @@ async fn record(core: &Core, host: &HostRow, agent: &AgentHello, skewed: bool) -
         let kind = Kind::HostClockSkew { host_time: agent.time };
         tx.record(voice(host).did(subject(host), kind)).await?;
     }
+    tx.await_ends_of(host.id, EXPIRY_TOLD_WITHIN).await?;
     let waiting = tx.first_unacknowledged(host.id, host.epoch).await?;
     tx.commit().await?;
     let after = agent.seq.saturating_add(1);

@@ -17,10 +17,15 @@ use elevate_protocol::message::view::State;
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
 use elevate_protocol::sudo::SudoPart;
 use elevate_protocol::text::UntrustedText;
-use elevate_protocol::time::Timestamp;
+use elevate_protocol::time::{Span, Timestamp};
 use ssh_key::PrivateKey;
 
 use crate::store::{Activation, HostPart, HostRow, NextPlace, StoreError, StoredDocument, Tx, Voice};
+
+/// How long a connected host may take to tell of the end of a grant's time: clocks may differ by a minute.
+pub(crate) const EXPIRY_TOLD_WITHIN: Span = Span(90);
+/// The same for an end that it was sent.
+const END_TOLD_WITHIN: Span = Span(30);
 
 /// Why a document was not issued. Then nothing is to be committed.
 #[derive(Debug, thiserror::Error)]
@@ -276,6 +281,8 @@ pub(crate) async fn close(
     };
     activation.state = State::Ended { cause, at };
     tx.update_activation(activation).await?;
+    let within = if cause == EndCause::Expired { EXPIRY_TOLD_WITHIN } else { END_TOLD_WITHIN };
+    tx.await_end(activation.id, within).await?;
     let hosts = activation.hosts.iter().map(|host| host.name.clone()).collect();
     tx.record(voice.did(about(activation), Kind::GrantEnded { cause, hosts, reason: reason.cloned() })).await
 }
@@ -296,7 +303,9 @@ pub(crate) fn about(activation: &Activation) -> Subject {
     }
 }
 
-fn on_host(activation: &Activation, host: &HostPart) -> Subject {
+/// What an event on one of its hosts is about.
+#[must_use]
+pub(crate) fn on_host(activation: &Activation, host: &HostPart) -> Subject {
     Subject { host: Some(host.name.clone()), host_id: Some(host.id), ..about(activation) }
 }
 

@@ -105,7 +105,8 @@ impl Tx {
         rows.iter().map(document_of).collect()
     }
 
-    /// Records what a host said of a document; none when it had said so before, or there is no such document.
+    /// Records what a host said of a document, and tells which activation it is of and its signed bytes; none when it had said so
+    /// before, or there is no such document.
     ///
     /// # Errors
     /// A [`StoreError`].
@@ -114,10 +115,10 @@ impl Tx {
         host: HostId,
         (epoch, seq): (u32, u64),
         refused: Option<&UntrustedText>,
-    ) -> Result<Option<ActivationId>, StoreError> {
+    ) -> Result<Option<(ActivationId, String)>, StoreError> {
         let row = sqlx::query(
             "UPDATE documents SET acked_at = $4, refused = $5
-             WHERE host = $1 AND epoch = $2 AND seq = $3 AND acked_at IS NULL RETURNING activation",
+             WHERE host = $1 AND epoch = $2 AND seq = $3 AND acked_at IS NULL RETURNING activation, body",
         )
         .bind(host.to_string())
         .bind(i64::from(epoch))
@@ -127,9 +128,10 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let id = Row("documents", &row).parsed("activation")?;
+        let row = Row("documents", &row);
+        let id = row.parsed("activation")?;
         self.touch(id);
-        Ok(Some(id))
+        Ok(Some((id, row.text("body")?)))
     }
 
     /// How many documents of its epoch a host has not acknowledged.

@@ -199,7 +199,7 @@ impl Tx {
             .bind(self.now().0)
             .execute(&mut *self.inner)
             .await?;
-        Ok(())
+        self.await_no_ends(id).await
     }
 
     /// Notes that a host was heard of, and what enforces there where it said so.

@@ -8,6 +8,7 @@ mod activations;
 mod approvals;
 mod changes;
 mod documents;
+mod ends;
 mod events;
 mod failure;
 mod group;
@@ -297,6 +298,7 @@ fn migrator() -> Migrator {
         (4, "recovery", include_str!("../../migrations/0004_recovery.sql")),
         (5, "changes", include_str!("../../migrations/0005_changes.sql")),
         (6, "heads", include_str!("../../migrations/0006_heads.sql")),
+        (7, "ends", include_str!("../../migrations/0007_ends.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

@@ -13,6 +13,7 @@ mod approvals;
 mod at_use;
 mod changes;
 mod delivery;
+mod ends;
 mod epochs;
 mod factors;
 mod floods;
