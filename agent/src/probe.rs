@@ -59,6 +59,9 @@ pub(crate) enum ProbeError {
         /// The option.
         option: &'static str,
     },
+    /// Such an option may stand where nobody can look.
+    #[error(transparent)]
+    Unseen(#[from] sudoers_files::Unseen),
     /// The module's file is not there, not loadable, or not root's alone.
     #[error(
         "{MODULE} is not in the system's PAM folder, or not whole, or not root's alone; install it again"
@@ -87,7 +90,7 @@ pub(crate) fn enforcement(paths: &Paths, sudo: &Sudo) -> Result<(), ProbeError> 
             return Err(ProbeError::Gate { service: service.to_owned() });
         }
     }
-    let mut switches = sudoers_files::switches(&paths.root).into_iter();
+    let mut switches = sudoers_files::switches(&paths.root)?.into_iter();
     if let Some(found) = switches.find(sudoers_files::Switch::passes_by_the_gate) {
         let place = format!("{}:{}", found.file.display(), found.line);
         return Err(ProbeError::Switch { place, option: found.option });

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Most files looked into; sudo itself stops at 128 levels.
@@ -36,19 +37,33 @@ impl Switch {
     }
 }
 
+/// A file that sudo may read and that nobody looked into: it may say anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("sudo may read {file}, which cannot be looked into: {why}")]
+pub(crate) struct Unseen {
+    file: String,
+    why: String,
+}
+
 /// Looks for options that switch PAM off or send it elsewhere, below the folder that stands for `/`.
-#[must_use]
-pub(crate) fn switches(root: &Path) -> Vec<Switch> {
+///
+/// # Errors
+/// [`Unseen`] for the first file that cannot be looked into.
+pub(crate) fn switches(root: &Path) -> Result<Vec<Switch>, Unseen> {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     let host = host.split('.').next().unwrap_or_default().to_owned();
     // sudo-rs reads its own file where there is one.
     let mut waiting = vec![PathBuf::from("/etc/sudoers"), PathBuf::from("/etc/sudoers-rs")];
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     while let Some(file) = waiting.pop() {
-        if seen.len() >= FILES_MAX || !seen.insert(file.clone()) {
+        if !seen.insert(file.clone()) {
             continue;
         }
-        let Some(text) = read(root, &file) else { continue };
+        let unseen = |why: String| Unseen { file: file.display().to_string(), why };
+        if seen.len() > FILES_MAX {
+            return Err(unseen(format!("sudoers names more than {FILES_MAX} files")));
+        }
+        let Some(text) = read(root, &file).map_err(|error| unseen(error.to_string()))? else { continue };
         let lines = in_text(&text).into_iter();
         found.extend(lines.map(|(line, option)| Switch { file: file.clone(), line, option }));
         for named in text.lines().filter_map(|line| named(line, &file, &host)) {
@@ -59,7 +74,7 @@ pub(crate) fn switches(root: &Path) -> Vec<Switch> {
         }
     }
     found.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
-    found
+    Ok(found)
 }
 
 /// What a line includes.
@@ -81,28 +96,31 @@ fn named(line: &str, file: &Path, host: &str) -> Option<Named> {
     Some(if folder { Named::Folder(path) } else { Named::File(path) })
 }
 
-/// The files of a folder that sudo reads: none with a dot in its name or a tilde at its end.
+/// The files of a folder that sudo reads: none with a dot in its name or a tilde at its end, and only plain ones.
 fn inside(root: &Path, folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(below(root, folder)) else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let read = names.filter(|name| !name.contains('.') && !name.ends_with('~'));
-    let mut files: Vec<PathBuf> = read.take(FILES_MAX).map(|name| folder.join(name)).collect();
-    files.sort();
-    files
+    let files = read.map(|name| folder.join(name));
+    // One more than may be: then there are too many.
+    files.filter(|file| below(root, file).is_file()).take(FILES_MAX.saturating_add(1)).collect()
 }
 
 fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Followed like sudo does; root's files, and only plain ones are opened.
-fn read(root: &Path, path: &Path) -> Option<String> {
+/// Followed like sudo does; root's files, and only plain ones are opened. None: there is no such file.
+fn read(root: &Path, path: &Path) -> io::Result<Option<String>> {
     let path = below(root, path);
-    let plain = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= FILE_MAX);
-    if !plain {
-        return None;
+    let meta = match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        meta => meta?,
+    };
+    if !meta.is_file() || meta.len() > FILE_MAX {
+        return Err(io::Error::other(format!("it is no plain file of at most {FILE_MAX} bytes")));
     }
-    fs::read(&path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    fs::read(&path).map(|bytes| Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn in_text(text: &str) -> Vec<(usize, &'static str)> {
@@ -160,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_sudoers_of_this_machine_switch_nothing_off() {
-        assert_eq!(switches(Path::new("/")), []);
+        assert_eq!(switches(Path::new("/")), Ok(vec![]));
     }
 
     #[test]
@@ -184,7 +202,7 @@ mod tests {
         put("opt/more/three.bak", off);
         put("opt/more/three~", off);
         put("etc/sudoers.d/four", &format!("root ALL=(ALL) ALL\n{off}"));
-        let found = switches(root.path());
+        let found = switches(root.path()).unwrap();
         let places: Vec<(String, usize)> =
             found.iter().map(|one| (one.file.display().to_string(), one.line)).collect();
         let wanted = [
@@ -196,6 +214,34 @@ mod tests {
         ];
         assert_eq!(places, wanted.map(|(file, line)| (file.to_owned(), line)));
         assert!(found.iter().all(Switch::passes_by_the_gate));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_into_may_say_anything() {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc");
+        std::fs::create_dir_all(etc.join("sudoers.d/folder")).unwrap();
+        let include = "@includedir /etc/sudoers.d\n@include /etc/missing\n@include /etc/more\n";
+        std::fs::write(etc.join("sudoers"), include).unwrap();
+        assert_eq!(
+            switches(root.path()),
+            Ok(vec![]),
+            "sudo reads neither folders in a folder nor what is not there"
+        );
+        std::fs::create_dir(etc.join("more")).unwrap();
+        let error = switches(root.path()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("sudo may read /etc/more, which cannot be looked into"),
+            "{error}"
+        );
+        std::fs::remove_dir(etc.join("more")).unwrap();
+        std::fs::File::create(etc.join("more")).unwrap().set_len(FILE_MAX + 1).unwrap();
+        assert!(switches(root.path()).is_err(), "too long");
+        std::fs::remove_file(etc.join("more")).unwrap();
+        for number in 0..FILES_MAX {
+            std::fs::write(etc.join(format!("sudoers.d/{number}")), "").unwrap();
+        }
+        assert!(switches(root.path()).is_err(), "too many");
     }
 
     #[test]

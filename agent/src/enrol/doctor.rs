@@ -159,7 +159,10 @@ fn parse(sudo: &Sudo) -> Finding {
 }
 
 fn switches(paths: &Paths) -> Vec<Finding> {
-    let found = sudoers_files::switches(&paths.root);
+    let found = match sudoers_files::switches(&paths.root) {
+        Ok(found) => found,
+        Err(error) => return vec![bad(error.to_string(), "visudo, and take out what names it")],
+    };
     if found.is_empty() {
         return vec![Finding::Good("no Defaults switch PAM off or elsewhere".to_owned())];
     }
