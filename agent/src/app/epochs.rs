@@ -60,15 +60,17 @@ impl Agent {
         if !self.lingering.is_empty() {
             return journal::log(Level::Error, "what is over cannot be removed from the disk");
         }
+        // Said twice after a crash between this and the next, rather than never.
+        self.report(now, Report::Epoch { epoch });
         let next = Position::begin(epoch, self.position.seen.max(now.wall));
+        // Tried again when the daemon says it again.
+        self.new_epoch = None;
         if let Err(error) = next.save(&self.paths) {
             return journal::log(Level::Error, &journal::chain(&error));
         }
         self.position = next;
-        self.new_epoch = None;
         self.inbox.clear();
         journal::log(Level::Warning, &format!("epoch {epoch} begins, by the word of root"));
-        self.report(now, Report::Epoch { epoch });
         self.cut_link("the next connection is of the new epoch");
     }
 }
