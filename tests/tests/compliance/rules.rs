@@ -121,7 +121,7 @@ pub(crate) fn only_the_file_of_the_role_can_be_edited(sudo: Sudo) -> Result<()> 
 }
 
 fn lacks_edit(site: &Site) -> Result<bool> {
-    let line = site.web1.host.run("root", ["sudo", "-V"])?.success()?;
+    let line = site.web1.host.run("root", ["sudo", "-V"])?.exits(0)?;
     let old = |minor: &str| minor.trim().parse::<u32>().is_ok_and(|minor| minor < 14);
     Ok(line.lines().next().and_then(|line| line.strip_prefix("sudo-rs 0.2.")).is_some_and(old))
 }
