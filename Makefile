@@ -76,7 +76,7 @@ test: deps build tree stage-debug ## run every test there is, in test hosts wher
 	if $(CARGO) nextest --version > /dev/null 2>&1; then \
 		$(RUNNER) $(CARGO) nextest run --workspace --locked; \
 	else \
-		$(RUNNER) $(CARGO) test --workspace --all-targets --locked; \
+		$(RUNNER) $(CARGO) test --workspace --lib --bins --tests --no-fail-fast --locked; \
 	fi
 	$(CARGO) test --workspace --doc --locked
 
