@@ -85,6 +85,8 @@ fn r25_a_daemon_restored_from_a_backup_gives_nothing_before_the_hosts_root_says_
     let refused = web1.host.run("alice", ["elevate", "web-quick", "-m", "an ordinary reason"])?;
     ensure!(refused.status.code() == Some(8), "{refused:?}");
     ensure!(causes(&fleet)? == ["restored"], "the daemon takes it for ended too");
+    let listed = fleet.ctl(&["host", "list"])?;
+    ensure!(listed.contains("waits: confirm-epoch 2"), "{listed}");
     ensure!(fleet.events("host.epoch")?.len() == 1, "said once");
     ensure!(fleet.events("host.epoch-confirmed")?.is_empty(), "root has said nothing");
 
@@ -99,6 +101,7 @@ fn r25_a_daemon_restored_from_a_backup_gives_nothing_before_the_hosts_root_says_
     ensure!(web1.sudo("alice", &LS)?.0 != 0, "the old log is over");
     web1.wait_connected(&fleet)?;
     ensure!(web1.sudo("alice", &ID)?.0 != 0, "revived by the new epoch");
+    ensure!(!fleet.ctl(&["host", "list"])?.contains("waits"), "no longer");
     activate(&web1, "web-quick")?;
     ensure!(web1.sudo("alice", &ID)?.0 == 0, "as before");
     eventually(PATIENCE, "root's word in the log", || {

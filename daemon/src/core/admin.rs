@@ -92,6 +92,7 @@ async fn hosts(core: &Inner) -> Told<Vec<HostView>> {
         found.push(HostView {
             behind: tx.behind(host.id).await?,
             connected: core.agents.is_connected(host.id),
+            new_epoch: core.agents.waits_for(host.id),
             name: host.name,
             id: host.id,
             labels: host.labels,

@@ -103,6 +103,7 @@ async fn another_log<T>(
 ) -> Result<T, Cut> {
     let host = epochs::begin(core, id, agent).await?;
     let said = core.inner().issuer().epoch(&host, agent.nonce)?;
+    core.inner().agents.has_to_wait(id, host.epoch);
     out.send(ToAgent::Epoch(said)).await.map_err(|_| Cut::Lost("the connection ended"))?;
     let hint = format!("root on the host says so: elevate-agent confirm-epoch {}", host.epoch);
     let message =

@@ -19,6 +19,8 @@ pub(crate) struct Registry {
     slots: Arc<Mutex<Slots>>,
     /// Counts policies: how many times hosts had to be asked which accounts they have.
     asked: AtomicU64,
+    /// Hosts that are not served before their root has said that this epoch begins.
+    waiting: Mutex<HashMap<HostId, u32>>,
     /// What connected hosts were offered; most of them the same.
     offers: Mutex<Vec<Arc<Offers>>>,
 }
@@ -49,10 +51,26 @@ impl Registry {
     /// Takes a host's place, from whoever had it.
     pub(super) fn enter(&self, host: HostId, skewed: bool) -> Seat {
         let (end, gone) = oneshot::channel();
+        self.waiting().remove(&host);
         let mut slots = locked(&self.slots);
         let generation = slots.get(&host).map_or(0, |slot| slot.generation.saturating_add(1));
         slots.insert(host, Slot { generation, skewed, answered: None, _end: end });
         Seat { slots: Arc::clone(&self.slots), host, generation, gone }
+    }
+
+    /// A host was told that it waits for this epoch.
+    pub(super) fn has_to_wait(&self, host: HostId, epoch: u32) {
+        self.waiting().insert(host, epoch);
+    }
+
+    /// The epoch that waits for the word of a host's root; none: nothing waits, or the host has not said hello since the start.
+    #[must_use]
+    pub(crate) fn waits_for(&self, host: HostId) -> Option<u32> {
+        self.waiting().get(&host).copied()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<HostId, u32>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a host's agent is connected.
@@ -98,6 +116,7 @@ impl Registry {
     /// Ends a host's connection.
     pub(crate) fn drop_host(&self, host: HostId) {
         locked(&self.slots).remove(&host);
+        self.waiting().remove(&host);
     }
 
     /// Ends every connection.

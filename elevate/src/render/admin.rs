@@ -49,11 +49,15 @@ fn waiting(views: &[ChangeView], at: &At) -> String {
 pub fn hosts(views: &[HostView], at: &At) -> Table {
     let mut table = Table::new(&["HOST", "STATE", "SEEN", "BEHIND", "LABELS", "SUDO"]);
     for view in views {
-        let state = if view.connected { (Tone::Good, "connected") } else { (Tone::Bad, "offline") };
+        let state = match (view.connected, view.new_epoch) {
+            (true, _) => (Tone::Good, "connected".to_owned()),
+            (false, None) => (Tone::Bad, "offline".to_owned()),
+            (false, Some(epoch)) => (Tone::Bad, format!("waits: confirm-epoch {epoch}")),
+        };
         let labels: Vec<String> = view.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         table.row(vec![
             (Tone::Strong, view.name.to_string()),
-            (state.0, state.1.to_owned()),
+            state,
             (Tone::Plain, view.seen_at.map(|seen| when::ago(seen, at)).unwrap_or_else(|| "never".to_owned())),
             (Tone::Plain, view.behind.to_string()),
             (Tone::Plain, labels.join(",")),
@@ -101,6 +105,7 @@ pub fn hosts_json(views: &[HostView]) -> Value {
             "seen_at": time(view.seen_at),
             "sudo": view.sudo.as_ref().map(|sudo| sudo.raw().to_owned()),
             "behind": view.behind,
+            "new_epoch": view.new_epoch,
         })
     };
     schema("hosts", json!({ "hosts": views.iter().map(one).collect::<Vec<_>>() }))

@@ -321,6 +321,8 @@ pub struct HostView {
     pub sudo: Option<UntrustedText>,
     /// Documents not yet acknowledged.
     pub behind: u64,
+    /// The epoch that waits for the word of the host's root, who was refused until then.
+    pub new_epoch: Option<u32>,
 }
 
 /// A change of who a person is, which waits before it counts.
