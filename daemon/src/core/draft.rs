@@ -41,6 +41,7 @@ pub(super) async fn draft(
     };
     bounded(tx, talk).await?;
     let id = ActivationId::from_random(random()?);
+    tx.makes(id);
     let facts: Vec<HostFacts> = hosts.iter().map(host_facts).collect();
     let request = Request {
         cluster: core.store.cluster(),
@@ -91,7 +92,7 @@ pub(super) async fn draft(
 }
 
 async fn bounded(tx: &mut Tx, talk: &Dialogue) -> Told<()> {
-    let open = tx.live_of(talk.person()?).await?.iter().filter(|one| one.is_open()).count();
+    let open = tx.open_of(talk.person()?).await?;
     if open >= OPEN_MAX {
         return refuse_hint(
             Code::Busy,

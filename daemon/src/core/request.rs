@@ -126,7 +126,10 @@ async fn covering(
     wanted: &RequestAsk,
     hosts: &[HostRow],
 ) -> Told<Option<ActivationId>> {
-    let live = tx.live_of(talk.person()?).await?;
+    let live = match hosts.first() {
+        Some(host) => tx.live_on(talk.person()?, &wanted.role, host.id).await?,
+        None => tx.live_of(talk.person()?).await?,
+    };
     let now = tx.now();
     let covers = |one: &&Activation| {
         // Over by the clock is over, also before the timer has said so.

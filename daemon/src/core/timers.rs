@@ -47,6 +47,8 @@ async fn run(core: Weak<Inner>, clock: Clock, mut changes: Receiver<Change>) {
             () = until(&clock, next) => {}
             changed = changes.recv() => if let Err(RecvError::Closed) = changed { return },
         }
+        // Many at a time are looked at once.
+        changes = changes.resubscribe();
     }
 }
 
@@ -60,15 +62,7 @@ async fn until(clock: &Clock, point: Option<Timestamp>) {
 /// Does what is due; says when the next is.
 async fn work(core: &Inner) -> Result<Option<Timestamp>, Fault> {
     loop {
-        let mut tx = core.store.read().await?;
-        let next = [
-            tx.next_deadline().await?,
-            tx.next_lock_end().await?,
-            tx.next_change().await?,
-            tx.next_end_due().await?,
-        ];
-        let next = next.into_iter().flatten().min();
-        drop(tx);
+        let next = core.store.glance().await?.next_due().await?;
         if next.is_none_or(|at| at > core.clock.now()) {
             return Ok(next);
         }

@@ -8,6 +8,7 @@ use elevate_protocol::time::Timestamp;
 use sqlx::any::AnyRow;
 
 use super::activation::Activation;
+use super::ends::WITH_ITS_HELLO;
 use super::row::{Row, to_json};
 use super::{StoreError, Tx};
 
@@ -15,14 +16,24 @@ fn activation_of(row: &AnyRow) -> Result<Activation, StoreError> {
     Row("activations", row).json("body")
 }
 
-/// These three run at every turn; each has an index of what lives, so that history costs them nothing.
+/// These run at every turn; each has an index of what lives, so that history costs them nothing.
 pub(super) const LIVE_OF: &str =
     "SELECT body FROM activations WHERE person = $1 AND phase <> 'over' ORDER BY asked_at, id";
+/// See [`LIVE_OF`].
+pub(super) const LIVE_ON: &str = "SELECT body FROM activations WHERE person = $1 AND phase <> 'over' AND role = $2
+    AND EXISTS (SELECT 1 FROM activation_hosts WHERE activation = activations.id AND host = $3) ORDER BY asked_at, id";
+/// See [`LIVE_OF`].
+pub(super) const OPEN_OF: &str =
+    "SELECT COUNT(*) AS n FROM activations WHERE person = $1 AND phase <> 'over' AND phase <> 'active'";
 /// See [`LIVE_OF`].
 pub(super) const DUE: &str =
     "SELECT body FROM activations WHERE phase <> 'over' AND deadline <= $1 ORDER BY deadline LIMIT $2";
 /// See [`LIVE_OF`].
-pub(super) const NEXT_DEADLINE: &str = "SELECT MIN(deadline) AS at FROM activations WHERE phase <> 'over'";
+pub(super) const NEXT_DUE: &str =
+    "SELECT (SELECT MIN(deadline) FROM activations WHERE phase <> 'over') AS activation,
+    (SELECT MIN(ends_at) FROM locks WHERE over_at IS NULL) AS unlock,
+    (SELECT MIN(counts_at) FROM changes WHERE over_at IS NULL) AS change,
+    (SELECT MIN(end_due) FROM activation_hosts WHERE end_due IS NOT NULL) AS untold";
 
 /// Which activations of everybody.
 const LIST_MAX: i64 = 1000;
@@ -34,29 +45,34 @@ impl Tx {
     /// A [`StoreError`].
     pub(crate) async fn insert_activation(&mut self, activation: &Activation) -> Result<(), StoreError> {
         let (phase, deadline) = activation.phase();
-        sqlx::query(
+        let values = [
+            activation.id.to_string().into(),
+            activation.person.as_str().into(),
+            activation.role.as_str().into(),
+            phase.into(),
+            deadline.map(|at| at.0).into(),
+            activation.asked_at.0.into(),
+            to_json("an activation", activation)?.into(),
+        ];
+        self.later(
             "INSERT INTO activations (id, person, role, phase, deadline, asked_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            values,
         )
-        .bind(activation.id.to_string())
-        .bind(activation.person.as_str())
-        .bind(activation.role.as_str())
-        .bind(phase)
-        .bind(deadline.map(|at| at.0))
-        .bind(activation.asked_at.0)
-        .bind(to_json("an activation", activation)?)
-        .execute(&mut *self.inner)
         .await?;
         for (position, host) in activation.hosts.iter().enumerate() {
-            sqlx::query(
+            let values = [
+                activation.id.to_string().into(),
+                host.id.to_string().into(),
+                i64::try_from(position).unwrap_or(i64::MAX).into(),
+                i64::from(host.uid).into(),
+            ];
+            self.later(
                 "INSERT INTO activation_hosts (activation, host, position, uid) VALUES ($1, $2, $3, $4)",
+                values,
             )
-            .bind(activation.id.to_string())
-            .bind(host.id.to_string())
-            .bind(i64::try_from(position).unwrap_or(i64::MAX))
-            .bind(i64::from(host.uid))
-            .execute(&mut *self.inner)
             .await?;
         }
+        self.seen.makes(activation.id);
         self.touch(activation.id);
         Ok(())
     }
@@ -67,12 +83,13 @@ impl Tx {
     /// A [`StoreError`].
     pub(crate) async fn update_activation(&mut self, activation: &Activation) -> Result<(), StoreError> {
         let (phase, deadline) = activation.phase();
-        sqlx::query("UPDATE activations SET phase = $2, deadline = $3, body = $4 WHERE id = $1")
-            .bind(activation.id.to_string())
-            .bind(phase)
-            .bind(deadline.map(|at| at.0))
-            .bind(to_json("an activation", activation)?)
-            .execute(&mut *self.inner)
+        let values = [
+            activation.id.to_string().into(),
+            phase.into(),
+            deadline.map(|at| at.0).into(),
+            to_json("an activation", activation)?.into(),
+        ];
+        self.later("UPDATE activations SET phase = $2, deadline = $3, body = $4 WHERE id = $1", values)
             .await?;
         self.touch(activation.id);
         Ok(())
@@ -85,7 +102,7 @@ impl Tx {
     pub(crate) async fn activation(&mut self, id: ActivationId) -> Result<Option<Activation>, StoreError> {
         let row = sqlx::query("SELECT body FROM activations WHERE id = $1")
             .bind(id.to_string())
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         row.as_ref().map(activation_of).transpose()
     }
@@ -105,7 +122,7 @@ impl Tx {
         )
         .bind(id.to_string())
         .bind(host.to_string())
-        .fetch_optional(&mut *self.inner)
+        .fetch_optional(self.ready().await?)
         .await?;
         let Some(row) = row else { return Ok(None) };
         let row = Row("activations", &row);
@@ -124,7 +141,7 @@ impl Tx {
         let rows = sqlx::query("SELECT body FROM activations WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 2")
             .bind(prefix.letters())
             .bind(format!("{}~", prefix.letters()))
-            .fetch_all(&mut *self.inner)
+            .fetch_all(self.ready().await?)
             .await?;
         rows.iter().map(activation_of).collect()
     }
@@ -139,7 +156,7 @@ impl Tx {
                     (SELECT MIN(id) FROM activations WHERE id > $1) AS after",
         )
         .bind(id.to_string())
-        .fetch_one(&mut *self.inner)
+        .fetch_one(self.ready().await?)
         .await?;
         let row = Row("activations", &row);
         Ok([row.maybe_parsed("before")?, row.maybe_parsed("after")?].into_iter().flatten().collect())
@@ -154,7 +171,7 @@ impl Tx {
             sqlx::query("SELECT body FROM activations WHERE person = $1 ORDER BY asked_at DESC, id LIMIT $2")
                 .bind(person.as_str())
                 .bind(LIST_MAX)
-                .fetch_all(&mut *self.inner)
+                .fetch_all(self.ready().await?)
                 .await?;
         rows.iter().map(activation_of).collect()
     }
@@ -174,7 +191,7 @@ impl Tx {
         .bind(person.as_str())
         .bind(since.0)
         .bind(LIST_MAX)
-        .fetch_all(&mut *self.inner)
+        .fetch_all(self.ready().await?)
         .await?;
         rows.iter().map(activation_of).collect()
     }
@@ -184,8 +201,36 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn live_of(&mut self, person: &Name) -> Result<Vec<Activation>, StoreError> {
-        let rows = sqlx::query(LIVE_OF).bind(person.as_str()).fetch_all(&mut *self.inner).await?;
+        let rows = sqlx::query(LIVE_OF).bind(person.as_str()).fetch_all(self.ready().await?).await?;
         rows.iter().map(activation_of).collect()
+    }
+
+    /// Those of [`Tx::live_of`] for a role that are on a host.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn live_on(
+        &mut self,
+        person: &Name,
+        role: &Name,
+        host: HostId,
+    ) -> Result<Vec<Activation>, StoreError> {
+        let rows = sqlx::query(LIVE_ON)
+            .bind(person.as_str())
+            .bind(role.as_str())
+            .bind(host.to_string())
+            .fetch_all(self.ready().await?)
+            .await?;
+        rows.iter().map(activation_of).collect()
+    }
+
+    /// How many open requests a person has.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn open_of(&mut self, person: &Name) -> Result<usize, StoreError> {
+        let row = sqlx::query(OPEN_OF).bind(person.as_str()).fetch_one(self.ready().await?).await?;
+        Row("activations", &row).number("n")
     }
 
     /// Everybody's activations in a phase: `pending`, `approved`, `active`.
@@ -198,7 +243,7 @@ impl Tx {
             "SELECT body FROM activations WHERE phase <> 'over' AND phase = $1 ORDER BY asked_at, id",
         )
         .bind(phase)
-        .fetch_all(&mut *self.inner)
+        .fetch_all(self.ready().await?)
         .await?;
         rows.iter().map(activation_of).collect()
     }
@@ -209,16 +254,21 @@ impl Tx {
     /// A [`StoreError`].
     pub(crate) async fn due(&mut self, most: u32) -> Result<Vec<Activation>, StoreError> {
         let rows =
-            sqlx::query(DUE).bind(self.now().0).bind(i64::from(most)).fetch_all(&mut *self.inner).await?;
+            sqlx::query(DUE).bind(self.now().0).bind(i64::from(most)).fetch_all(self.ready().await?).await?;
         rows.iter().map(activation_of).collect()
     }
 
-    /// The next moment at which something is due.
+    /// The next moment at which something is due: an activation, the end of a lock, a change that waits, an end
+    /// that no host has told of.
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn next_deadline(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let row = sqlx::query(NEXT_DEADLINE).fetch_one(&mut *self.inner).await?;
-        Row("activations", &row).maybe_time("at")
+    pub(crate) async fn next_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        let row = sqlx::query(NEXT_DUE).fetch_one(self.ready().await?).await?;
+        let row = Row("activations", &row);
+        let untold = row.maybe_time("untold")?.filter(|at| at.0 != WITH_ITS_HELLO);
+        let next =
+            [row.maybe_time("activation")?, row.maybe_time("unlock")?, row.maybe_time("change")?, untold];
+        Ok(next.into_iter().flatten().min())
     }
 }

@@ -18,9 +18,12 @@ impl Tx {
         &mut self,
         id: ActivationId,
     ) -> Result<Vec<(RecordedApproval, Option<UntrustedText>)>, StoreError> {
+        if self.seen.is_unapproved(id) {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query("SELECT * FROM approvals WHERE activation = $1 ORDER BY at, person")
             .bind(id.to_string())
-            .fetch_all(&mut *self.inner)
+            .fetch_all(self.ready().await?)
             .await?;
         rows.iter()
             .map(|row| {
@@ -46,6 +49,7 @@ impl Tx {
         approval: &RecordedApproval,
         reason: Option<&UntrustedText>,
     ) -> Result<(), StoreError> {
+        self.seen.forget_approvals();
         sqlx::query(
             "INSERT INTO approvals (activation, person, at, request_digest, role_digest, reason)
              VALUES ($1, $2, $3, $4, $5, $6)
@@ -58,7 +62,7 @@ impl Tx {
         .bind(approval.request.to_string())
         .bind(approval.role.digest().to_string())
         .bind(reason.map(|text| text.raw().to_owned()))
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         self.touch(id);
         Ok(())

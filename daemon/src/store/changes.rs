@@ -96,7 +96,7 @@ impl Tx {
         .bind(change.counts_at.map(|at| at.0))
         .bind(sealed)
         .bind(step)
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         self.touch_locks();
         Ok(())
@@ -108,20 +108,9 @@ impl Tx {
     /// A [`StoreError`].
     pub(crate) async fn changes_waiting(&mut self) -> Result<Vec<ChangeRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM changes WHERE over_at IS NULL ORDER BY begun_at, id")
-            .fetch_all(&mut *self.inner)
+            .fetch_all(self.ready().await?)
             .await?;
         rows.iter().map(change_of).collect()
-    }
-
-    /// The next moment at which a change counts by itself.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn next_change(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let row = sqlx::query("SELECT MIN(counts_at) AS at FROM changes WHERE over_at IS NULL")
-            .fetch_one(&mut *self.inner)
-            .await?;
-        Row("changes", &row).maybe_time("at")
     }
 
     /// A change waits no longer, whatever became of it. What it held of a seed goes.
@@ -132,7 +121,7 @@ impl Tx {
         sqlx::query("UPDATE changes SET over_at = $2, sealed = NULL WHERE id = $1 AND over_at IS NULL")
             .bind(id.to_string())
             .bind(self.now().0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         self.touch_locks();
         Ok(())
@@ -145,7 +134,7 @@ impl Tx {
     pub(crate) async fn hold_changes(&mut self, person: &Name) -> Result<(), StoreError> {
         sqlx::query("UPDATE changes SET counts_at = NULL WHERE person = $1 AND over_at IS NULL")
             .bind(person.as_str())
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -155,7 +144,7 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn known_keys(&mut self) -> Result<Vec<KnownKey>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM known_keys").fetch_all(&mut *self.inner).await?;
+        let rows = sqlx::query("SELECT * FROM known_keys").fetch_all(self.ready().await?).await?;
         rows.iter()
             .map(|row| {
                 let row = Row("known_keys", row);
@@ -180,7 +169,7 @@ impl Tx {
         .bind(person.as_str())
         .bind(fingerprint)
         .bind(self.now().0)
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(())
     }
@@ -194,7 +183,7 @@ impl Tx {
             .bind(person.as_str())
             .bind(fingerprint)
             .bind(self.now().0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -206,7 +195,7 @@ impl Tx {
     pub(crate) async fn had_factor(&mut self, person: &Name) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT person FROM factors WHERE person = $1")
             .bind(person.as_str())
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         Ok(row.is_some())
     }
@@ -219,7 +208,7 @@ impl Tx {
         sqlx::query("UPDATE factors SET gone_at = $2 WHERE person = $1 AND gone_at IS NULL")
             .bind(person.as_str())
             .bind(self.now().0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }

@@ -53,18 +53,20 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn insert_document(&mut self, document: &StoredDocument) -> Result<(), StoreError> {
-        sqlx::query(
+        let values = [
+            document.host.to_string().into(),
+            i64::from(document.epoch).into(),
+            big(document.seq).into(),
+            document.activation.to_string().into(),
+            document.signed.body.as_str().into(),
+            document.signed.signature.as_str().into(),
+            self.now().0.into(),
+            document.head.map(|head| head.to_string()).into(),
+        ];
+        self.later(
             "INSERT INTO documents (host, epoch, seq, activation, body, signature, issued_at, head) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            values,
         )
-        .bind(document.host.to_string())
-        .bind(i64::from(document.epoch))
-        .bind(big(document.seq))
-        .bind(document.activation.to_string())
-        .bind(document.signed.body.as_str())
-        .bind(document.signed.signature.as_str())
-        .bind(self.now().0)
-        .bind(document.head.map(|head| head.to_string()))
-        .execute(&mut *self.inner)
         .await?;
         self.touch_host(document.host);
         Ok(())
@@ -88,7 +90,7 @@ impl Tx {
         .bind(i64::from(epoch))
         .bind(big(from))
         .bind(i64::from(most))
-        .fetch_all(&mut *self.inner)
+        .fetch_all(self.ready().await?)
         .await?;
         rows.iter().map(document_of).collect()
     }
@@ -100,7 +102,7 @@ impl Tx {
     pub(crate) async fn documents_of(&mut self, id: ActivationId) -> Result<Vec<StoredDocument>, StoreError> {
         let rows = sqlx::query("SELECT * FROM documents WHERE activation = $1 ORDER BY host, epoch, seq")
             .bind(id.to_string())
-            .fetch_all(&mut *self.inner)
+            .fetch_all(self.ready().await?)
             .await?;
         rows.iter().map(document_of).collect()
     }
@@ -125,7 +127,7 @@ impl Tx {
         .bind(big(seq))
         .bind(self.now().0)
         .bind(refused.map(|text| text.raw().to_owned()))
-        .fetch_optional(&mut *self.inner)
+        .fetch_optional(self.ready().await?)
         .await?;
         let Some(row) = row else { return Ok(None) };
         let row = Row("documents", &row);
@@ -144,7 +146,7 @@ impl Tx {
              AND epoch = (SELECT epoch FROM hosts WHERE id = $1)",
         )
         .bind(host.to_string())
-        .fetch_one(&mut *self.inner)
+        .fetch_one(self.ready().await?)
         .await?;
         Row("documents", &row).number("n")
     }
@@ -162,7 +164,7 @@ impl Tx {
             .bind(host.to_string())
             .bind(i64::from(epoch))
             .bind(big(seq))
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
         Row("documents", &row).maybe_parsed("head")
@@ -182,7 +184,7 @@ impl Tx {
         )
         .bind(host.to_string())
         .bind(i64::from(epoch))
-        .fetch_optional(&mut *self.inner)
+        .fetch_optional(self.ready().await?)
         .await?;
         row.map(|row| Row("documents", &row).number("seq")).transpose()
     }

@@ -3,18 +3,16 @@
 //! In: ends, what hosts said of them, hellos. Out: what is overdue. A host that is away owes nothing before it is back.
 
 use elevate_protocol::id::{ActivationId, HostId};
-use elevate_protocol::time::{Span, Timestamp};
+use elevate_protocol::time::Span;
 
 use super::row::Row;
 use super::{StoreError, Tx};
 
 /// Of a host that is away.
-const WITH_ITS_HELLO: i64 = i64::MAX;
-/// Both run at every turn; an index has what is awaited and nothing else.
+pub(super) const WITH_ITS_HELLO: i64 = i64::MAX;
+/// Runs at every turn; an index has what is awaited and nothing else.
 pub(super) const DUE: &str =
     "SELECT activation, host FROM activation_hosts WHERE end_due <= $1 ORDER BY end_due LIMIT $2";
-/// See [`DUE`].
-pub(super) const NEXT: &str = "SELECT MIN(end_due) AS at FROM activation_hosts WHERE end_due IS NOT NULL";
 
 impl Tx {
     /// An activation is over: those of its hosts that have not told so have as long as this.
@@ -25,7 +23,7 @@ impl Tx {
         sqlx::query("UPDATE activation_hosts SET end_due = $2 WHERE activation = $1 AND end_told IS NULL")
             .bind(id.to_string())
             .bind(self.now().after(within).0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -42,7 +40,7 @@ impl Tx {
         .bind(id.to_string())
         .bind(host.to_string())
         .bind(self.now().0)
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(())
     }
@@ -54,7 +52,7 @@ impl Tx {
     pub(crate) async fn await_no_ends(&mut self, host: HostId) -> Result<(), StoreError> {
         sqlx::query("UPDATE activation_hosts SET end_due = NULL WHERE host = $1 AND end_due IS NOT NULL")
             .bind(host.to_string())
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -69,7 +67,7 @@ impl Tx {
         )
         .bind(host.to_string())
         .bind(self.now().after(within).0)
-        .fetch_all(&mut *self.inner)
+        .fetch_all(self.ready().await?)
         .await?;
         for row in &rows {
             // Whoever sleeps until the next deadline has another one now.
@@ -99,7 +97,7 @@ impl Tx {
             .bind(id.to_string())
             .bind(host.to_string())
             .bind(due)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -110,21 +108,11 @@ impl Tx {
     /// A [`StoreError`].
     pub(crate) async fn ends_due(&mut self, most: u32) -> Result<Vec<(ActivationId, HostId)>, StoreError> {
         let rows =
-            sqlx::query(DUE).bind(self.now().0).bind(i64::from(most)).fetch_all(&mut *self.inner).await?;
+            sqlx::query(DUE).bind(self.now().0).bind(i64::from(most)).fetch_all(self.ready().await?).await?;
         let both = |row| {
             let row = Row("activation_hosts", row);
             Ok((row.parsed("activation")?, row.parsed("host")?))
         };
         rows.iter().map(both).collect()
-    }
-
-    /// The next moment at which one is due.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn next_end_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let row = sqlx::query(NEXT).fetch_one(&mut *self.inner).await?;
-        let next = Row("activation_hosts", &row).maybe_time("at")?;
-        Ok(next.filter(|at| at.0 != WITH_ITS_HELLO))
     }
 }

@@ -96,7 +96,7 @@ impl Tx {
         let rows = sqlx::query("SELECT line FROM events WHERE seq >= $1 ORDER BY seq LIMIT $2")
             .bind(big(from))
             .bind(i64::from(most))
-            .fetch_all(&mut *self.inner)
+            .fetch_all(self.ready().await?)
             .await?;
         rows.iter()
             .map(|row| {
@@ -115,7 +115,7 @@ impl Tx {
     pub(crate) async fn cursor(&mut self, sink: &str) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT next FROM cursors WHERE sink = $1")
             .bind(sink)
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         row.map_or(Ok(0), |row| Row("cursors", &row).number("next"))
     }
@@ -127,7 +127,7 @@ impl Tx {
         )
         .bind(sink)
         .bind(big(next))
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(())
     }

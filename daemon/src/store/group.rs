@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use super::StoreError;
+use super::later::Later;
 
 /// How long a change waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -156,12 +157,17 @@ impl Group {
         Ok(fate)
     }
 
-    /// The change is whole: with the others of its group it waits for the commit.
-    async fn keep(&mut self, next: Option<u64>) -> Result<(), sqlx::Error> {
-        if self.whole > 0
-            && let Err(error) = self.say("RELEASE change").await
-        {
-            self.fail().await;
+    /// The change is whole with what it kept back: with the others of its group it waits for the commit.
+    async fn keep(&mut self, next: Option<u64>, mut later: Later) -> Result<(), sqlx::Error> {
+        if self.whole > 0 {
+            later.add("RELEASE change", []);
+        }
+        self.unsure = true;
+        let sent = later.send(&mut self.connection).await;
+        self.unsure = false;
+        if let Err(error) = sent {
+            // Of this change nothing stays; what others of the group did is before its savepoint.
+            self.tidy().await;
             return Err(error);
         }
         self.changing = false;
@@ -232,15 +238,15 @@ impl Change {
     }
 
     /// Returns when the change is durable. Nobody can cancel this half way: a task of its own does it.
-    pub(super) async fn commit(self, next: Option<u64>) -> Result<(), StoreError> {
-        match tokio::spawn(self.settle(next)).await {
+    pub(super) async fn commit(self, next: Option<u64>, later: Later) -> Result<(), StoreError> {
+        match tokio::spawn(self.settle(next, later)).await {
             Ok(settled) => settled,
             Err(_) => Err(StoreError::Group),
         }
     }
 
-    async fn settle(mut self, next: Option<u64>) -> Result<(), StoreError> {
-        self.group.keep(next).await?;
+    async fn settle(mut self, next: Option<u64>, later: Later) -> Result<(), StoreError> {
+        self.group.keep(next, later).await?;
         // Whoever waits joins the group; who comes later finds this one before it in the queue.
         if self.writer.waiting.load(Ordering::SeqCst) > 0 {
             let Self { group, writer, fate } = self;

@@ -1,4 +1,4 @@
-//! Hosts, their enrolment tokens, and the accounts that people have there.
+//! Hosts and their enrolment tokens.
 //!
 //! In: what enrolment and agents said. Out: [`HostRow`]. A host is its id; name and labels came with its token.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use elevate_protocol::digest::Digest;
 use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::id::HostId;
-use elevate_protocol::name::{Login, Name};
+use elevate_protocol::name::Name;
 use elevate_protocol::time::Timestamp;
 use sqlx::any::AnyRow;
 
@@ -98,7 +98,7 @@ impl Tx {
     /// A [`StoreError`].
     pub(crate) async fn hosts(&mut self) -> Result<Vec<HostRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM hosts WHERE retired_at IS NULL ORDER BY name")
-            .fetch_all(&mut *self.inner)
+            .fetch_all(self.ready().await?)
             .await?;
         rows.iter().map(host_of).collect()
     }
@@ -108,11 +108,16 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn host(&mut self, id: HostId) -> Result<Option<HostRow>, StoreError> {
+        if let Some(host) = self.seen.host(id) {
+            return Ok(Some(host.clone()));
+        }
         let row = sqlx::query("SELECT * FROM hosts WHERE id = $1 AND retired_at IS NULL")
             .bind(id.to_string())
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
-        row.as_ref().map(host_of).transpose()
+        let host = row.as_ref().map(host_of).transpose()?;
+        host.iter().for_each(|host| self.seen.saw_host(host));
+        Ok(host)
     }
 
     /// Those that have this name or this link key.
@@ -129,7 +134,7 @@ impl Tx {
             ("SELECT id FROM hosts WHERE name = $1 AND retired_at IS NULL", name.as_str()),
             ("SELECT id FROM hosts WHERE link_fingerprint = $1 AND retired_at IS NULL", link_fingerprint),
         ] {
-            let row = sqlx::query(query).bind(value.to_owned()).fetch_optional(&mut *self.inner).await?;
+            let row = sqlx::query(query).bind(value.to_owned()).fetch_optional(self.ready().await?).await?;
             let id = row.map(|row| Row("hosts", &row).parsed::<HostId>("id")).transpose()?;
             found.extend(id.filter(|id| !found.contains(id)));
         }
@@ -141,11 +146,16 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn host_named(&mut self, name: &Name) -> Result<Option<HostRow>, StoreError> {
+        if let Some(host) = self.seen.host_named(name) {
+            return Ok(Some(host.clone()));
+        }
         let row = sqlx::query("SELECT * FROM hosts WHERE name = $1 AND retired_at IS NULL")
             .bind(name.as_str())
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
-        row.as_ref().map(host_of).transpose()
+        let host = row.as_ref().map(host_of).transpose()?;
+        host.iter().for_each(|host| self.seen.saw_host(host));
+        Ok(host)
     }
 
     /// A new host.
@@ -167,7 +177,7 @@ impl Tx {
         .bind(i64::from(host.epoch))
         .bind(big(host.issued))
         .bind(big(host.reported))
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(())
     }
@@ -181,10 +191,11 @@ impl Tx {
         id: HostId,
         labels: &BTreeMap<Name, Name>,
     ) -> Result<(), StoreError> {
+        self.seen.forget_host(id);
         sqlx::query("UPDATE hosts SET labels = $2 WHERE id = $1")
             .bind(id.to_string())
             .bind(to_json("labels", labels)?)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -194,10 +205,11 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn retire_host(&mut self, id: HostId) -> Result<(), StoreError> {
+        self.seen.forget_host(id);
         sqlx::query("UPDATE hosts SET retired_at = $2 WHERE id = $1 AND retired_at IS NULL")
             .bind(id.to_string())
             .bind(self.now().0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         self.await_no_ends(id).await
     }
@@ -211,11 +223,12 @@ impl Tx {
         id: HostId,
         sudo: Option<&Enforcement>,
     ) -> Result<(), StoreError> {
+        self.seen.forget_host(id);
         sqlx::query("UPDATE hosts SET seen_at = $2, sudo = COALESCE($3, sudo) WHERE id = $1")
             .bind(id.to_string())
             .bind(self.now().0)
             .bind(sudo.map(|sudo| to_json("sudo", sudo)).transpose()?)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -225,12 +238,13 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn next_place(&mut self, id: HostId) -> Result<NextPlace, StoreError> {
+        self.seen.forget_host(id);
         let row = sqlx::query(
             "UPDATE hosts SET issued = issued + 1 WHERE id = $1 RETURNING epoch, issued,
              (SELECT head FROM documents WHERE host = $1 AND epoch = hosts.epoch AND seq = hosts.issued - 1) AS head",
         )
         .bind(id.to_string())
-        .fetch_one(&mut *self.inner)
+        .fetch_one(self.ready().await?)
         .await?;
         let row = Row("hosts", &row);
         Ok(NextPlace {
@@ -245,10 +259,11 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn begin_epoch(&mut self, id: HostId, epoch: u32) -> Result<(), StoreError> {
+        self.seen.forget_host(id);
         sqlx::query("UPDATE hosts SET epoch = $2, issued = 0 WHERE id = $1")
             .bind(id.to_string())
             .bind(i64::from(epoch))
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -258,10 +273,11 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn take_report(&mut self, id: HostId, number: u64) -> Result<bool, StoreError> {
+        self.seen.forget_host(id);
         let done = sqlx::query("UPDATE hosts SET reported = $2 WHERE id = $1 AND reported < $2")
             .bind(id.to_string())
             .bind(big(number))
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -276,7 +292,7 @@ impl Tx {
             .bind(token.name.as_str())
             .bind(to_json("labels", &token.labels)?)
             .bind(token.valid_until.0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -288,7 +304,7 @@ impl Tx {
     pub(crate) async fn host_token(&mut self, hash: Digest) -> Result<Option<HostToken>, StoreError> {
         let row = sqlx::query("SELECT * FROM host_tokens WHERE hash = $1")
             .bind(hash.to_string())
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let row = Row("host_tokens", &row);
@@ -309,79 +325,8 @@ impl Tx {
         let done = sqlx::query("UPDATE host_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL")
             .bind(hash.to_string())
             .bind(self.now().0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(done.rows_affected() == 1)
-    }
-
-    /// What is known of a host's accounts.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn accounts(&mut self, id: HostId) -> Result<BTreeMap<Login, u32>, StoreError> {
-        let rows = sqlx::query("SELECT login, uid FROM accounts WHERE host = $1")
-            .bind(id.to_string())
-            .fetch_all(&mut *self.inner)
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let row = Row("accounts", row);
-                Ok((row.parsed("login")?, row.number("uid")?))
-            })
-            .collect()
-    }
-
-    /// Replaces what is known of a host's accounts.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn set_accounts(
-        &mut self,
-        id: HostId,
-        uids: &BTreeMap<Login, u32>,
-    ) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM accounts WHERE host = $1")
-            .bind(id.to_string())
-            .execute(&mut *self.inner)
-            .await?;
-        for (login, uid) in uids {
-            self.set_account(id, login, *uid).await?;
-        }
-        Ok(())
-    }
-
-    /// Notes one account.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn set_account(
-        &mut self,
-        id: HostId,
-        login: &Login,
-        uid: u32,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO accounts (host, login, uid) VALUES ($1, $2, $3)
-             ON CONFLICT (host, login) DO UPDATE SET uid = excluded.uid",
-        )
-        .bind(id.to_string())
-        .bind(login.as_str())
-        .bind(i64::from(uid))
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
-
-    /// The uid of a login on a host; none: the host said that there is no such account, or has not said yet.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn account(&mut self, id: HostId, login: &Login) -> Result<Option<u32>, StoreError> {
-        let row = sqlx::query("SELECT uid FROM accounts WHERE host = $1 AND login = $2")
-            .bind(id.to_string())
-            .bind(login.as_str())
-            .fetch_optional(&mut *self.inner)
-            .await?;
-        row.map(|row| Row("accounts", &row).number("uid")).transpose()
     }
 }

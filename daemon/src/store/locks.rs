@@ -80,8 +80,9 @@ impl Tx {
         .bind(to_json("who locked", &lock.by)?)
         .bind(lock.until.map(|at| at.0))
         .bind(lock.reason.raw().to_owned())
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
+        self.seen.forget_locks();
         self.touch_locks();
         Ok(())
     }
@@ -91,13 +92,18 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn locks(&mut self) -> Result<Vec<LockRow>, StoreError> {
+        if let Some(locks) = self.seen.locks() {
+            return Ok(locks.to_vec());
+        }
         let rows = sqlx::query(
             "SELECT * FROM locks WHERE over_at IS NULL AND (ends_at IS NULL OR ends_at > $1) ORDER BY begun_at, id",
         )
         .bind(self.now().0)
-        .fetch_all(&mut *self.inner)
+        .fetch_all(self.ready().await?)
         .await?;
-        rows.iter().map(lock_of).collect()
+        let locks = rows.iter().map(lock_of).collect::<Result<Vec<_>, _>>()?;
+        self.seen.saw_locks(&locks);
+        Ok(locks)
     }
 
     /// Locks whose time is over and that nobody has said so of, at most `most`.
@@ -110,20 +116,9 @@ impl Tx {
         )
         .bind(self.now().0)
         .bind(i64::from(most))
-        .fetch_all(&mut *self.inner)
+        .fetch_all(self.ready().await?)
         .await?;
         rows.iter().map(lock_of).collect()
-    }
-
-    /// The next moment at which a lock is over.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn next_lock_end(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let row = sqlx::query("SELECT MIN(ends_at) AS at FROM locks WHERE over_at IS NULL")
-            .fetch_one(&mut *self.inner)
-            .await?;
-        Row("locks", &row).maybe_time("at")
     }
 
     /// Ends a lock.
@@ -134,8 +129,9 @@ impl Tx {
         sqlx::query("UPDATE locks SET over_at = $2 WHERE id = $1 AND over_at IS NULL")
             .bind(id.to_string())
             .bind(at.0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
+        self.seen.forget_locks();
         self.touch_locks();
         Ok(())
     }
@@ -155,7 +151,7 @@ impl Tx {
         )
         .bind(person.as_str())
         .bind(moment.0)
-        .fetch_optional(&mut *self.inner)
+        .fetch_optional(self.ready().await?)
         .await?;
         Ok(row.is_some())
     }

@@ -3,6 +3,7 @@
 //! In: typed rows. Out: typed rows, and [`Change`]s after a commit. Runs as: `elevated`. Spec: docs/architecture.md "The store".
 //! A state change and its event are one transaction; nothing is answered or sent before its commit.
 
+mod accounts;
 mod activation;
 mod activations;
 mod approvals;
@@ -13,12 +14,14 @@ mod events;
 mod failure;
 mod group;
 mod hosts;
+mod later;
 mod lock;
 mod locks;
 mod news;
 mod people;
 mod recovery;
 mod row;
+mod seen;
 mod tx;
 
 use std::fs::{OpenOptions, Permissions};

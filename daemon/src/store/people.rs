@@ -57,7 +57,7 @@ impl Tx {
     pub(crate) async fn factor(&mut self, person: &Name) -> Result<Option<FactorRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM factors WHERE person = $1 AND gone_at IS NULL")
             .bind(person.as_str())
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let row = Row("factors", &row);
@@ -87,7 +87,7 @@ impl Tx {
         .bind(sealed)
         .bind(self.now().0)
         .bind(big(step))
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Tx {
         .bind(person.as_str())
         .bind(big(step))
         .bind(self.now().0)
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -115,7 +115,7 @@ impl Tx {
     pub(crate) async fn failures(&mut self, person: &Name) -> Result<Vec<FailureRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM failures WHERE person = $1")
             .bind(person.as_str())
-            .fetch_all(&mut *self.inner)
+            .fetch_all(self.ready().await?)
             .await?;
         rows.iter()
             .map(|row| {
@@ -149,7 +149,7 @@ impl Tx {
         .bind(i64::from(failures.count))
         .bind(failures.next_at.0)
         .bind(failures.locked_until.0)
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Tx {
         sqlx::query("UPDATE invitations SET valid_until = $2 WHERE person = $1 AND valid_until > $2")
             .bind(person.as_str())
             .bind(self.now().0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         sqlx::query(
             "INSERT INTO invitations (hash, person, valid_until, tries, made_by) VALUES ($1, $2, $3, 0, $4)",
@@ -176,7 +176,7 @@ impl Tx {
         .bind(person.as_str())
         .bind(valid_until.0)
         .bind(to_json("who invited", by)?)
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Tx {
     pub(crate) async fn invitation(&mut self, hash: Digest) -> Result<Option<InvitationRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM invitations WHERE hash = $1")
             .bind(hash.to_string())
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let row = Row("invitations", &row);
@@ -212,7 +212,7 @@ impl Tx {
         .bind(person.as_str())
         .bind(self.now().0)
         .bind(i64::from(crate::factor::INVITATION_TRIES))
-        .fetch_optional(&mut *self.inner)
+        .fetch_optional(self.ready().await?)
         .await?;
         Ok(row.is_some())
     }
@@ -224,7 +224,7 @@ impl Tx {
     pub(crate) async fn count_try(&mut self, hash: Digest) -> Result<(), StoreError> {
         sqlx::query("UPDATE invitations SET tries = tries + 1 WHERE hash = $1")
             .bind(hash.to_string())
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Tx {
         let done = sqlx::query("UPDATE invitations SET used_at = $2 WHERE hash = $1 AND used_at IS NULL")
             .bind(hash.to_string())
             .bind(self.now().0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         Ok(done.rows_affected() == 1)
     }

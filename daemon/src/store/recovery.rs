@@ -24,13 +24,13 @@ impl Tx {
     pub(crate) async fn recovery_set(&mut self, person: &Name) -> Result<Option<RecoverySet>, StoreError> {
         let row = sqlx::query("SELECT salt FROM recovery_sets WHERE person = $1")
             .bind(person.as_str())
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let salt = Row("recovery_sets", &row).text("salt")?;
         let rows = sqlx::query("SELECT hash FROM recovery_codes WHERE person = $1 AND used_at IS NULL")
             .bind(person.as_str())
-            .fetch_all(&mut *self.inner)
+            .fetch_all(self.ready().await?)
             .await?;
         let hashes =
             rows.iter().map(|row| Row("recovery_codes", row).text("hash")).collect::<Result<_, _>>()?;
@@ -45,7 +45,7 @@ impl Tx {
         for statement in
             ["DELETE FROM recovery_codes WHERE person = $1", "DELETE FROM recovery_sets WHERE person = $1"]
         {
-            sqlx::query(statement).bind(person.as_str()).execute(&mut *self.inner).await?;
+            sqlx::query(statement).bind(person.as_str()).execute(self.ready().await?).await?;
         }
         Ok(())
     }
@@ -60,13 +60,13 @@ impl Tx {
             .bind(person.as_str())
             .bind(set.salt.as_str())
             .bind(self.now().0)
-            .execute(&mut *self.inner)
+            .execute(self.ready().await?)
             .await?;
         for hash in &set.hashes {
             sqlx::query("INSERT INTO recovery_codes (person, hash) VALUES ($1, $2)")
                 .bind(person.as_str())
                 .bind(hash.as_str())
-                .execute(&mut *self.inner)
+                .execute(self.ready().await?)
                 .await?;
         }
         Ok(())
@@ -83,7 +83,7 @@ impl Tx {
         .bind(person.as_str())
         .bind(hash)
         .bind(self.now().0)
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(done.rows_affected() == 1)
     }

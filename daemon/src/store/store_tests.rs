@@ -35,10 +35,10 @@ async fn the_database_is_durable_before_a_commit_returns() {
     let store = store(folder.path()).await;
     let mut tx = store.write().await.unwrap();
     for (pragma, value) in [("PRAGMA synchronous", 2), ("PRAGMA foreign_keys", 1)] {
-        let row = sqlx::query(pragma).fetch_one(&mut *tx.inner).await.unwrap();
+        let row = sqlx::query(pragma).fetch_one(tx.ready().await.unwrap()).await.unwrap();
         assert_eq!(sqlx::Row::get::<i64, _>(&row, 0), value, "{pragma}");
     }
-    let row = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *tx.inner).await.unwrap();
+    let row = sqlx::query("PRAGMA journal_mode").fetch_one(tx.ready().await.unwrap()).await.unwrap();
     assert_eq!(sqlx::Row::get::<String, _>(&row, 0), "wal");
 }
 
@@ -89,20 +89,24 @@ async fn a_database_that_is_a_symlink_is_not_followed() {
 
 #[tokio::test]
 async fn history_is_not_read_to_find_what_lives() {
-    use super::activations::{DUE, LIVE_OF, NEXT_DEADLINE};
+    use super::activations::{DUE, LIVE_OF, LIVE_ON, NEXT_DUE, OPEN_OF};
     use super::ends;
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
     for (query, index) in [
         (LIVE_OF, "activations_live_of_person"),
         (DUE, "activations_live"),
-        (NEXT_DEADLINE, "activations_live"),
+        (LIVE_ON, "activations_live_of_person"),
+        (OPEN_OF, "activations_live_of_person"),
+        (NEXT_DUE, "activations_live"),
+        (NEXT_DUE, "locks_in_force"),
+        (NEXT_DUE, "changes_waiting"),
+        (NEXT_DUE, "ends_awaited"),
         (ends::DUE, "ends_awaited"),
-        (ends::NEXT, "ends_awaited"),
     ] {
         let mut tx = store.read().await.unwrap();
         let explained: &'static str = format!("EXPLAIN QUERY PLAN {query}").leak();
-        let rows = sqlx::query(explained).fetch_all(&mut *tx.inner).await.unwrap();
+        let rows = sqlx::query(explained).fetch_all(tx.ready().await.unwrap()).await.unwrap();
         let plan: Vec<String> = rows.iter().map(|row| sqlx::Row::get::<String, _>(row, "detail")).collect();
         assert!(
             plan.iter().any(|step| step.contains(&format!(" INDEX {index} "))
@@ -111,4 +115,30 @@ async fn history_is_not_read_to_find_what_lives() {
         );
         assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_back_is_done_before_whatever_is_asked_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut tx = store.write().await.unwrap();
+    // More than are kept back at a time, each with values of its own.
+    for number in 0..20 {
+        let name = format!("x{number:02}");
+        let values = [name.into(), number.to_string().into()];
+        tx.later("INSERT INTO meta (name, value) VALUES ($1, $2)", values).await.unwrap();
+    }
+    let query = "SELECT name, value FROM meta WHERE name LIKE 'x%' ORDER BY name";
+    let rows = sqlx::query(query).fetch_all(tx.ready().await.unwrap()).await.unwrap();
+    assert_eq!(rows.len(), 20);
+    for (number, row) in rows.iter().enumerate() {
+        let (name, value): (String, String) = (sqlx::Row::get(row, 0), sqlx::Row::get(row, 1));
+        assert_eq!((name, value), (format!("x{number:02}"), number.to_string()));
+    }
+    // Nothing stays of what was kept back in a transaction that is dropped.
+    tx.later("INSERT INTO meta (name, value) VALUES ('y', '')", []).await.unwrap();
+    drop(tx);
+    let mut tx = store.write().await.unwrap();
+    assert_eq!(tx.meta_or("y", "fresh").await.unwrap(), "fresh");
+    assert_eq!(tx.meta_or("x00", "fresh").await.unwrap(), "fresh");
 }

@@ -9,9 +9,13 @@ use elevate_audit::{Actor, Door, Event, Kind, Subject};
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::time::Timestamp;
 
+use sqlx::AnyConnection;
+
 use super::group::Inner;
+use super::later::{Later, Value};
 use super::news::Teller;
 use super::row::{Row, big};
+use super::seen::Seen;
 use super::{Change, StoreError};
 
 /// Something that happened, before it has its place in the log.
@@ -49,7 +53,9 @@ impl Voice {
 
 /// A transaction.
 pub(crate) struct Tx {
-    pub(super) inner: Inner,
+    inner: Inner,
+    later: Later,
+    pub(super) seen: Seen,
     now: Timestamp,
     next: Option<u64>,
     touched: Vec<Change>,
@@ -62,7 +68,32 @@ impl Tx {
             Inner::Read(_) | Inner::Glance(_) => None,
             Inner::Write(change) => change.next(),
         };
-        Self { inner, now, next, touched: Vec::new(), teller }
+        Self { inner, later: Later::default(), seen: Seen::default(), now, next, touched: Vec::new(), teller }
+    }
+
+    /// The connection, once everything that was kept back has run on it.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; the transaction is to be dropped then.
+    pub(super) async fn ready(&mut self) -> Result<&mut AnyConnection, StoreError> {
+        self.later.send(&mut self.inner).await?;
+        Ok(&mut self.inner)
+    }
+
+    /// Keeps a statement back that answers nothing. Whatever is asked after it finds it done.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; the transaction is to be dropped then.
+    pub(super) async fn later(
+        &mut self,
+        statement: &'static str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<(), StoreError> {
+        self.later.add(statement, values);
+        if self.later.is_full() {
+            self.ready().await?;
+        }
+        Ok(())
     }
 
     /// The time of this transaction: one moment for everything in it.
@@ -82,14 +113,18 @@ impl Tx {
         let line = event
             .to_line()
             .map_err(|source| StoreError::Form { what: "an event", source: Box::new(source) })?;
-        sqlx::query("INSERT INTO events (seq, at, code, activation, line) VALUES ($1, $2, $3, $4, $5)")
-            .bind(big(seq))
-            .bind(self.now.0)
-            .bind(event.kind.code())
-            .bind(event.subject.activation.map(|id| id.to_string()))
-            .bind(line)
-            .execute(&mut *self.inner)
-            .await?;
+        let values = [
+            big(seq).into(),
+            self.now.0.into(),
+            event.kind.code().into(),
+            event.subject.activation.map(|id| id.to_string()).into(),
+            line.into(),
+        ];
+        self.later(
+            "INSERT INTO events (seq, at, code, activation, line) VALUES ($1, $2, $3, $4, $5)",
+            values,
+        )
+        .await?;
         self.next = Some(seq.saturating_add(1));
         Ok(())
     }
@@ -103,11 +138,16 @@ impl Tx {
             return Ok(next);
         }
         let row = sqlx::query("SELECT COALESCE(MAX(seq), -1) + 1 AS next FROM events")
-            .fetch_one(&mut *self.inner)
+            .fetch_one(self.ready().await?)
             .await?;
         let next = Row("events", &row).number("next")?;
         self.next = Some(next);
         Ok(next)
+    }
+
+    /// An activation of this id is being made: there is nothing of it in the store, and none but this transaction knows it.
+    pub(crate) fn makes(&mut self, id: ActivationId) {
+        self.seen.makes(id);
     }
 
     /// Says after the commit that an activation changed.
@@ -143,7 +183,7 @@ impl Tx {
     pub(crate) async fn meta_or(&mut self, name: &str, fresh: &str) -> Result<String, StoreError> {
         let found = sqlx::query("SELECT value FROM meta WHERE name = $1")
             .bind(name)
-            .fetch_optional(&mut *self.inner)
+            .fetch_optional(self.ready().await?)
             .await?;
         match found {
             Some(row) => Row("meta", &row).text("value"),
@@ -164,7 +204,7 @@ impl Tx {
         )
         .bind(name)
         .bind(value)
-        .execute(&mut *self.inner)
+        .execute(self.ready().await?)
         .await?;
         Ok(())
     }
@@ -177,7 +217,7 @@ impl Tx {
         match self.inner {
             Inner::Read(looked) => looked.commit().await?,
             Inner::Glance(_) => {}
-            Inner::Write(change) => change.commit(self.next).await?,
+            Inner::Write(change) => change.commit(self.next, self.later).await?,
         }
         if let Some(next) = self.next {
             self.teller.grown(next);

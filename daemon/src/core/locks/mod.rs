@@ -91,9 +91,7 @@ pub(super) async fn admit(core: &Inner, talk: &Dialogue, asked: &Ask) -> Told<()
     let Some(concern) = Concern::of_speaker(talk).filter(|_| ask::gives_or_decides(asked)) else {
         return Ok(());
     };
-    let mut tx = core.store.read().await?;
-    let found = bar(&mut tx, &concern).await?;
-    drop(tx);
+    let found = bar(&mut core.store.glance().await?, &concern).await?;
     match found {
         None => Ok(()),
         Some(lock) => {
@@ -110,9 +108,7 @@ pub(super) async fn admit_about(
     activation: &Activation,
     word: &'static str,
 ) -> Told<()> {
-    let mut tx = core.store.read().await?;
-    let found = bar(&mut tx, &Concern::of(activation)).await?;
-    drop(tx);
+    let found = bar(&mut core.store.glance().await?, &Concern::of(activation)).await?;
     match found {
         None => Ok(()),
         Some(lock) => refused(core, talk, about(activation), (word, &lock)).await,
