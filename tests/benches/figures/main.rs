@@ -66,7 +66,7 @@ fn wish(words: &[String]) -> Result<Wish> {
 fn web1(site: &Site) -> Result<Managed> {
     let state = site.disk().join("agent");
     std::fs::create_dir_all(&state)?;
-    let host = site.fleet.lab.host_with("web1", sudo::spec(site)?.bind(state, "/var/lib/elevate-agent"))?;
+    let host = site.fleet.lab.host_with("web1", sudo::spec(site)?.bind(state, "/var/lib/elevate"))?;
     Managed::enrol(&site.fleet, host, &["tier=web", "fleet=big"])
 }
 
