@@ -116,16 +116,40 @@ fn check_owner(path: &Path, meta: &fs::Metadata) -> Result<(), SafeError> {
 /// # Errors
 /// [`SafeError`] that says what is wrong with it; a missing file is [`SafeError::Io`] with `NotFound`.
 pub(crate) fn read(path: &Path, most: u64) -> Result<String, SafeError> {
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC).open(path).map_err(
-            |source| match source.raw_os_error() {
-                // ELOOP: a symlink; ENXIO: a socket or a device without its other end.
-                Some(nix::libc::ELOOP | nix::libc::ENXIO) => {
-                    SafeError::Kind { path: path.to_owned(), expected: "a plain file" }
-                }
-                _ => SafeError::Io { what: "open", path: path.to_owned(), source },
-            },
-        )?;
+    let text = String::from_utf8(read_bytes(path, most)?);
+    let not_text = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    text.map_err(|error| io_error("read", path)(not_text(error)))
+}
+
+/// The same for bytes that need not be text.
+///
+/// # Errors
+/// See [`read`].
+pub(crate) fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, SafeError> {
+    let mut open = OpenOptions::new();
+    let (mut file, meta) =
+        open_plain(open.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), path)?;
+    // One more than it has, so that its end is seen with the first read.
+    let room = meta.len().min(most).saturating_add(1);
+    let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
+    let limit = most.saturating_add(1);
+    let count =
+        Read::by_ref(&mut file).take(limit).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    if u64::try_from(count).unwrap_or(u64::MAX) > most {
+        return Err(SafeError::Length { path: path.to_owned(), most });
+    }
+    Ok(bytes)
+}
+
+/// Opens a plain file of root that only root can change and that has no other name.
+fn open_plain(open: &OpenOptions, path: &Path) -> Result<(File, fs::Metadata), SafeError> {
+    let file = open.open(path).map_err(|source| match source.raw_os_error() {
+        // ELOOP: a symlink; ENXIO: a socket or a device without its other end.
+        Some(nix::libc::ELOOP | nix::libc::ENXIO) => {
+            SafeError::Kind { path: path.to_owned(), expected: "a plain file" }
+        }
+        _ => SafeError::Io { what: "open", path: path.to_owned(), source },
+    })?;
     let meta = file.metadata().map_err(io_error("look at", path))?;
     if !meta.is_file() {
         return Err(SafeError::Kind { path: path.to_owned(), expected: "a plain file" });
@@ -138,14 +162,24 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<String, SafeError> {
     if meta.nlink() > 1 {
         return Err(SafeError::Linked { path: path.to_owned() });
     }
-    let mut text = String::new();
-    let limit = most.saturating_add(1);
-    let count =
-        Read::by_ref(&mut file).take(limit).read_to_string(&mut text).map_err(io_error("read", path))?;
-    if u64::try_from(count).unwrap_or(u64::MAX) > most {
-        return Err(SafeError::Length { path: path.to_owned(), most });
+    Ok((file, meta))
+}
+
+/// Opens a file to append to, and says how long it is. One that is not there is made, and its name is durable.
+///
+/// # Errors
+/// [`SafeError`].
+pub(crate) fn open_to_append(path: &Path, mode: u32) -> Result<(File, u64), SafeError> {
+    let mut open = OpenOptions::new();
+    open.append(true).mode(mode).custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    match open_plain(&open, path) {
+        Err(SafeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let (file, meta) = open_plain(open.create_new(true), path)?;
+            sync_parent(path)?;
+            Ok((file, meta.len()))
+        }
+        opened => opened.map(|(file, meta)| (file, meta.len())),
     }
-    Ok(text)
 }
 
 /// Whether the write must survive a power cut.

@@ -283,15 +283,12 @@ fn a_flood_of_offers_closes_the_connection() {
 fn reports_that_were_not_sent_cannot_be_acknowledged() {
     let mut rig = Rig::new();
     rig.kill();
-    for number in 1..=400u32 {
+    let line = |number: u32| {
         let report = Report::Started { agent: "test".into(), grants: number };
         let report = serde_json::to_string(&report).unwrap();
-        rig.write(
-            &format!("var/lib/elevate/spool/{number}"),
-            &format!("{{\"at\":1,\"report\":{report}}}"),
-            0o600,
-        );
-    }
+        format!("{{\"report\":{{\"number\":{number},\"entry\":{{\"at\":1,\"report\":{report}}}}}}}\n")
+    };
+    rig.write("var/lib/elevate/spool/reports", &(1..=400).map(line).collect::<String>(), 0o600);
     rig.start();
     let mut daemon = Daemon::connect(&rig);
     daemon.send(&ToAgent::Recorded { number: u64::MAX });

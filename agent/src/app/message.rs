@@ -48,6 +48,13 @@ pub(crate) enum Message {
         /// Who.
         uid: u32,
     },
+    /// `pam_elevate.so` saw something, said so and waits for the answer.
+    Used {
+        /// Where it waits.
+        stream: UnixStream,
+        /// What it saw.
+        used: Box<UseReport>,
+    },
     /// Somebody at door 1 does something.
     Door {
         /// On which connection.

@@ -4,22 +4,23 @@
 //! challenge that names the very ask which it vouched for (docs/architecture.md "Doors"). Threats B02, B07, D06, X-p.
 
 pub(crate) mod at_use;
+mod used;
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 
 use elevate_protocol::digest::Digest;
-use elevate_protocol::id::{ActivationId, Nonce};
+use elevate_protocol::id::Nonce;
 use elevate_protocol::message::Versions;
-use elevate_protocol::message::agent::{Caller, Claim, Report, UseKind, UseReport};
+use elevate_protocol::message::agent::{Caller, Claim};
 use elevate_protocol::message::pam::{FromChild, ToChild};
-use elevate_protocol::message::person::{Ask, Challenge, Outcome, Reply, Say};
+use elevate_protocol::message::person::{Ask, Challenge, Reply, Say};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::text::UntrustedText;
 
 use super::message::{DoorEvent, PamEvent};
 use super::state::Agent;
-use crate::clock::{self, Moment};
+use crate::clock;
 use crate::door;
 use crate::journal::{self, Level};
 use crate::peer::Peer;
@@ -353,26 +354,6 @@ impl Agent {
         if let Some(challenge) = challenge {
             self.say(serial, Say::Confirm { challenge, passed });
         }
-    }
-
-    /// What `pam_elevate.so` saw: reported with the grants that the person has at this moment.
-    fn used(&mut self, serial: u64, used: UseReport) {
-        let now = clock::read();
-        let report = match &used.kind {
-            UseKind::Start => Report::Used { grants: self.ids_of(used.uid, now), used },
-            UseKind::GateClosed { why } => Report::GateClosed { uid: used.uid, why: why.clone() },
-            UseKind::NotProven { why } => {
-                let (grants, why) = (self.ids_of(used.uid, now), why.clone());
-                Report::UseRefused { grants, uid: used.uid, why }
-            }
-        };
-        self.report(now, report);
-        self.reply(serial, &Reply::Done(Outcome::Ok));
-        self.leave(serial);
-    }
-
-    fn ids_of(&self, uid: u32, now: Moment) -> Vec<ActivationId> {
-        self.in_force(uid, now).iter().map(|grant| grant.live.grant().id).collect()
     }
 
     /// How many people are connected.

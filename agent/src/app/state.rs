@@ -121,6 +121,7 @@ impl Agent {
             Message::LinkSays { serial, said } => self.link_says(serial, *said),
             Message::LinkDown { serial } => self.link_down(serial),
             Message::Knock { stream, uid } => self.knock(&stream, uid),
+            Message::Used { stream, used } => self.used_at_once(&stream, *used),
             Message::Door { serial, event } => self.at_door(serial, event),
             Message::Pam { serial, child, event } => self.pam(serial, child, event),
             Message::Checked { seq, result } => self.checked(seq, result),
@@ -135,10 +136,15 @@ impl Agent {
 
     /// Makes a report durable and sends what there is room for.
     pub(crate) fn report(&mut self, now: Moment, report: Report) {
+        self.keep(now, report);
+        self.send_reports();
+    }
+
+    /// Makes a report durable.
+    pub(crate) fn keep(&mut self, now: Moment, report: Report) {
         if let Err(error) = self.spool.add(now.wall, report) {
             journal::log(Level::Error, &format!("a report is lost: {}", journal::chain(&error)));
         }
-        self.send_reports();
     }
 
     /// Reports and logs something that was not as it should be.

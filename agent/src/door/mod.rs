@@ -6,13 +6,18 @@ pub(crate) mod gate;
 pub(crate) mod pam;
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
-use elevate_protocol::message::agent::Caller;
+use elevate_protocol::frame::Decoder;
+use elevate_protocol::message::agent::{Caller, UseReport};
 use elevate_protocol::message::person::{Ask, Say};
 use elevate_protocol::message::refusal::{Code, Refusal};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
 
 use crate::app::message::{DoorEvent, Message};
 use crate::enforce::check::FIRST_UID;
@@ -20,20 +25,45 @@ use crate::nss;
 use crate::peer::{FRAME_TIME, Frames, STACK};
 use crate::uplink;
 
+/// Milliseconds that root may take to say what was seen, before a thread of its own listens. Others at the door wait meanwhile.
+const AT_ONCE: u8 = 2;
+/// Longest report that is taken at once; the module's own are shorter.
+const AT_ONCE_MAX: usize = 32 * 1024;
+
 /// Accepts for as long as the agent lives.
 ///
 /// # Errors
 /// When no thread can be started.
 pub(crate) fn serve(listener: UnixListener, sender: SyncSender<Message>) -> io::Result<()> {
     thread::Builder::new().name("door".into()).stack_size(STACK).spawn(move || {
+        let mut buffer = vec![0; AT_ONCE_MAX];
         for stream in listener.incoming().flatten() {
             let Ok(uid) = uplink::peer_uid(&stream) else { continue };
-            if sender.send(Message::Knock { stream, uid }).is_err() {
+            let used = if uid == 0 { used_at_once(&stream, &mut buffer) } else { None };
+            let message = match used {
+                Some(used) => Message::Used { stream, used: Box::new(used) },
+                None => Message::Knock { stream, uid },
+            };
+            if sender.send(message).is_err() {
                 return;
             }
         }
     })?;
     Ok(())
+}
+
+/// A use, where root has said it whole with its first breath and nothing else: sudo waits for the answer. Anything else stays unread.
+fn used_at_once(stream: &UnixStream, buffer: &mut [u8]) -> Option<UseReport> {
+    poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], PollTimeout::from(AT_ONCE)).ok()?;
+    let length = recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).ok()?;
+    let mut decoder = Decoder::default();
+    decoder.feed(buffer.get(..length)?);
+    let Ok(Some(Say::Use(used))) = decoder.next_message() else { return None };
+    if decoder.is_inside() {
+        return None;
+    }
+    let read = recv(stream.as_raw_fd(), buffer.get_mut(..length)?, MsgFlags::MSG_DONTWAIT).ok()?;
+    (read == length).then_some(used)
 }
 
 /// One connection's reader.

@@ -3,5 +3,6 @@
 //! In: verified documents and reports. Out: files below /var/lib/elevate, each durable before it is relied on. Runs as: root.
 
 pub(crate) mod documents;
+mod lines;
 pub(crate) mod position;
 pub(crate) mod spool;

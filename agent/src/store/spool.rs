@@ -1,4 +1,4 @@
-//! Reports that the daemon has not yet made durable: one file each, numbered over the host's life.
+//! Reports that the daemon has not yet made durable: lines of one file, numbered over the host's life.
 //!
 //! In: reports. Out: the same, in order, until the daemon says `Recorded`. Bounded: what does not fit is dropped at once and
 //! counted, and the gap is reported as soon as there is room. Nothing waits for room. Spec: docs/wire.md "Reports".
@@ -11,12 +11,13 @@ use elevate_protocol::message::agent::Report;
 use elevate_protocol::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::lines::Lines;
 use crate::paths::Paths;
 use crate::safe::{self, Durability, SafeError};
 
 /// Most bytes of reports that wait.
 const SPOOL_MAX: u64 = 16 * 1024 * 1024;
-/// Most reports that wait: each is a file, and takes a block of the disk however short it is.
+/// Most reports that wait.
 const REPORTS_MAX: u64 = 16_384;
 /// Longest single report in bytes.
 const REPORT_MAX: u64 = 256 * 1024;
@@ -25,8 +26,12 @@ const ROOM_TO_TELL: u64 = 256;
 
 /// Of both limits, how many quarters are there for uses and warnings too; the last one is for what is of more weight.
 const QUARTERS_FOR_ALL: u64 = 3;
-/// The daemon has everything up to the number in it.
-const ACKNOWLEDGED: &str = "acknowledged";
+/// The reports, and how far the daemon has them.
+const REPORTS: &str = "reports";
+/// Bytes of reports that the daemon has already, from which on they are worth a new file.
+const REST_MAX: u64 = 256 * 1024;
+/// Longest file: what waits, as much again of what does no more, and what a disk that is full left undone.
+const FILE_MAX: u64 = 4 * SPOOL_MAX;
 /// What was dropped and is not told yet.
 const LOST: &str = "lost";
 
@@ -37,6 +42,23 @@ pub(crate) struct Entry {
     pub(crate) at: Timestamp,
     /// What.
     pub(crate) report: Report,
+}
+
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum Line<E> {
+    /// A report.
+    Report { number: u64, entry: E },
+    /// The daemon has everything up to this number.
+    Acknowledged { number: u64 },
+}
+
+impl<E: Serialize> Line<E> {
+    fn text(&self) -> String {
+        // Everything in a report can be written as JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
 }
 
 /// Reports that had no room: how many, and their numbers.
@@ -79,10 +101,11 @@ fn is_weighty(report: &Report) -> bool {
     }
 }
 
-/// The reports that wait. Their files are the truth; this is what is in them.
+/// The reports that wait. Their file is the truth; this is what is in it.
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: PathBuf,
+    lines: Lines,
     waiting: BTreeMap<u64, (Entry, u64)>,
     next: u64,
     bytes: u64,
@@ -91,46 +114,79 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// Reads what waits. A file that is no report is removed and named in the answer.
+    /// Reads what waits. What is no report is removed and named in the answer.
     ///
     /// # Errors
     /// [`SafeError`] when the folder cannot be used.
     pub(crate) fn load(paths: &Paths) -> Result<(Self, Vec<String>), SafeError> {
         let most = Limits { bytes: SPOOL_MAX, reports: REPORTS_MAX };
         let folder = paths.spool.clone();
-        let mut spool = Self { folder, waiting: BTreeMap::new(), next: 1, bytes: 0, most, lost: None };
         let mut removed = Vec::new();
-        for name in safe::names(&spool.folder)? {
-            let path = spool.folder.join(&name);
+        let mut lost = None;
+        for name in safe::names(&folder)? {
+            let path = folder.join(&name);
             let name = name.to_string_lossy().into_owned();
-            let text = safe::read(&path, REPORT_MAX);
-            if name == ACKNOWLEDGED {
-                let number: u64 = text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-                spool.next = spool.next.max(number.saturating_add(1));
-                continue;
-            }
-            if name == LOST {
-                spool.lost = text.ok().and_then(|text| serde_json::from_str(&text).ok());
-                continue;
-            }
-            let number: Option<u64> = name.parse().ok();
-            let entry: Option<(Entry, u64)> = text.ok().and_then(|text| {
-                let length = u64::try_from(text.len()).ok()?;
-                serde_json::from_str(&text).ok().map(|entry| (entry, length))
-            });
-            if let (Some(number), Some((entry, length))) = (number, entry) {
-                spool.bytes = spool.bytes.saturating_add(length);
-                spool.next = spool.next.max(number.saturating_add(1));
-                spool.waiting.insert(number, (entry, length));
-            } else {
-                safe::remove(&path)?;
-                if !name.starts_with('.') {
-                    removed.push(format!("removed {name:?} from the spool: it is no report"));
+            match name.as_str() {
+                REPORTS => {}
+                LOST => {
+                    let text = safe::read(&path, REPORT_MAX);
+                    lost = text.ok().and_then(|text| serde_json::from_str(&text).ok());
+                }
+                _ => {
+                    safe::remove(&path)?;
+                    if !name.starts_with('.') {
+                        removed.push(format!("removed {name:?} from the spool: it is no report"));
+                    }
                 }
             }
         }
+        let path = folder.join(REPORTS);
+        let (lines, found) = match Lines::load(path.clone(), FILE_MAX) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                safe::remove(&path)?;
+                removed.push(format!("removed the reports that waited: {}", crate::journal::chain(&error)));
+                Lines::load(path, FILE_MAX)?
+            }
+        };
+        let mut spool = Self { folder, lines, waiting: BTreeMap::new(), next: 1, bytes: 0, most, lost };
+        let wrong = found.iter().filter(|line| !spool.take_up(line)).count();
+        if wrong > 0 {
+            removed.push(format!("{wrong} lines of the spool are no reports"));
+        }
         spool.take_up_lost();
         Ok((spool, removed))
+    }
+
+    /// Takes a line of the file up; false when it is none.
+    fn take_up(&mut self, line: &str) -> bool {
+        let Ok(found) = serde_json::from_str::<Line<Entry>>(line) else { return false };
+        match found {
+            Line::Report { number, entry } => {
+                let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
+                self.hold(number, entry, length);
+            }
+            Line::Acknowledged { number } => {
+                self.next = self.next.max(number.saturating_add(1));
+                self.release(number);
+            }
+        }
+        true
+    }
+
+    fn hold(&mut self, number: u64, entry: Entry, length: u64) {
+        self.next = self.next.max(number.saturating_add(1));
+        if let Some((_, before)) = self.waiting.insert(number, (entry, length)) {
+            self.bytes = self.bytes.saturating_sub(before);
+        }
+        self.bytes = self.bytes.saturating_add(length);
+    }
+
+    fn release(&mut self, number: u64) {
+        let keep = self.waiting.split_off(&number.saturating_add(1));
+        let gone = std::mem::replace(&mut self.waiting, keep);
+        let bytes = gone.values().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// What was dropped keeps its numbers. A crash between the report of it and the end of its file would tell it twice.
@@ -191,39 +247,39 @@ impl Spool {
     }
 
     fn put(&mut self, entry: Entry) -> Result<bool, SafeError> {
-        let Ok(text) = serde_json::to_string(&entry) else { return Ok(false) };
+        let number = self.next;
+        let text = Line::Report { number, entry: &entry }.text();
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         if !self.has_room(&entry.report, length) {
             return Ok(false);
         }
-        let number = self.next;
-        safe::write(&self.folder.join(number.to_string()), &text, 0o600, Durability::Disk)?;
-        self.next = number.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(length);
-        self.waiting.insert(number, (entry, length));
+        self.lines.append(&text, Durability::Disk)?;
+        self.hold(number, entry, length);
         Ok(true)
     }
 
-    /// The daemon has everything up to `number`.
+    /// The daemon has everything up to `number`. That is no news after a restart, so nothing waits for the disk: without it the daemon
+    /// is told again, and knows it by its number.
     ///
     /// # Errors
-    /// [`SafeError`]; what could not be removed is sent again, which is harmless.
+    /// [`SafeError`]; what could not be noted is sent again, which is harmless.
     pub(crate) fn acknowledge(&mut self, number: u64) -> Result<(), SafeError> {
         let number = number.min(self.next.saturating_sub(1));
-        let Some(first) = self.waiting.keys().next().copied().filter(|first| *first <= number) else {
+        if self.waiting.keys().next().is_none_or(|first| *first > number) {
             return Ok(());
-        };
-        // First the number: once the files are gone, only it keeps a number from being used twice.
-        let path = self.folder.join(ACKNOWLEDGED);
-        safe::write(&path, &number.to_string(), 0o600, Durability::Disk)?;
-        let keep = self.waiting.split_off(&number.saturating_add(1));
-        let gone = std::mem::replace(&mut self.waiting, keep);
-        debug_assert!(gone.contains_key(&first));
-        for (number, (_, length)) in gone {
-            self.bytes = self.bytes.saturating_sub(length);
-            safe::remove(&self.folder.join(number.to_string()))?;
         }
-        Ok(())
+        self.release(number);
+        let rest = self.lines.length().saturating_sub(self.bytes);
+        if rest <= REST_MAX.max(self.bytes) {
+            return self.lines.append(&Line::<Entry>::Acknowledged { number }.text(), Durability::Memory);
+        }
+        // First the number: only it keeps one from being used twice.
+        let reports =
+            self.waiting.iter().map(|(number, (entry, _))| Line::Report { number: *number, entry }.text());
+        let first = self.waiting.keys().next().copied().unwrap_or(self.next);
+        let head = Line::<Entry>::Acknowledged { number: first.saturating_sub(1) };
+        let lines: Vec<String> = std::iter::once(head.text()).chain(reports).collect();
+        self.lines.replace(&lines)
     }
 
     /// The next reports after `number`, oldest first.
@@ -239,126 +295,5 @@ impl Spool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place() -> (tempfile::TempDir, Paths) {
-        let place = tempfile::tempdir().unwrap();
-        let paths = Paths::below(place.path());
-        std::fs::create_dir_all(&paths.spool).unwrap();
-        (place, paths)
-    }
-
-    fn report(grants: u32) -> Report {
-        Report::Started { agent: "1".into(), grants }
-    }
-
-    #[test]
-    fn reports_survive_a_restart_and_numbers_are_never_used_twice() {
-        let (_place, paths) = place();
-        let (mut spool, _) = Spool::load(&paths).unwrap();
-        for grants in 0..3 {
-            spool.add(Timestamp(1), report(grants)).unwrap();
-        }
-        let (mut spool, removed) = Spool::load(&paths).unwrap();
-        assert!(removed.is_empty());
-        assert_eq!(spool.after(1).map(|(number, _)| number).collect::<Vec<_>>(), [2, 3]);
-        spool.acknowledge(3).unwrap();
-        assert_eq!(spool.len(), 0);
-        let (mut spool, _) = Spool::load(&paths).unwrap();
-        spool.add(Timestamp(1), report(9)).unwrap();
-        assert_eq!(spool.after(0).map(|(number, _)| number).collect::<Vec<_>>(), [4]);
-    }
-
-    fn warned(left: u32) -> Report {
-        Report::Warned { grant: ActivationId::from_random([1; 16]), left: Span(left) }
-    }
-
-    fn small(paths: &Paths, reports: u64) -> Spool {
-        let (mut spool, _) = Spool::load(paths).unwrap();
-        spool.most.reports = reports;
-        spool
-    }
-
-    fn numbers(spool: &Spool) -> Vec<u64> {
-        spool.after(0).map(|(number, _)| number).collect()
-    }
-
-    #[test]
-    fn a_full_spool_drops_counts_and_tells_the_gap() {
-        let (_place, paths) = place();
-        let mut spool = small(&paths, 8);
-        for left in 0..10 {
-            spool.add(Timestamp(1), warned(left)).unwrap();
-        }
-        assert_eq!(numbers(&spool), [1, 2, 3, 4, 5, 6], "three quarters are for what people can make");
-        // A restart forgets nothing of it.
-        let mut spool = small(&paths, 8);
-        spool.add(Timestamp(1), warned(10)).unwrap();
-        spool.acknowledge(6).unwrap();
-        spool.tell_lost(Timestamp(2)).unwrap();
-        let told: Vec<(u64, Report)> = spool.after(0).map(|(n, entry)| (n, entry.report.clone())).collect();
-        assert_eq!(told, [(12, Report::Lost { count: 5, first: 7, last: 11 })]);
-        assert!(!paths.spool.join(LOST).exists());
-        spool.add(Timestamp(3), warned(11)).unwrap();
-        assert_eq!(numbers(&spool), [12, 13], "told once");
-    }
-
-    #[test]
-    fn what_is_of_weight_has_room_when_uses_have_filled_theirs() {
-        let (_place, paths) = place();
-        let mut spool = small(&paths, 8);
-        for left in 0..100 {
-            spool.add(Timestamp(1), warned(left)).unwrap();
-        }
-        spool.add(Timestamp(1), report(1)).unwrap();
-        spool.add(Timestamp(1), report(2)).unwrap();
-        spool.add(Timestamp(1), report(3)).unwrap();
-        assert_eq!(numbers(&spool), [1, 2, 3, 4, 5, 6, 101, 102], "and then that is full too");
-        spool.acknowledge(102).unwrap();
-        spool.tell_lost(Timestamp(2)).unwrap();
-        let told = spool.after(0).next().map(|(_, entry)| entry.report.clone());
-        assert_eq!(told, Some(Report::Lost { count: 95, first: 7, last: 103 }));
-    }
-
-    #[test]
-    fn a_crash_while_the_gap_is_told_does_not_tell_it_twice() {
-        let (_place, paths) = place();
-        let mut spool = small(&paths, 4);
-        for left in 0..5 {
-            spool.add(Timestamp(1), warned(left)).unwrap();
-        }
-        let before = std::fs::read(paths.spool.join(LOST)).unwrap();
-        spool.acknowledge(3).unwrap();
-        spool.tell_lost(Timestamp(2)).unwrap();
-        std::fs::write(paths.spool.join(LOST), before).unwrap();
-        let mut spool = small(&paths, 4);
-        spool.add(Timestamp(3), warned(9)).unwrap();
-        let lost = spool.after(0).filter(|(_, entry)| matches!(entry.report, Report::Lost { .. })).count();
-        assert_eq!(lost, 1);
-    }
-
-    #[test]
-    fn a_disk_that_takes_nothing_loses_reports_and_nothing_else() {
-        let (_place, paths) = place();
-        let mut spool = small(&paths, 8);
-        std::fs::remove_dir(&paths.spool).unwrap();
-        for left in 0..3 {
-            assert!(spool.add(Timestamp(1), warned(left)).is_err());
-        }
-        std::fs::create_dir(&paths.spool).unwrap();
-        spool.add(Timestamp(2), warned(9)).unwrap();
-        let told: Vec<Report> = spool.after(0).map(|(_, entry)| entry.report.clone()).collect();
-        assert_eq!(told, [Report::Lost { count: 3, first: 1, last: 3 }, warned(9)]);
-    }
-
-    #[test]
-    fn what_is_no_report_is_removed_and_named() {
-        let (_place, paths) = place();
-        std::fs::write(paths.spool.join("7"), "{").unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", paths.spool.join("8")).unwrap();
-        let (spool, removed) = Spool::load(&paths).unwrap();
-        assert_eq!((spool.len(), removed.len()), (0, 2));
-        assert!(!paths.spool.join("8").is_symlink());
-    }
-}
+#[path = "spool_tests.rs"]
+mod tests;
