@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use elevate_protocol::frame;
 use elevate_protocol::message::agent::FactorUse;
-use elevate_protocol::message::person::{Outcome, Reply, Say};
+use elevate_protocol::message::sudo_side::{Plain, SudoHears, SudoSays};
 use elevate_protocol::text::UntrustedText;
 
 use crate::clock;
@@ -49,38 +49,29 @@ pub(crate) enum Denied {
 pub(crate) fn ask(socket: &Path, asked: FactorUse, person: &impl Conversation) -> Result<(), Denied> {
     let stream = report::connected(socket).ok_or(Denied::Agent)?;
     let mut agent = Timed::with_root(stream.as_fd(), clock::deadline(AGENT_WAIT)).ok_or(Denied::Agent)?;
-    frame::write(&mut agent, &Say::AtUse(asked)).map_err(|_| Denied::Agent)?;
+    frame::write(&mut agent, &SudoSays::AtUse(asked)).map_err(|_| Denied::Agent)?;
     let mut prompt = None;
     let mut codes = 0u8;
     loop {
-        let reply: Reply =
+        let reply: SudoHears =
             frame::read(agent.until(clock::deadline(DAEMON_WAIT))).ok().flatten().ok_or(Denied::Agent)?;
         let asks = match reply {
-            Reply::Done(Outcome::Ok) => return Ok(()),
-            Reply::Refused(refusal) => {
+            SudoHears::Done(Plain::Ok) => return Ok(()),
+            SudoHears::Refused(refusal) => {
                 return Err(Denied::Refused { why: UntrustedText::lossy(&refusal.message) });
             }
-            Reply::Prompt { text, echo: false } if prompt.is_none() => {
+            SudoHears::Prompt { text, echo: false } if prompt.is_none() => {
                 prompt = Some(Line::prompt(text.raw()));
                 true
             }
-            Reply::Verdict { accepted, tries, message } => {
+            SudoHears::Verdict { accepted, tries, message } => {
                 if let Some(message) = message.filter(|_| !accepted) {
                     person.warn(&Line::new(&message));
                 }
                 // With no tries left the refusal follows, and after the right code the word that it was.
                 !accepted && tries > 0
             }
-            Reply::Hello { .. }
-            | Reply::Challenge(_)
-            | Reply::Prompt { .. }
-            | Reply::Notice { .. }
-            | Reply::Seed { .. }
-            | Reply::Part { .. }
-            | Reply::Progress(_)
-            | Reply::Event(_)
-            | Reply::Away(_)
-            | Reply::Done(_) => return Err(Denied::Agent),
+            SudoHears::Prompt { .. } => return Err(Denied::Agent),
         };
         if !asks {
             continue;
@@ -89,7 +80,7 @@ pub(crate) fn ask(socket: &Path, asked: FactorUse, person: &impl Conversation) -
         let line = prompt.as_ref().filter(|_| codes <= CODES_MAX).ok_or(Denied::Agent)?;
         let text = person.ask(line).and_then(|typed| tidy(&typed)).ok_or(Denied::NoCode)?;
         let agent = agent.until(clock::deadline(AGENT_WAIT));
-        frame::write(agent, &Say::Input { text }).map_err(|_| Denied::Agent)?;
+        frame::write(agent, &SudoSays::Input { text }).map_err(|_| Denied::Agent)?;
     }
 }
 

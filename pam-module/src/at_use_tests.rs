@@ -5,6 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::JoinHandle;
 
 use elevate_protocol::message::agent::Seat;
+use elevate_protocol::message::person::{Outcome, Reply, Say};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::secret::Secret;
 

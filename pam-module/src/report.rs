@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use elevate_protocol::frame;
 use elevate_protocol::message::agent::UseReport;
-use elevate_protocol::message::person::{Reply, Say};
+use elevate_protocol::message::sudo_side::{SudoHears, SudoSays};
 pub(crate) use elevate_protocol::text::chain;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
@@ -41,11 +41,11 @@ pub(crate) fn connected(path: &Path) -> Option<OwnedFd> {
     Some(stream)
 }
 
-fn exchange(path: &Path, report: UseReport) -> Option<Reply> {
+fn exchange(path: &Path, report: UseReport) -> Option<SudoHears> {
     let deadline = clock::deadline(WAIT);
     let stream = connected(path)?;
     let mut timed = Timed::with_root(stream.as_fd(), deadline)?;
-    frame::write(&mut timed, &Say::Use(report)).ok()?;
+    frame::write(&mut timed, &SudoSays::Use(report)).ok()?;
     frame::read(&mut timed).ok()?
 }
 
@@ -53,7 +53,7 @@ fn exchange(path: &Path, report: UseReport) -> Option<Reply> {
 mod tests {
     use super::*;
     use elevate_protocol::message::agent::UseKind;
-    use elevate_protocol::message::person::Outcome;
+    use elevate_protocol::message::person::{Outcome, Reply, Say};
     use elevate_protocol::text::UntrustedText;
     use std::os::unix::net::UnixListener;
     use std::time::Instant;
