@@ -117,9 +117,7 @@ kinds! {
         what: UntrustedText,
     }
     /// An administrator took a person's factor and recovery codes away.
-    "factor.reset" Alert FactorReset {
-        reason: UntrustedText,
-    }
+    "factor.reset" Alert FactorReset { reason: UntrustedText }
     /// A signed grant for one host was recorded, before it was sent.
     "grant.issued" Notice GrantIssued {
         /// Place in the host's log.
@@ -193,6 +191,16 @@ kinds! {
         /// By which lock.
         why: UntrustedText,
     }
+    /// Another grant key signs from here on.
+    "key.rotated" Alert KeyRotated { from: UntrustedText, to: UntrustedText, until: Timestamp, hosts: u64 }
+    /// The host trusts the new grant key from this document on.
+    "key.trusted" Info KeyTrusted { place: u64 }
+    /// The host does not take over the new grant key: it will obey nothing.
+    "key.refused-by-host" Alert KeyRefusedByHost { place: u64, why: UntrustedText }
+    /// The agent that holds the grant key does not sign: nothing starts, and ends before their time wait.
+    "key.away" Alert KeyAway { why: UntrustedText }
+    /// The agent that holds the grant key signs again.
+    "key.back" Notice KeyBack {}
     /// A host was invited to enrol.
     "host.invited" Notice HostInvited {
         /// Its labels.
@@ -294,10 +302,7 @@ kinds! {
     /// A connected host has not told of the end of a grant in time: nobody knows whether its rights are gone there.
     "host.end-missing" Alert HostEndMissing {}
     /// The host claims that a grant's rights were removed.
-    "host.ended" Notice HostEnded {
-        number: u64, host_time: Timestamp,
-        cause: EndCause,
-    }
+    "host.ended" Notice HostEnded { number: u64, host_time: Timestamp, cause: EndCause }
     /// The host claims that its PAM gate closed.
     "host.gate-closed" Warning HostGateClosed {
         number: u64, host_time: Timestamp,
@@ -341,9 +346,7 @@ kinds! {
         why: UntrustedText,
     }
     /// A person was invited to enrol a factor.
-    "person.invited" Notice PersonInvited {
-        valid_until: Timestamp,
-    }
+    "person.invited" Notice PersonInvited { valid_until: Timestamp }
     /// Administration: by root through the daemon's own socket, or by a person under a live grant.
     "admin.used" Notice AdminUsed {
         /// What was asked.
@@ -383,13 +386,7 @@ kinds! {
         not_after: Timestamp,
     }
     /// The daemon started.
-    "daemon.started" Notice DaemonStarted {
-        version: UntrustedText,
-        cluster: ClusterId,
-        epoch: u32,
-    }
+    "daemon.started" Notice DaemonStarted { version: UntrustedText, cluster: ClusterId, epoch: u32 }
     /// The same thing came again and had no second effect.
-    "duplicate" Info Duplicate {
-        what: UntrustedText,
-    }
+    "duplicate" Info Duplicate { what: UntrustedText }
 }

@@ -97,13 +97,21 @@ CREATE TABLE approvals (
     reason         TEXT,
     PRIMARY KEY (activation, person)
 );
+CREATE TABLE grant_keys (
+    number BIGINT PRIMARY KEY NOT NULL,
+    public TEXT UNIQUE NOT NULL,
+    place  TEXT NOT NULL,
+    since  BIGINT NOT NULL,
+    until  BIGINT
+);
 CREATE TABLE documents (
     host       TEXT NOT NULL REFERENCES hosts (id),
     epoch      BIGINT NOT NULL,
     seq        BIGINT NOT NULL,
-    activation TEXT NOT NULL REFERENCES activations (id),
+    activation TEXT REFERENCES activations (id),
     body       TEXT NOT NULL,
-    signature  TEXT NOT NULL,
+    signer     BIGINT NOT NULL REFERENCES grant_keys (number),
+    signature  TEXT,
     issued_at  BIGINT NOT NULL,
     acked_at   BIGINT,
     refused    TEXT,
@@ -111,3 +119,4 @@ CREATE TABLE documents (
 );
 CREATE INDEX documents_of_activation ON documents (activation);
 CREATE INDEX documents_unacknowledged ON documents (host, acked_at);
+CREATE INDEX documents_unsigned ON documents (signer) WHERE signature IS NULL;

@@ -17,11 +17,11 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{Core, CoreError, CoreSetup, PolicyReadError, read_policy};
+use crate::core::{Core, CoreError, CoreSetup, KeySetup, PolicyReadError, read_policy};
 use crate::intake::admin::AdminError;
 use crate::intake::ssh::ListenError;
 use crate::intake::{Patience, admin, ssh};
-use crate::keys::{KeyError, Keys};
+use crate::keys::{KeyError, Keys, folder};
 use crate::{log, sinks, store};
 
 /// Time for goodbyes.
@@ -57,7 +57,7 @@ pub(crate) enum AppError {
 pub(crate) fn setup(config: &Config, keys: &Keys) -> Result<CoreSetup, AppError> {
     Ok(CoreSetup {
         data_dir: config.data_dir.clone(),
-        grant_key: keys.grant.clone(),
+        keys: KeySetup { folder: folder(&config.data_dir), agent: config.keys.signer() },
         seal_key: keys.seal.clone(),
         policy: read_policy(&config.policy_dir)?,
         policy_dir: config.policy_dir.clone(),

@@ -3,6 +3,7 @@
 //! In: the file. Out: [`Config`], checked; errors name file, line and column. Spec: docs/config.md, which a test compares.
 
 mod collector;
+mod keys;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use toml::Spanned;
 use crate::log::Level;
 
 pub(crate) use collector::{Begin, Collector, Target};
+pub(crate) use keys::KeyPlaces;
 
 /// Longest configuration file in bytes.
 const FILE_MAX: u64 = 64 * 1024;
@@ -89,6 +91,8 @@ pub(crate) struct Config {
     pub(crate) admin_socket: PathBuf,
     /// How much is said on standard error.
     pub(crate) log: Level,
+    /// Where keys live.
+    pub(crate) keys: KeyPlaces,
     /// Events to syslog.
     pub(crate) syslog: Vec<Collector>,
     /// Events to a program.
@@ -140,6 +144,7 @@ struct File {
     admin_socket: Option<Spanned<PathBuf>>,
     #[serde(default)]
     log: Level,
+    keys: Option<Spanned<KeyPlaces>>,
     syslog: Option<Spanned<Vec<Collector>>>,
     notify: Option<Spanned<Notify>>,
     limits: Option<Spanned<Limits>>,
@@ -181,6 +186,13 @@ impl Reader<'_> {
             None => Ok(PathBuf::from(default)),
             Some(at) if at.get_ref().is_absolute() => Ok(at.into_inner()),
             Some(at) => Err(self.value(&at, key, "an absolute path")),
+        }
+    }
+
+    fn keys(&self, found: Option<Spanned<KeyPlaces>>) -> Result<KeyPlaces, ConfigError> {
+        match found {
+            Some(at) if !at.get_ref().is_usable() => Err(self.value(&at, "keys.grant", keys::FORM)),
+            found => Ok(found.map(Spanned::into_inner).unwrap_or_default()),
         }
     }
 
@@ -241,6 +253,7 @@ impl Reader<'_> {
             policy_dir: self.folder(file.policy_dir, "policy_dir", POLICY_DIR)?,
             admin_socket: self.folder(file.admin_socket, "admin_socket", ADMIN_SOCKET)?,
             log: file.log,
+            keys: self.keys(file.keys)?,
             syslog: self.syslog(file.syslog)?,
             notify: self.notify(file.notify)?,
             limits: self.limits(file.limits)?,

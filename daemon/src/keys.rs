@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use nix::libc;
 use ssh_key::private::Ed25519Keypair;
-use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
+use ssh_key::{Algorithm, EcdsaCurve, HashAlg, LineEnding, PrivateKey};
 use zeroize::Zeroizing;
 
+/// The file of the first grant key.
+pub(crate) const GRANT_FILE: &str = "grant";
 /// Longest key file in bytes.
 const FILE_MAX: u64 = 16 * 1024;
 /// Bytes of the seal key.
@@ -58,8 +60,6 @@ pub(crate) enum KeyError {
 pub(crate) struct Keys {
     /// What the listener shows.
     pub(crate) host: PrivateKey,
-    /// Signs documents.
-    pub(crate) grant: PrivateKey,
     /// Seals seeds.
     pub(crate) seal: Zeroizing<[u8; SEAL]>,
 }
@@ -84,12 +84,18 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     Ok(text)
 }
 
-fn read_signing(path: &Path) -> Result<PrivateKey, KeyError> {
+/// A key that signs, of a type that may sign here.
+///
+/// # Errors
+/// A [`KeyError`].
+pub(crate) fn read_signing(path: &Path) -> Result<PrivateKey, KeyError> {
     let text = read_secret(path)?;
-    let what = "unencrypted OpenSSH Ed25519 private key";
+    let what = "unencrypted OpenSSH Ed25519 or ECDSA P-256 private key";
     let form = || KeyError::Form { path: path.to_owned(), what };
     let key = PrivateKey::from_openssh(text.as_str()).map_err(|_| form())?;
-    if key.is_encrypted() || key.algorithm() != Algorithm::Ed25519 { Err(form()) } else { Ok(key) }
+    let p256 = Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 };
+    let known = [Algorithm::Ed25519, p256].contains(&key.algorithm());
+    if key.is_encrypted() || !known { Err(form()) } else { Ok(key) }
 }
 
 fn read_seal(path: &Path) -> Result<Zeroizing<[u8; SEAL]>, KeyError> {
@@ -115,11 +121,7 @@ impl Keys {
     /// The first [`KeyError`].
     pub(crate) fn read(data_dir: &Path) -> Result<Self, KeyError> {
         let folder = folder(data_dir);
-        Ok(Self {
-            host: read_signing(&folder.join("host"))?,
-            grant: read_signing(&folder.join("grant"))?,
-            seal: read_seal(&folder.join("seal"))?,
-        })
+        Ok(Self { host: read_signing(&folder.join("host"))?, seal: read_seal(&folder.join("seal"))? })
     }
 
     /// Makes and writes them all; files that are there are never touched. The seeds come from the system's randomness.
@@ -129,13 +131,11 @@ impl Keys {
     pub(crate) fn make(data_dir: &Path, seeds: &Zeroizing<[[u8; SEAL]; 3]>) -> Result<Self, KeyError> {
         let folder = folder(data_dir);
         let [host, grant, seal] = &**seeds;
-        let keys = Self {
-            host: PrivateKey::from(Ed25519Keypair::from_seed(host)),
-            grant: PrivateKey::from(Ed25519Keypair::from_seed(grant)),
-            seal: Zeroizing::new(*seal),
-        };
+        let keys =
+            Self { host: PrivateKey::from(Ed25519Keypair::from_seed(host)), seal: Zeroizing::new(*seal) };
         write_signing(&folder.join("host"), &keys.host)?;
-        write_signing(&folder.join("grant"), &keys.grant)?;
+        let grant = PrivateKey::from(Ed25519Keypair::from_seed(grant));
+        write_signing(&folder.join(GRANT_FILE), &grant)?;
         let mut letters = Zeroizing::new(String::with_capacity(SEAL.saturating_mul(2)));
         for byte in seal {
             letters.push_str(&format!("{byte:02x}"));
@@ -152,7 +152,11 @@ impl Keys {
     }
 }
 
-fn write_signing(path: &Path, key: &PrivateKey) -> Result<(), KeyError> {
+/// A new file; one that is there is never touched.
+///
+/// # Errors
+/// A [`KeyError`].
+pub(crate) fn write_signing(path: &Path, key: &PrivateKey) -> Result<(), KeyError> {
     let form = |_| KeyError::Form { path: path.to_owned(), what: "writable key" };
     write_secret(path, &key.to_openssh(LineEnding::LF).map_err(form)?)
 }
@@ -180,7 +184,8 @@ mod tests {
         let place = made();
         let keys = Keys::read(place.path()).unwrap();
         assert_eq!(*keys.seal, [0xa3; 32]);
-        assert_ne!(keys.host.public_key(), keys.grant.public_key());
+        let grant = read_signing(&folder(place.path()).join(GRANT_FILE)).unwrap();
+        assert_ne!(keys.host.public_key(), grant.public_key());
         let again = Keys::make(place.path(), &Zeroizing::new([[9; 32]; 3]));
         assert!(matches!(again, Err(KeyError::Write { .. })));
         assert_eq!(Keys::read(place.path()).unwrap().fingerprint(), keys.fingerprint());
@@ -188,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_key_that_others_can_read_is_refused_and_named() {
-        for name in ["host", "grant", "seal"] {
+        for name in ["host", "seal"] {
             let place = made();
             let path = folder(place.path()).join(name);
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).unwrap();

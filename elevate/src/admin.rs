@@ -14,7 +14,7 @@ use elevate_protocol::name::Name;
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::args::admin::{Audit, Elevatectl, Host, LabelChange, OnWhat, Person, Policy, Revoke, Verb};
+use crate::args::admin::{Audit, Elevatectl, Host, Key, LabelChange, OnWhat, Person, Policy, Revoke, Verb};
 use crate::clock;
 use crate::console::Console;
 use crate::door::ssh::{Keys, Link};
@@ -26,7 +26,7 @@ use crate::people::Environment;
 use crate::render::data::{self, EVENT, Form, Stream};
 use crate::render::json::{activations, schema};
 use crate::render::table::Table;
-use crate::render::{At, activation, admin, locks};
+use crate::render::{At, activation, admin, keys, locks};
 use crate::settings::{self, OWN, SITE};
 use crate::signals::Signals;
 use crate::talk::{End, Talk, TalkError, Told, Wait};
@@ -121,6 +121,13 @@ impl Administration {
                 self.table(&admin::people_json(&views), &admin::people(&views, &at));
             }
             AdminOutcome::Hosts(views) => self.table(&admin::hosts_json(&views), &admin::hosts(&views, &at)),
+            AdminOutcome::Keys { keys: _, signers } if matches!(verb, Verb::Key(Key::Signers)) => {
+                let value = schema("signers", json!({ "text": signers }));
+                self.data(&value, &lines_of(&signers));
+            }
+            AdminOutcome::Keys { keys, signers: _ } => {
+                self.table(&keys::json(&keys), &keys::table(&keys, &at));
+            }
             AdminOutcome::Sinks(views) => self.table(&admin::sinks_json(&views), &admin::sinks(&views, &at)),
             AdminOutcome::Policy { text, digest } => {
                 let value = schema("policy", json!({ "text": text, "digest": digest }));
@@ -225,6 +232,7 @@ fn next(verb: &Verb) -> &'static str {
         | Verb::Unlock(_)
         | Verb::Locks
         | Verb::Audit(_)
+        | Verb::Key(_)
         | Verb::Sinks
         | Verb::Completion { .. } => "",
     }
@@ -259,6 +267,8 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
             return Err(Failure::usage("completions need no daemon", "elevatectl completion bash"));
         }
         Verb::Revoke(revoke) => AdminAsk::Revoke { what: what(revoke)?, reason: revoke.reason.clone() },
+        Verb::Key(Key::List | Key::Signers) => AdminAsk::KeyList,
+        Verb::Key(Key::Rotate { overlap }) => AdminAsk::KeyRotate { overlap: *overlap },
         Verb::Sinks => AdminAsk::SinkList,
         Verb::Lock(lock) => {
             AdminAsk::Lock { what: on_what(&lock.what)?, ttl: lock.ttl, reason: lock.reason.clone() }

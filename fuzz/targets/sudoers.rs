@@ -11,7 +11,7 @@ pub(crate) fn run(data: &[u8]) {
     let ids: Vec<String> = read.ids.iter().map(ToString::to_string).collect();
     let rule = |rule: &reader::Rule| {
         // sudo-rs gets rules without an end.
-        let written = |last| super::date::write(last).expect("a date that was read");
+        let written = |last| elevate_protocol::date::write(last).expect("a date that was read");
         let last = rule.last.map_or_else(String::new, |last| format!(" NOTAFTER={}", written(last)));
         let what = match &rule.what {
             What::Everything => "ALL".to_owned(),

@@ -267,7 +267,7 @@ fn check(paths: &Paths, dropins: &Directory, moment: Moment) -> Result<Rules, Cl
     // A wall clock behind the moment at which the agent wrote this file has been set back (threat G01).
     let now = now.max(Timestamp(dropin.written));
     let signers = files::read(&paths.signers, SMALL_MAX).map_err(|source| Closed::Signers { source })?;
-    let keys = TrustedKeys::from_signers(&signers).map_err(|source| Closed::Trust { source })?;
+    let keys = TrustedKeys::from_signers(&signers).map_err(|source| Closed::Trust { source })?.at(now);
     let config = files::read(&paths.config, SMALL_MAX).map_err(|source| Closed::Config { source })?;
     let host = host_of(&config).ok_or(Closed::NoHost)?;
     let (deadlines, boot) = (deadlines(paths)?, u64::try_from(moment.boot.as_millis()).unwrap_or(u64::MAX));

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use elevate_protocol::document::{Act, End, EndCause, Extend, Grant};
+use elevate_protocol::signers::{Last, TrustedKey};
 use elevate_protocol::time::Span;
 use ssh_key::{PrivateKey, private::Ed25519Keypair};
 
@@ -182,6 +183,26 @@ fn a11_planted_things_are_neither_followed_nor_waited_for() {
     fs::remove_file(site.dropin()).unwrap();
     fs::create_dir(site.dropin()).unwrap();
     assert!(matches!(site.decide(), Verdict::Closed(_)), "sudo ignores a directory, the gate stays closed");
+}
+
+/// Threat K05: what the key before signed holds up to its last document and until its end; then nothing by it does.
+#[test]
+fn k05_a_grant_by_a_replaced_key_holds_as_far_as_the_signers_file_says() {
+    let until = Timestamp(NOW.0 + 1800);
+    let site_with = |place: (u32, u64)| {
+        let site = Site::new();
+        let next = PrivateKey::from(Ed25519Keypair::from_seed(&[6; 32]));
+        let before = TrustedKey::new(site.key.public_key(), Some(Last { until, place })).unwrap();
+        let keys = TrustedKeys::new(vec![before, TrustedKey::new(next.public_key(), None).unwrap()]).unwrap();
+        fs::write(&site.paths.signers, keys.to_signers().unwrap()).unwrap();
+        site
+    };
+    let site = site_with((1, 1));
+    assert!(matches!(site.decide_at(UID, Timestamp(until.0 - 1)), Verdict::Open(_)));
+    let why = site.closed_at(until);
+    assert!(matches!(why, Closed::Verify { source: VerifyError::NotTrusted, .. }), "{why:?}");
+    let why = site_with((1, 0)).closed();
+    assert!(matches!(why, Closed::Verify { source: VerifyError::Replaced { seq: 1 }, .. }), "{why:?}");
 }
 
 #[test]

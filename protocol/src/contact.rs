@@ -48,6 +48,9 @@ pub enum ContactError {
         /// What serde says.
         reason: String,
     },
+    /// By a key that was replaced since. Who has it could prove contact behind which the log goes on.
+    #[error("the answer about contact is signed by a key that was replaced")]
+    Replaced,
     /// Of another cluster, for another host, or to another question.
     #[error("the answer about contact is not to this host's question")]
     Elsewhere,
@@ -59,8 +62,14 @@ impl Contact {
     /// # Errors
     /// When the key cannot sign.
     pub fn sign(&self, key: &PrivateKey) -> Result<SignedBody, ssh_key::Error> {
+        SignedBody::sign(self.to_text(), key, CONTACT_NAMESPACE)
+    }
+
+    /// The bytes that are signed.
+    #[must_use]
+    pub fn to_text(&self) -> String {
         // No value of this type fails to be written; were it so, the empty text proves nothing.
-        SignedBody::sign(serde_json::to_string(self).unwrap_or_default(), key, CONTACT_NAMESPACE)
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// Reads an answer to the question `nonce` of `host`.
@@ -72,8 +81,11 @@ impl Contact {
         keys: &TrustedKeys,
         (cluster, host, nonce): (ClusterId, HostId, Nonce),
     ) -> Result<Self, ContactError> {
-        let body =
-            signed.verify(keys, CONTACT_NAMESPACE).map_err(|source| ContactError::Signature { source })?;
+        let verified = signed.verified_by(keys, CONTACT_NAMESPACE);
+        let (body, key) = verified.map_err(|source| ContactError::Signature { source })?;
+        if key.last().is_some() {
+            return Err(ContactError::Replaced);
+        }
         let said: Self =
             serde_json::from_str(body).map_err(|error| ContactError::Parse { reason: error.to_string() })?;
         if (said.cluster, said.host, said.nonce) != (cluster, host, nonce) {
@@ -96,6 +108,7 @@ mod tests {
 
     use super::*;
     use crate::signed::{GRANT_NAMESPACE, VOUCH_NAMESPACE};
+    use crate::signers::{Last, TrustedKey};
 
     fn key(seed: u8) -> PrivateKey {
         PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
@@ -145,6 +158,20 @@ mod tests {
         assert!(matches!(open(&changed), Err(ContactError::Signature { .. })));
         let signed = SignedBody::sign(body.replace('}', ",\"more\":1}"), &key(7), CONTACT_NAMESPACE).unwrap();
         assert!(matches!(open(&signed), Err(ContactError::Parse { .. })));
+    }
+
+    /// Threats G05 and K05: for documents up to its last place a replaced key counts, for contact not at all.
+    #[test]
+    fn k05_a_key_that_was_replaced_proves_no_contact() {
+        let last = Last { until: Timestamp(1_800_000_000), place: (1, 12) };
+        let old = TrustedKey::new(key(7).public_key(), Some(last)).unwrap();
+        let next = TrustedKey::new(key(8).public_key(), None).unwrap();
+        let keys = TrustedKeys::new(vec![old, next]).unwrap();
+        let open = |by: u8| {
+            let Contact { cluster, host, nonce, .. } = said();
+            Contact::open(&said().sign(&key(by)).unwrap(), &keys, (cluster, host, nonce))
+        };
+        assert_eq!((open(7), open(8)), (Err(ContactError::Replaced), Ok(said())));
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub enum Act {
     Extend(Extend),
     /// A right ends before its time.
     End(End),
+    /// Other keys sign from the next document on.
+    Keys(Keys),
 }
 
 /// The document issued for one permitted activation on one host.
@@ -130,6 +132,24 @@ pub struct End {
     pub cause: EndCause,
 }
 
+/// The keys that sign, all of them. This document itself is still by the key before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Grant keys.
+    pub grant: Vec<SigningKey>,
+}
+
+/// A key that signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// In OpenSSH's form.
+    pub key: String,
+    /// Absent: the one key that signs from the next document on. Otherwise it signs nothing more, and from this second on
+    /// nothing that it signed is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
 /// Why a grant ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -161,13 +181,14 @@ pub fn head(before: Option<Digest>, body: &str) -> Digest {
 }
 
 impl Document {
-    /// The activation that this document is about.
+    /// The activation that this document is about, if it is about one.
     #[must_use]
-    pub fn activation(&self) -> ActivationId {
+    pub fn activation(&self) -> Option<ActivationId> {
         match &self.act {
-            Act::Grant(grant) => grant.id,
-            Act::Extend(extend) => extend.id,
-            Act::End(end) => end.id,
+            Act::Grant(grant) => Some(grant.id),
+            Act::Extend(extend) => Some(extend.id),
+            Act::End(end) => Some(end.id),
+            Act::Keys(_) => None,
         }
     }
 

@@ -41,6 +41,9 @@ pub enum EpochError {
         /// What serde says.
         reason: String,
     },
+    /// By a key that was replaced since: a backup from before that, in whoever's hands.
+    #[error("the word about a new epoch is signed by a key that was replaced")]
+    Replaced,
     /// Of another cluster, for another host, or after another hello.
     #[error("the word about a new epoch is not the answer to this host's hello")]
     Elsewhere,
@@ -52,8 +55,14 @@ impl NewEpoch {
     /// # Errors
     /// When the key cannot sign.
     pub fn sign(&self, key: &PrivateKey) -> Result<SignedBody, ssh_key::Error> {
+        SignedBody::sign(self.to_text(), key, EPOCH_NAMESPACE)
+    }
+
+    /// The bytes that are signed.
+    #[must_use]
+    pub fn to_text(&self) -> String {
         // No value of this type fails to be written; were it so, the empty text says nothing.
-        SignedBody::sign(serde_json::to_string(self).unwrap_or_default(), key, EPOCH_NAMESPACE)
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// Reads the answer to the hello `nonce` of `host`.
@@ -65,7 +74,11 @@ impl NewEpoch {
         keys: &TrustedKeys,
         (cluster, host, nonce): (ClusterId, HostId, Nonce),
     ) -> Result<Self, EpochError> {
-        let body = signed.verify(keys, EPOCH_NAMESPACE).map_err(|source| EpochError::Signature { source })?;
+        let verified = signed.verified_by(keys, EPOCH_NAMESPACE);
+        let (body, key) = verified.map_err(|source| EpochError::Signature { source })?;
+        if key.last().is_some() {
+            return Err(EpochError::Replaced);
+        }
         let said: Self =
             serde_json::from_str(body).map_err(|error| EpochError::Parse { reason: error.to_string() })?;
         if (said.cluster, said.host, said.nonce) != (cluster, host, nonce) {
@@ -82,6 +95,8 @@ mod tests {
     use super::*;
     use crate::contact::CONTACT_NAMESPACE;
     use crate::signed::GRANT_NAMESPACE;
+    use crate::signers::{Last, TrustedKey};
+    use crate::time::Timestamp;
 
     fn key(seed: u8) -> PrivateKey {
         PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
@@ -100,6 +115,20 @@ mod tests {
         let keys = TrustedKeys::one(key(7).public_key().clone()).unwrap();
         let NewEpoch { cluster, host, nonce, .. } = said();
         NewEpoch::open(signed, &keys, (cluster, host, nonce))
+    }
+
+    /// Threats R25 and K05: a stolen backup with the key before begins no epoch.
+    #[test]
+    fn k05_a_key_that_was_replaced_says_no_new_epoch() {
+        let last = Last { until: Timestamp(1_800_000_000), place: (1, 12) };
+        let old = TrustedKey::new(key(7).public_key(), Some(last)).unwrap();
+        let next = TrustedKey::new(key(8).public_key(), None).unwrap();
+        let keys = TrustedKeys::new(vec![old, next]).unwrap();
+        let open = |by: u8| {
+            let NewEpoch { cluster, host, nonce, .. } = said();
+            NewEpoch::open(&said().sign(&key(by)).unwrap(), &keys, (cluster, host, nonce))
+        };
+        assert_eq!((open(7), open(8)), (Err(EpochError::Replaced), Ok(said())));
     }
 
     #[test]

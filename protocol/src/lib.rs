@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod contact;
+pub mod date;
 pub mod deadlines;
 pub mod digest;
 pub mod document;
@@ -18,6 +19,7 @@ pub mod name;
 pub mod paste;
 pub mod secret;
 pub mod signed;
+pub mod signers;
 pub mod sudo;
 pub mod text;
 pub mod time;

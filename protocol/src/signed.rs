@@ -4,10 +4,12 @@
 //! nothing else can make these. Verify first, then parse the same bytes (threat C15). Spec: docs/grant-format.md.
 
 use serde::{Deserialize, Serialize};
-use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
+use ssh_key::{HashAlg, LineEnding, PrivateKey, SshSig};
 
 use crate::document::{Act, DOCUMENT_MAX, Document, EndCause, FORMAT, Grant, UNDERSTOOD};
 use crate::id::HostId;
+use crate::signers::TrustedKey;
+pub use crate::signers::TrustedKeys;
 use crate::time::Timestamp;
 
 /// SSHSIG namespace of grant documents.
@@ -18,8 +20,6 @@ pub const VOUCH_NAMESPACE: &str = "elevate-vouch@v1";
 pub const GRANT_PRINCIPAL: &str = "grants";
 /// Longest armoured signature in bytes.
 const SIGNATURE_MAX: usize = 4096;
-/// Most keys in a signers file.
-const SIGNERS_MAX: usize = 16;
 /// Most documents in one grant file.
 const CHAIN_MAX: usize = 256;
 const ARMOUR_END: &str = "-----END SSH SIGNATURE-----\n";
@@ -70,8 +70,14 @@ pub enum VerifyError {
         line: usize,
     },
     /// A key type that signs nothing here.
-    #[error("keys are Ed25519")]
+    #[error("keys are Ed25519 or ECDSA P-256")]
     KeyType,
+    /// A key that was replaced signed a document after its last one.
+    #[error("signed by a key that was replaced before document {seq}")]
+    Replaced {
+        /// The document's place.
+        seq: u64,
+    },
 }
 
 /// Exact bytes and a signature over them, as they travel.
@@ -85,7 +91,7 @@ pub struct SignedBody {
 }
 
 impl SignedBody {
-    /// Signs `body` with a plain Ed25519 key.
+    /// Signs `body` with a plain key.
     ///
     /// # Errors
     /// When the key cannot sign (an encrypted key, a public half).
@@ -99,6 +105,15 @@ impl SignedBody {
     /// # Errors
     /// [`VerifyError::Signature`] for anything but the one canonical form, [`VerifyError::NotTrusted`] otherwise.
     pub fn verify(&self, keys: &TrustedKeys, namespace: &str) -> Result<&str, VerifyError> {
+        self.verified_by(keys, namespace).map(|(body, _)| body)
+    }
+
+    /// The same, and the key that signed it.
+    pub(crate) fn verified_by<'k>(
+        &self,
+        keys: &'k TrustedKeys,
+        namespace: &str,
+    ) -> Result<(&str, &'k TrustedKey), VerifyError> {
         if self.signature.len() > SIGNATURE_MAX {
             return Err(VerifyError::Signature);
         }
@@ -108,56 +123,9 @@ impl SignedBody {
         if canonical != self.signature {
             return Err(VerifyError::Signature);
         }
-        let trusted =
-            keys.0.iter().any(|key| key.verify(namespace, self.body.as_bytes(), &signature).is_ok());
-        if trusted { Ok(&self.body) } else { Err(VerifyError::NotTrusted) }
-    }
-}
-
-/// The keys that may sign, pinned with their types. Never certificates.
-#[derive(Debug, Clone)]
-pub struct TrustedKeys(Vec<PublicKey>);
-
-impl TrustedKeys {
-    /// One key.
-    ///
-    /// # Errors
-    /// [`VerifyError::KeyType`] for anything but Ed25519.
-    pub fn one(key: PublicKey) -> Result<Self, VerifyError> {
-        if key.algorithm() == Algorithm::Ed25519 { Ok(Self(vec![key])) } else { Err(VerifyError::KeyType) }
-    }
-
-    /// Reads a signers file in the form of [`TrustedKeys::to_signers`], which is a subset of ssh-keygen(1)
-    /// "ALLOWED SIGNERS", so that `ssh-keygen -Y verify -f` reads the same file.
-    ///
-    /// # Errors
-    /// [`VerifyError::Signers`] with the line, also for an empty file: nobody to trust is no set of keys.
-    pub fn from_signers(text: &str) -> Result<Self, VerifyError> {
-        let mut keys = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let at = VerifyError::Signers { line: index.saturating_add(1) };
-            let prefix = format!("{GRANT_PRINCIPAL} namespaces=\"{GRANT_NAMESPACE}\" ");
-            let key = line.strip_prefix(&prefix).ok_or_else(|| at.clone())?;
-            let key = PublicKey::from_openssh(key).map_err(|_| at)?;
-            keys.extend(Self::one(key)?.0);
-        }
-        if keys.is_empty() || keys.len() > SIGNERS_MAX {
-            return Err(VerifyError::Signers { line: keys.len().saturating_add(1) });
-        }
-        Ok(Self(keys))
-    }
-
-    /// The signers file, for `ssh-keygen -Y verify -f FILE -I grants -n elevate-grant@v1`.
-    ///
-    /// # Errors
-    /// When a key cannot be written; none of those accepted here does that.
-    pub fn to_signers(&self) -> Result<String, ssh_key::Error> {
-        let mut text = String::new();
-        for key in &self.0 {
-            let key = key.to_openssh()?;
-            text.push_str(&format!("{GRANT_PRINCIPAL} namespaces=\"{GRANT_NAMESPACE}\" {key}\n"));
-        }
-        Ok(text)
+        let signed =
+            |one: &&TrustedKey| one.key().verify(namespace, self.body.as_bytes(), &signature).is_ok();
+        keys.keys().iter().find(signed).map(|key| (self.body.as_str(), key)).ok_or(VerifyError::NotTrusted)
     }
 }
 
@@ -182,7 +150,7 @@ pub fn verify_document(
     keys: &TrustedKeys,
     host: &HostId,
 ) -> Result<VerifiedDocument, VerifyError> {
-    let body = signed.verify(keys, GRANT_NAMESPACE)?;
+    let (body, key) = signed.verified_by(keys, GRANT_NAMESPACE)?;
     let line = body.strip_suffix('\n').ok_or(VerifyError::Form)?;
     if body.len() > DOCUMENT_MAX || line.contains('\n') {
         return Err(VerifyError::Form);
@@ -194,6 +162,9 @@ pub fn verify_document(
     }
     if document.host != *host {
         return Err(VerifyError::WrongHost { named: document.host });
+    }
+    if !key.covers((document.epoch, document.seq)) {
+        return Err(VerifyError::Replaced { seq: document.seq });
     }
     if let Act::Grant(grant) = &document.act
         && let Some(name) = grant.critical.iter().find(|name| !UNDERSTOOD.contains(&name.as_str()))
@@ -260,7 +231,7 @@ impl SignedGrant {
             verified = Some(match (verified, document.act) {
                 (None, Act::Grant(grant)) => VerifiedGrant::begin(*grant, document.epoch)?,
                 (Some(so_far), act) => so_far.follow(act)?,
-                (None, Act::Extend(_) | Act::End(_)) => return Err(VerifyError::Chain),
+                (None, Act::Extend(_) | Act::End(_) | Act::Keys(_)) => return Err(VerifyError::Chain),
             });
         }
         verified.ok_or(VerifyError::Chain)
@@ -307,7 +278,7 @@ impl VerifiedGrant {
 
     fn follow(mut self, act: Act) -> Result<Self, VerifyError> {
         let (id, revision) = match &act {
-            Act::Grant(_) => return Err(VerifyError::Chain),
+            Act::Grant(_) | Act::Keys(_) => return Err(VerifyError::Chain),
             Act::Extend(extend) => (extend.id, extend.revision),
             Act::End(end) => (end.id, end.revision),
         };
@@ -319,7 +290,7 @@ impl VerifiedGrant {
         match act {
             Act::Extend(extend) if extend.not_after >= self.not_after => self.not_after = extend.not_after,
             Act::End(end) => self.ended = Some(end.cause),
-            Act::Extend(_) | Act::Grant(_) => return Err(VerifyError::Chain),
+            Act::Extend(_) | Act::Grant(_) | Act::Keys(_) => return Err(VerifyError::Chain),
         }
         Ok(self)
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use elevate_protocol::contact::{Contact as Answer, ask_every};
+use elevate_protocol::contact::{Contact as Answer, ContactError, ask_every};
 use elevate_protocol::deadlines::lease_ends;
 use elevate_protocol::document::{BACKDATE, Grant};
 use elevate_protocol::id::{ActivationId, Nonce};
@@ -91,6 +91,8 @@ impl Agent {
                     self.settle_contact(now);
                 }
             }
+            // Signed just before the key was replaced, or by who has the old one: it proves nothing, and is asked again.
+            Err(ContactError::Replaced) => self.contact.asked = None,
             Err(error) => self.refuse_peer(now, &error.to_string()),
         }
     }

@@ -122,6 +122,10 @@ impl Agent {
     /// A document that could not be read. Signed for this host and merely not understood: refused by its place, or
     /// it would block the log for ever. Anything else is a reason to close.
     fn unread(&mut self, signed: &SignedBody, error: &VerifyError, now: Moment) {
+        if let VerifyError::Replaced { .. } = error {
+            // Threat K05: who has the old key must not move the place in the log either.
+            return self.refuse_peer(now, &format!("a document was refused: {error}"));
+        }
         let body = signed.verify(&self.identity.signers, GRANT_NAMESPACE).ok();
         let place = body.and_then(|body| serde_json::from_str::<Place>(body).ok());
         let config = &self.identity.config;
@@ -145,6 +149,9 @@ impl Agent {
     fn apply(&mut self, signed: &SignedBody, document: &Document, now: Moment) {
         if let Act::End(end) = &document.act {
             return self.apply_end(&signed.body, end, now);
+        }
+        if let Act::Keys(keys) = &document.act {
+            return self.apply_keys(&signed.body, (keys, (document.epoch, document.seq)), now);
         }
         let held = match self.assemble(signed, document) {
             Ok(held) => held,
@@ -186,8 +193,7 @@ impl Agent {
 
     /// The grant as it is with this document. One that was stored before a crash is taken as it is.
     fn assemble(&self, signed: &SignedBody, document: &Document) -> Result<Held, String> {
-        let id = document.activation();
-        let known = self.grants.get(&id);
+        let known = document.activation().and_then(|id| self.grants.get(&id));
         let chain = match (&document.act, known) {
             (Act::Grant(_), None) if self.grants.len() >= HELD_MAX => {
                 return Err("this host holds too many grants".into());
@@ -201,7 +207,9 @@ impl Agent {
             (Act::Extend(_) | Act::End(_), Some(standing)) => {
                 standing.held.signed.clone().with(signed.clone())
             }
-            (Act::Extend(_) | Act::End(_), None) => return Err("there is no such grant in force here".into()),
+            (Act::Extend(_) | Act::End(_) | Act::Keys(_), _) => {
+                return Err("there is no such grant in force here".into());
+            }
         };
         // Read back as the gate and the next start read it: what is longer than they take would end there.
         let chain = SignedGrant::from_text(&chain.to_text()).map_err(|error| error.to_string())?;
@@ -301,7 +309,7 @@ impl Agent {
     }
 
     /// The next document is done with. Its place is durable before it is acknowledged.
-    fn settle(&mut self, body: &str, refused: Option<String>, now: Moment) {
+    pub(super) fn settle(&mut self, body: &str, refused: Option<String>, now: Moment) {
         if let Some(why) = &refused {
             journal::log(Level::Warning, &format!("a document was refused: {why}"));
         }

@@ -7,6 +7,7 @@ pub(crate) mod documents;
 pub(crate) mod epochs;
 pub(crate) mod flavour;
 pub(crate) mod grants;
+mod keys;
 pub(crate) mod link;
 pub(crate) mod message;
 pub(crate) mod mine;

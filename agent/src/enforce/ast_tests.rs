@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use elevate_protocol::date;
 use elevate_protocol::name::Name;
 use elevate_protocol::sudo::{ARG_LEN_MAX, ARGS_MAX, SudoPart};
 use elevate_protocol::time::Span;
 
 use super::reader::{self, Rule, What};
 use super::samples::{NOW, grant, held};
-use super::{check, date, render};
+use super::{check, render};
 use crate::child;
 use crate::flavour::Dialect;
 use crate::store::documents::Held;

@@ -4,7 +4,6 @@
 
 pub(crate) mod accepted;
 pub(crate) mod check;
-pub(crate) mod date;
 pub(crate) mod install;
 pub(crate) mod plan;
 pub(crate) mod reader;

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use elevate_protocol::date::DateError;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::signed::LiveGrant;
 
-use super::date::DateError;
 use super::reader::{self, ReadError};
 use super::render;
 use crate::flavour::Dialect;

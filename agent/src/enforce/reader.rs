@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use elevate_protocol::date;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::signed::LiveGrant;
 use elevate_protocol::sudo::Allowed;
 use elevate_protocol::time::Timestamp;
 
-use super::{date, render};
+use super::render;
 use crate::flavour::Dialect;
 
 /// One rule.

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use elevate_protocol::date::{self, DateError};
 use elevate_protocol::signed::LiveGrant;
 use elevate_protocol::sudo::{Allowed, Command};
 use elevate_protocol::time::Timestamp;
 
-use super::date::{self, DateError};
 use crate::flavour::Dialect;
 
 /// What the first line of every drop-in begins with.

@@ -14,7 +14,7 @@ use elevate_protocol::text::UntrustedText;
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
 use super::label::{self, Labels};
-use super::{Core, Inner, changes, end, entitled, invite, locks, policy_files, reload, tail, view};
+use super::{Core, Inner, changes, end, entitled, invite, keys, locks, policy_files, reload, tail, view};
 use crate::log::chain;
 use crate::sinks::Condition;
 
@@ -56,6 +56,8 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
             }
         },
         AdminAsk::Revoke { what, reason } => return end::revoke(core, talk, what, reason).await,
+        AdminAsk::KeyList => keys::list(inner).await?,
+        AdminAsk::KeyRotate { overlap } => keys::rotate(inner, talk, *overlap).await?,
         AdminAsk::SinkList => AdminOutcome::Sinks(sinks(inner).await?),
         AdminAsk::Lock { what, ttl, reason } => return locks::lock(core, talk, what, (*ttl, reason)).await,
         AdminAsk::Unlock { what, reason } => locks::unlock(inner, talk, what, reason).await?,

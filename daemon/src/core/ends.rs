@@ -13,7 +13,8 @@ use crate::store::{Tx, Voice};
 /// Raises the alarm for what is due, at most `most` at a time.
 pub(super) async fn due(core: &Inner, tx: &mut Tx, most: u32) -> Result<(), Fault> {
     for (id, host) in tx.ends_due(most).await? {
-        if !core.agents.is_connected(host) {
+        // What was not sent for lack of a signature is not the host's to answer for; `key.away` has told people.
+        if !core.agents.is_connected(host) || tx.is_unsigned(id, host).await? {
             tx.await_hello(id, host).await?;
             continue;
         }

@@ -108,6 +108,8 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     };
     let subject = Subject { host: Some(host.name.clone()), host_id: Some(host.id), ..Subject::default() };
     tx.record(voice.did(subject, kind)).await?;
+    // Before the commit: the first document that this host is told may be about the next key.
+    let grant_signers = super::keys::signers(core, &mut tx).await?;
     tx.touch_policy();
     tx.commit().await?;
     let mut known = core.link_keys.write().unwrap_or_else(PoisonError::into_inner);
@@ -115,9 +117,6 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     known.insert(host.link_fingerprint, host.id);
     drop(known);
     before.iter().for_each(|id| core.agents.drop_host(*id));
-    let trusted = TrustedKeys::one(core.issuer.public_key().clone())
-        .map_err(|_| Fault::Broken { what: "the type of the grant key" })?;
-    let grant_signers = trusted.to_signers().map_err(|_| Fault::Broken { what: "the grant key" })?;
     Ok(Enrolled {
         host: host.id,
         name: host.name,

@@ -30,6 +30,7 @@ fn part(ask: &AdminAsk) -> AdminPart {
             AdminPart::Locks
         }
         AdminAsk::AuditTail { .. } | AdminAsk::SinkList => AdminPart::Audit,
+        AdminAsk::KeyList | AdminAsk::KeyRotate { .. } => AdminPart::Keys,
     }
 }
 
@@ -53,6 +54,8 @@ fn gains(ask: &AdminAsk) -> Option<&Name> {
         | AdminAsk::Lock { .. }
         | AdminAsk::LockList
         | AdminAsk::SinkList
+        | AdminAsk::KeyList
+        | AdminAsk::KeyRotate { .. }
         | AdminAsk::AuditTail { .. } => None,
     }
 }
@@ -106,6 +109,8 @@ pub(super) fn words(ask: &AdminAsk) -> (&'static str, Subject) {
         }
         AdminAsk::LockList => "locks",
         AdminAsk::SinkList => "sinks",
+        AdminAsk::KeyList => "key list",
+        AdminAsk::KeyRotate { .. } => "key rotate",
         AdminAsk::AuditTail { .. } => "audit tail",
     };
     (word, subject)

@@ -13,7 +13,7 @@ use super::dialogue::{Demand, Dialogue, Proven, Recovery};
 use super::facts::request_of;
 use super::fault::{Fault, Stop, Told};
 use super::view::host_list;
-use super::{Core, Inner, choose, confirm, locks};
+use super::{Core, Inner, choose, confirm, keys, locks};
 use crate::issue::about;
 use crate::store::{Activation, Tx};
 
@@ -33,7 +33,11 @@ pub(super) async fn extend(core: &Core, talk: &mut Dialogue, ask: &Ask, wish: Wi
     let facts = facts(inner, &mut tx, &seen, (&wish, None)).await?;
     let now = tx.now();
     drop(tx);
-    let proven = match decide(&inner.policy(), &facts, now) {
+    let decided = decide(&inner.policy(), &facts, now);
+    if decided.as_ref().err().is_none_or(|refusal| refusal.code() == Code::Factor) {
+        keys::ready(inner, &seen).await?;
+    }
+    let proven = match decided {
         Ok(_) => None,
         // Everything else was found good: only the code is missing.
         Err(refusal) if refusal.code() == Code::Factor => {

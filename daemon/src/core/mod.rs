@@ -20,6 +20,7 @@ mod extend;
 mod facts;
 mod fault;
 mod invite;
+mod keys;
 mod label;
 mod listing;
 mod locks;
@@ -31,6 +32,7 @@ mod request;
 mod requests;
 mod review;
 mod settle;
+mod signing;
 mod speaker;
 mod strangers;
 mod tail;
@@ -52,7 +54,7 @@ use elevate_protocol::message::agent::ToAgent;
 use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply};
 use elevate_protocol::signed::SignedBody;
 use elevate_protocol::text::UntrustedText;
-use ssh_key::{HashAlg, PrivateKey, PublicKey};
+use ssh_key::{HashAlg, PublicKey};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -60,12 +62,14 @@ use crate::clock::Clock;
 use crate::deliver::{Floods, Registry, record_floods};
 use crate::factor::{FactorError, Hasher, SealKey};
 use crate::issue::Issuer;
+use crate::keys::KeyError;
 use crate::sinks::Board;
 use crate::store::{EventReader, Store, StoreError, Voice};
 
 pub(crate) use able::hindrance;
 pub(crate) use facts::host_facts;
 pub(crate) use fault::Fault;
+pub(crate) use keys::KeySetup;
 pub(crate) use policy_files::{PolicyReadError, read_policy};
 pub(crate) use reload::ReloadError;
 pub(crate) use speaker::{Conversation, Holder, Speaker};
@@ -74,8 +78,8 @@ pub(crate) use speaker::{Conversation, Holder, Speaker};
 pub(crate) struct CoreSetup {
     /// Folder of the database and its lock: `/var/lib/elevated`. It exists.
     pub(crate) data_dir: PathBuf,
-    /// Signs documents.
-    pub(crate) grant_key: PrivateKey,
+    /// Where the keys are that sign documents.
+    pub(crate) keys: KeySetup,
     /// Seals the seeds of factors: 32 random bytes, kept outside the database.
     pub(crate) seal_key: Zeroizing<[u8; 32]>,
     /// The policy to begin with, from [`read_policy`].
@@ -107,6 +111,21 @@ pub(crate) enum CoreError {
         #[from]
         source: FactorError,
     },
+    /// A grant key that cannot be read.
+    #[error("a grant key cannot be used")]
+    Key {
+        /// Why.
+        #[from]
+        source: KeyError,
+    },
+    /// A file holds another key than the one that hosts trust.
+    #[error(
+        "{path} holds another key than the one that hosts trust; restore it (elevatectl key rotate makes new ones)"
+    )]
+    OtherKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// No randomness.
     #[error("the system gives no random bytes")]
     Random {
@@ -134,6 +153,7 @@ pub(crate) struct Inner {
     pub(crate) floods: Floods,
     pub(crate) sinks: Board,
     issuer: Issuer,
+    keys: KeySetup,
     seal: SealKey,
     hasher: Hasher,
     waiting: RwLock<changes::Waiting>,
@@ -167,8 +187,10 @@ impl Core {
     pub(crate) async fn open(setup: CoreSetup) -> Result<Self, CoreError> {
         let fresh = ClusterId::from_random(random()?);
         let store = Arc::new(Store::open(&setup.data_dir, setup.clock.clone(), fresh).await?);
+        let signers = keys::known(&store, &setup.keys).await?;
         let inner = Inner {
-            issuer: Issuer::new(setup.grant_key, store.cluster()),
+            issuer: Issuer::new(signers, store.cluster()),
+            keys: setup.keys,
             store,
             clock: setup.clock,
             agents: Registry::default(),
@@ -188,7 +210,9 @@ impl Core {
         };
         let core = Self(Arc::new(inner));
         core.take_up().await?;
+        drop(keys::look(&core.0).await?);
         timers::spawn(&core);
+        signing::spawn(&core);
         Ok(core)
     }
 

@@ -17,7 +17,7 @@ use super::locks::{self, Concern};
 use super::settle::{Start, settle};
 use super::view::host_list;
 use super::why::{self, reasons};
-use super::{Core, Inner, Speaker, able, choose, confirm, draft, end};
+use super::{Core, Inner, Speaker, able, choose, confirm, draft, end, keys};
 use crate::issue::about;
 use crate::store::{Activation, HostRow, Tx};
 
@@ -51,13 +51,13 @@ pub(super) async fn request(
     if wanted.dry_run {
         return Ok(Outcome::Explanation(explained(&decision)));
     }
-    let asks_factor = match decision {
+    let (asks_factor, starts) = match decision {
         Decision::Refuse(refusal) => {
             drop(tx);
             return refused(inner, talk, &activation, &refusal).await;
         }
-        Decision::Pending(pending) => pending.factor,
-        Decision::Permit(_) => false,
+        Decision::Pending(pending) => (pending.factor, pending.is_approved()),
+        Decision::Permit(_) => (false, true),
     };
     drop(tx);
     draft::accounts_told(inner, &hosts).await?;
@@ -65,6 +65,9 @@ pub(super) async fn request(
     let mut tx = inner.store.read().await?;
     draft::accounts(inner, &mut tx, talk, &mut activation).await?;
     drop(tx);
+    if starts {
+        keys::ready(inner, &activation).await?;
+    }
     if asks_factor {
         let proven = talk.challenge(inner, demand(ask, &activation)).await?;
         take_factor(&mut activation, proven);
@@ -242,6 +245,10 @@ pub(super) async fn start(core: &Inner, talk: &mut Dialogue, ask: &Ask, approved
     locks::admit_about(core, talk, approved, "start").await?;
     let mut tx = core.store.read().await?;
     able::able(core, &mut tx, approved).await?;
+    drop(tx);
+    // Before a code is asked for, and outside of transactions: this may take seconds.
+    keys::ready(core, approved).await?;
+    let mut tx = core.store.read().await?;
     let decision = judge(&mut tx, &core.policy(), core.store.cluster(), approved).await?;
     drop(tx);
     let proven = match decision {

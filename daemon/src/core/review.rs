@@ -15,7 +15,7 @@ use super::facts::request_of;
 use super::fault::{Fault, Stop, Told, refuse};
 use super::settle::{Start, settle};
 use super::view::{Documents, host_list, short, view};
-use super::{Core, Inner, choose, locks};
+use super::{Core, Inner, choose, keys, locks};
 use crate::issue::about;
 use crate::store::{Activation, Denied, Tx, Voice};
 
@@ -30,6 +30,10 @@ pub(super) async fn approve(
         return Ok(Outcome::Activation(Box::new(shown)));
     }
     let (seen, role) = review(inner, talk, ask, (prefix, "approve")).await?;
+    if !seen.hosts.is_empty() {
+        // With the key away it is approved, and starts when its person asks again with the key back.
+        drop(keys::look(inner).await?);
+    }
     let mut tx = inner.store.write().await?;
     let policy = inner.policy();
     let mut activation = still_open(inner, &mut tx, &policy, talk, &seen).await?;

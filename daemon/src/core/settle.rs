@@ -29,6 +29,8 @@ pub(super) enum Start {
 enum Obstacle {
     /// A host's time is too far from ours.
     Clock,
+    /// What signs is away.
+    Key,
     /// It is locked: what was asked waits for the end of the lock.
     Lock,
     /// The person's account is not the one that was asked for.
@@ -59,7 +61,9 @@ async fn in_the_way(
         }
     }
     let skewed = activation.hosts.iter().any(|host| core.agents.is_skewed(host.id));
-    Ok(skewed.then_some(Obstacle::Clock))
+    // Without hosts, to administer, nothing is signed.
+    let unsigned = !activation.hosts.is_empty() && core.issuer.is_away();
+    Ok(if skewed { Some(Obstacle::Clock) } else { unsigned.then_some(Obstacle::Key) })
 }
 
 /// Decides and writes the outcome of an activation that is already in the store.
@@ -79,8 +83,8 @@ pub(super) async fn settle(
                     core.issuer.grant(tx, voice, permit, activation).await?;
                     return Ok(decision);
                 }
-                // The clock may be set right, the lock be lifted: it waits for its person.
-                Some(Obstacle::Clock | Obstacle::Lock) => activation.state = State::Approved,
+                // The clock may be set right, the key come back, the lock be lifted: it waits for its person.
+                Some(Obstacle::Clock | Obstacle::Key | Obstacle::Lock) => activation.state = State::Approved,
                 Some(Obstacle::Account(why)) => {
                     activation.state = State::Refused { reason: why.clone() };
                     let why = UntrustedText::lossy(&why);

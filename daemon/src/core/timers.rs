@@ -52,7 +52,8 @@ async fn run(core: Weak<Inner>, clock: Clock, mut changes: Receiver<Change>) {
     }
 }
 
-async fn until(clock: &Clock, point: Option<Timestamp>) {
+/// Returns at a point in time, or never.
+pub(super) async fn until(clock: &Clock, point: Option<Timestamp>) {
     match point {
         Some(point) => clock.sleep_until(point).await,
         None => std::future::pending().await,

@@ -106,7 +106,7 @@ async fn hosts(
             (None, None, last) => standing(core, tx, part.id, last.copied()).await?,
         };
         let documents = match documents {
-            Documents::With => own.into_iter().map(|document| document.signed.clone()).collect(),
+            Documents::With => own.into_iter().filter_map(StoredDocument::signed).collect(),
             Documents::Without => Vec::new(),
         };
         found.push(ActivationHostView { name: part.name.clone(), state, documents });
@@ -124,6 +124,7 @@ async fn standing(
     match last {
         None => Ok(HostState::None),
         Some(StoredDocument { acked_at: Some(_), .. }) => Ok(HostState::Confirmed),
+        Some(StoredDocument { signature: None, .. }) if core.issuer.is_away() => Ok(HostState::Unsigned),
         Some(_) if core.agents.is_connected(host) => Ok(HostState::Sent),
         Some(_) => Ok(HostState::Offline { since: tx.host(host).await?.and_then(|found| found.seen_at) }),
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::document::{Act, Document, EndCause};
 use elevate_protocol::flavour::Enforcement;
-use elevate_protocol::id::{ActivationId, Nonce};
+use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::name::Login;
@@ -47,40 +47,34 @@ impl Serving {
         Ok(())
     }
 
-    /// Proves contact: after every document that there is, signed like one.
-    async fn contact(&mut self, nonce: Nonce) -> Result<(), Cut> {
-        self.pump().await?;
-        let inner = self.core.inner();
-        let Some(host) = inner.store.read().await?.host(self.host.id).await? else {
-            return Err(Cut::Replaced);
-        };
-        let signed = inner.issuer().contact(&host, nonce, inner.clock.now())?;
-        self.say(ToAgent::Contact(signed)).await
-    }
-
     async fn applied(&self, seq: u64, result: Applied) -> Result<(), Cut> {
         let mut tx = self.core.inner().store.write().await?;
         let refused = match &result {
             Applied::Enforced => None,
             Applied::Refused { why } => Some(why),
         };
-        let Some((id, body)) = tx.acknowledge(self.host.id, (self.host.epoch, seq), refused).await? else {
+        let Some((activation, body)) = tx.acknowledge(self.host.id, (self.host.epoch, seq), refused).await?
+        else {
             // Said before, or of a document that never was: nothing to record.
             return Ok(());
         };
         let act = serde_json::from_str::<Document>(&body).map(|document| document.act);
-        match (act, refused) {
+        match (activation, act, refused) {
             // Nothing is in force there any more, or never was.
-            (Ok(Act::End(_)), None) | (Ok(Act::Grant(_)), Some(_)) => tx.end_told(id, self.host.id).await?,
-            (Ok(Act::Grant(_) | Act::Extend(_) | Act::End(_)) | Err(_), _) => {}
+            (Some(id), Ok(Act::End(_)), None) | (Some(id), Ok(Act::Grant(_)), Some(_)) => {
+                tx.end_told(id, self.host.id).await?;
+            }
+            (_, Ok(Act::Grant(_) | Act::Extend(_) | Act::End(_) | Act::Keys(_)) | Err(_), _) => {}
         }
-        let about = self.about(&mut tx, Some(id)).await?;
-        let kind = match refused {
-            None => Kind::GrantConfirmed { place: seq },
-            Some(why) => Kind::GrantRefusedByHost { place: seq, why: why.clone() },
+        let about = self.about(&mut tx, activation).await?;
+        let kind = match (activation, refused) {
+            (Some(_), None) => Kind::GrantConfirmed { place: seq },
+            (Some(_), Some(why)) => Kind::GrantRefusedByHost { place: seq, why: why.clone() },
+            (None, None) => Kind::KeyTrusted { place: seq },
+            (None, Some(why)) => Kind::KeyRefusedByHost { place: seq, why: why.clone() },
         };
         tx.record(voice(&self.host).did(about, kind)).await?;
-        if refused.is_some() {
+        if let (Some(id), Some(_)) = (activation, refused) {
             self.nowhere_in_force(&mut tx, id).await?;
         }
         tx.commit().await?;

@@ -3,6 +3,7 @@
 //! In: the agent's hello, vouched. Out: a [`Serving`] that holds the host's place, or the refusal.
 
 use elevate_audit::Kind;
+use elevate_protocol::epoch::{EPOCH_NAMESPACE, NewEpoch};
 use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{AgentHello, Claim, ToAgent};
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use super::flood::{self, Came};
 use super::{Cut, Serving, epochs, subject, talks, voice};
 use crate::core::{Core, Fault, random};
-use crate::issue::EXPIRY_TOLD_WITHIN;
+use crate::issue::{EXPIRY_TOLD_WITHIN, IssueError};
 use crate::store::HostRow;
 
 /// How long the agent's hello may take.
@@ -71,6 +72,7 @@ pub(super) async fn hello(
         next,
         offered: None,
         unanswered: 0,
+        question: None,
         asked: 0,
         talks: talks::Talks::new(),
     };
@@ -102,8 +104,12 @@ async fn another_log<T>(
     out: &mpsc::Sender<ToAgent>,
 ) -> Result<T, Cut> {
     let host = epochs::begin(core, id, agent).await?;
-    let said = core.inner().issuer().epoch(&host, agent.nonce)?;
     core.inner().agents.has_to_wait(id, host.epoch);
+    let inner = core.inner();
+    let (_, signer) = inner.issuer().signer(&mut inner.store.glance().await?).await?;
+    let said =
+        NewEpoch { cluster: core.cluster(), host: host.id, nonce: agent.nonce, epoch: host.epoch }.to_text();
+    let said = signer.sign(said, EPOCH_NAMESPACE).await.map_err(IssueError::from)?;
     out.send(ToAgent::Epoch(said)).await.map_err(|_| Cut::Lost("the connection ended"))?;
     let hint = format!("root on the host says so: elevate-agent confirm-epoch {}", host.epoch);
     let message =

@@ -4,6 +4,7 @@
 //! Runs as: `elevated`. Spec: docs/wire.md "Vouches". What a host says is a claim, and is recorded as one.
 
 mod claims;
+mod contact;
 mod epochs;
 mod flood;
 mod hello;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use elevate_audit::{Actor, Kind, Subject};
-use elevate_protocol::id::HostId;
+use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::agent::{HEARTBEAT, SILENCE_MAX, ToAgent};
 use elevate_protocol::message::refusal::Refusal;
 use elevate_protocol::signed::SignedBody;
@@ -72,6 +73,8 @@ pub(super) struct Serving {
     offered: Option<Arc<offers::Offers>>,
     /// Offers that the agent has not answered yet.
     unanswered: u32,
+    /// The question about contact that is not answered yet.
+    question: Option<Nonce>,
     /// Which count of the registry the latest offers belong to.
     asked: u64,
     talks: talks::Talks,
@@ -168,7 +171,10 @@ impl Serving {
                     Box::pin(self.take(&signed)).await?;
                 }
                 heard = news.next() => match heard {
-                    Some(Heard::Documents) => Box::pin(self.pump()).await?,
+                    Some(Heard::Documents) => {
+                        Box::pin(self.pump()).await?;
+                        Box::pin(self.prove_contact()).await?;
+                    }
                     Some(Heard::Policy) => Box::pin(self.offer()).await?,
                     None => return Err(Cut::Lost("the daemon is stopping")),
                 },
@@ -186,7 +192,7 @@ impl Serving {
         }
     }
 
-    /// Sends every document from the next place on.
+    /// Sends every document from the next place on, up to the first that waits for its signature.
     async fn pump(&mut self) -> Result<(), Cut> {
         loop {
             let mut tx = self.core.inner().store.glance().await?;
@@ -194,8 +200,9 @@ impl Serving {
             drop(tx);
             let all = u32::try_from(documents.len()).is_ok_and(|found| found < BATCH);
             for document in documents {
+                let Some(signed) = document.signed() else { return Ok(()) };
                 self.next = document.seq.saturating_add(1);
-                self.say(ToAgent::Document(document.signed)).await?;
+                self.say(ToAgent::Document(signed)).await?;
             }
             if all {
                 return Ok(());

@@ -1,31 +1,37 @@
-//! Turns a permit into signed documents, one log per host.
+//! Turns a permit into documents, one log per host. A key here signs them at once; one behind an agent does it after the commit,
+//! in `core/signing.rs`: nobody's transaction waits for an agent.
 //!
 //! In: a [`Permit`] or an [`Extension`], which only `policy` makes; or the end of an activation. Out: documents in the store,
 //! with their events, in the caller's transaction. Runs as: `elevated`. Spec: docs/grant-format.md.
 
+mod keyring;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
+
 use elevate_audit::{Kind, Subject};
 use elevate_policy::{Extension, Factor, Permit, PermitReach};
-use elevate_protocol::contact::Contact;
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{
     self, Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FACTOR_AT_USE, FACTOR_AT_USE_MAX,
-    FORMAT, Grant, LEASE,
+    FORMAT, Grant, Keys, LEASE,
 };
-use elevate_protocol::epoch::NewEpoch;
-use elevate_protocol::id::{ClusterId, HostId, Nonce};
+use elevate_protocol::id::{ActivationId, ClusterId, HostId};
 use elevate_protocol::message::view::State;
-use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
+use elevate_protocol::signed::GRANT_NAMESPACE;
 use elevate_protocol::sudo::SudoPart;
 use elevate_protocol::text::UntrustedText;
-use elevate_protocol::time::{Span, Timestamp};
-use ssh_key::PrivateKey;
+use elevate_protocol::time::Span;
+use tokio::sync::Notify;
 
-use crate::store::{Activation, HostPart, HostRow, NextPlace, StoreError, StoredDocument, Tx, Voice};
+use crate::signer::{SignError, Signer};
+use crate::store::{Activation, HostPart, NextPlace, StoreError, StoredDocument, Tx, Voice};
 
 /// How long a connected host may take to tell of the end of a grant's time: clocks may differ by a minute.
 pub(crate) const EXPIRY_TOLD_WITHIN: Span = Span(90);
 /// The same for an end that it was sent.
-const END_TOLD_WITHIN: Span = Span(30);
+pub(crate) const END_TOLD_WITHIN: Span = Span(30);
 
 /// Why a document was not issued. Then nothing is to be committed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +48,7 @@ pub(crate) enum IssueError {
     Sign {
         /// Why.
         #[from]
-        source: ssh_key::Error,
+        source: SignError,
     },
     /// A document cannot be written.
     #[error("a document cannot be written")]
@@ -63,6 +69,9 @@ pub(crate) enum IssueError {
         /// The uid.
         uid: u32,
     },
+    /// The store names no key that is known here.
+    #[error("no grant key is known that signs")]
+    NoKey,
     /// Permit and activation are not of each other.
     #[error("the permit is not for this activation")]
     Elsewhere,
@@ -81,21 +90,38 @@ pub(crate) fn is_personal(uid: u32) -> bool {
 
 /// Signs for one cluster.
 pub(crate) struct Issuer {
-    key: PrivateKey,
+    /// Keys by their public half. Which of them signs is asked of the store, in the transaction of the document: a change of
+    /// the key is seen by the changes after it that share its commit, and has their fate.
+    known: RwLock<HashMap<String, Signer>>,
     cluster: ClusterId,
+    /// Whether the key that signs did not when it was asked last.
+    away: AtomicBool,
+    /// Rung when something may be signed that waited.
+    pub(crate) bell: Arc<Notify>,
 }
 
 impl Issuer {
-    /// With this key, for this cluster.
+    /// With these keys, for this cluster.
     #[must_use]
-    pub(crate) fn new(key: PrivateKey, cluster: ClusterId) -> Self {
-        Self { key, cluster }
+    pub(crate) fn new(signers: Vec<Signer>, cluster: ClusterId) -> Self {
+        let away = AtomicBool::new(false);
+        let issuer = Self { known: RwLock::default(), cluster, away, bell: Arc::default() };
+        signers.into_iter().for_each(|signer| issuer.learn(signer));
+        issuer
     }
 
-    /// The key that hosts have to trust.
-    #[must_use]
-    pub(crate) fn public_key(&self) -> &ssh_key::PublicKey {
-        self.key.public_key()
+    /// Tells a host which keys sign from the next document on, in a document by `signer`.
+    ///
+    /// # Errors
+    /// An [`IssueError`].
+    pub(crate) async fn keys(
+        &self,
+        tx: &mut Tx,
+        signer: &(u64, Signer),
+        host: HostId,
+        keys: Keys,
+    ) -> Result<(), IssueError> {
+        self.write(tx, Some(signer), (host, None), Act::Keys(keys)).await.map(drop)
     }
 
     /// Issues the grant of a permitted activation to each of its hosts and makes the activation active.
@@ -211,29 +237,6 @@ impl Issuer {
         Ok(())
     }
 
-    /// The daemon's word that a host's log ends at this place.
-    ///
-    /// # Errors
-    /// An [`IssueError`].
-    pub(crate) fn contact(
-        &self,
-        host: &HostRow,
-        nonce: Nonce,
-        time: Timestamp,
-    ) -> Result<SignedBody, IssueError> {
-        let (cluster, epoch, seq) = (self.cluster, host.epoch, host.issued);
-        Ok(Contact { cluster, host: host.id, nonce, epoch, seq, time }.sign(&self.key)?)
-    }
-
-    /// The daemon's word that a host's log begins anew, at this hello of the host.
-    ///
-    /// # Errors
-    /// An [`IssueError`].
-    pub(crate) fn epoch(&self, host: &HostRow, nonce: Nonce) -> Result<SignedBody, IssueError> {
-        let said = NewEpoch { cluster: self.cluster, host: host.id, nonce, epoch: host.epoch };
-        Ok(said.sign(&self.key)?)
-    }
-
     async fn append(
         &self,
         tx: &mut Tx,
@@ -241,21 +244,37 @@ impl Issuer {
         host: &HostPart,
         act: Act,
     ) -> Result<(u64, Digest), IssueError> {
-        let NextPlace { epoch, seq, before } = tx.next_place(host.id).await?;
-        let document = Document { format: FORMAT, cluster: self.cluster, host: host.id, epoch, seq, act };
+        self.write(tx, None, (host.id, Some(activation.id)), act).await
+    }
+
+    async fn write(
+        &self,
+        tx: &mut Tx,
+        signer: Option<&(u64, Signer)>,
+        (host, activation): (HostId, Option<ActivationId>),
+        act: Act,
+    ) -> Result<(u64, Digest), IssueError> {
+        let NextPlace { epoch, seq, before, key: (number, public) } = tx.next_place(host).await?;
+        let (number, signer) = match signer {
+            Some(other) => other.clone(),
+            None => (number, self.by(&public)?),
+        };
+        let document = Document { format: FORMAT, cluster: self.cluster, host, epoch, seq, act };
         let line = document.to_line()?;
         if line.len() > DOCUMENT_MAX {
             return Err(IssueError::TooLong { found: line.len() });
         }
         let digest = Digest::of(line.as_bytes());
         let head = Some(document::head(before, &line));
-        let signed = SignedBody::sign(line, &self.key, GRANT_NAMESPACE)?;
+        let signature = signer.at_once(&line, GRANT_NAMESPACE)?;
         let stored = StoredDocument {
-            host: host.id,
+            host,
             epoch,
             seq,
-            activation: activation.id,
-            signed,
+            activation,
+            signer: number,
+            body: line,
+            signature,
             head,
             acked_at: None,
             refused: None,

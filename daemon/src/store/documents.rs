@@ -1,6 +1,7 @@
 //! Each host's log of signed documents, and what the host said of each.
 //!
-//! In: signed bytes, acknowledgements. Out: [`StoredDocument`]s in order. Nothing is ever changed but the acknowledgement.
+//! In: signed bytes, acknowledgements. Out: [`StoredDocument`]s in order. Nothing is ever changed but the acknowledgement, and the
+//! signature of a key that signs after the commit: set once.
 
 use elevate_protocol::digest::Digest;
 use elevate_protocol::id::{ActivationId, HostId};
@@ -12,7 +13,7 @@ use sqlx::any::AnyRow;
 use super::row::{Row, big};
 use super::{StoreError, Tx};
 
-/// A document as it was signed and what became of it.
+/// A document, signed or waiting for it, and what became of it.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredDocument {
     /// The host.
@@ -21,10 +22,14 @@ pub(crate) struct StoredDocument {
     pub(crate) epoch: u32,
     /// Its place.
     pub(crate) seq: u64,
-    /// What it is about.
-    pub(crate) activation: ActivationId,
-    /// The bytes and the signature.
-    pub(crate) signed: SignedBody,
+    /// What it is about, if it is about one.
+    pub(crate) activation: Option<ActivationId>,
+    /// Number of the key that signs it.
+    pub(crate) signer: u64,
+    /// The bytes.
+    pub(crate) body: String,
+    /// Their signature; none: the key has not been asked yet, or is away.
+    pub(crate) signature: Option<String>,
     /// What the host's log is up to it and with it.
     pub(crate) head: Option<Digest>,
     /// When the host said what became of it.
@@ -33,14 +38,25 @@ pub(crate) struct StoredDocument {
     pub(crate) refused: Option<UntrustedText>,
 }
 
-fn document_of(row: &AnyRow) -> Result<StoredDocument, StoreError> {
+impl StoredDocument {
+    /// What a host is sent, once it is signed.
+    #[must_use]
+    pub(crate) fn signed(&self) -> Option<SignedBody> {
+        let signature = self.signature.clone()?;
+        Some(SignedBody { body: self.body.clone(), signature })
+    }
+}
+
+pub(super) fn document_of(row: &AnyRow) -> Result<StoredDocument, StoreError> {
     let row = Row("documents", row);
     Ok(StoredDocument {
         host: row.parsed("host")?,
         epoch: row.number("epoch")?,
         seq: row.number("seq")?,
-        activation: row.parsed("activation")?,
-        signed: SignedBody { body: row.text("body")?, signature: row.text("signature")? },
+        activation: row.maybe_parsed("activation")?,
+        signer: row.number("signer")?,
+        body: row.text("body")?,
+        signature: row.maybe_text("signature")?,
         head: row.maybe_parsed("head")?,
         acked_at: row.maybe_time("acked_at")?,
         refused: row.maybe_text("refused")?.map(|text| UntrustedText::lossy(&text)),
@@ -57,14 +73,16 @@ impl Tx {
             document.host.to_string().into(),
             i64::from(document.epoch).into(),
             big(document.seq).into(),
-            document.activation.to_string().into(),
-            document.signed.body.as_str().into(),
-            document.signed.signature.as_str().into(),
+            document.activation.map(|id| id.to_string()).into(),
+            big(document.signer).into(),
+            document.body.as_str().into(),
+            document.signature.clone().into(),
             self.now().0.into(),
             document.head.map(|head| head.to_string()).into(),
         ];
         self.later(
-            "INSERT INTO documents (host, epoch, seq, activation, body, signature, issued_at, head) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO documents (host, epoch, seq, activation, signer, body, signature, issued_at, head)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             values,
         )
         .await?;
@@ -107,8 +125,8 @@ impl Tx {
         rows.iter().map(document_of).collect()
     }
 
-    /// Records what a host said of a document, and tells which activation it is of and its signed bytes; none when it had said so
-    /// before, or there is no such document.
+    /// Records what a host said of a document, and tells which activation it is of, if of one, and its signed bytes; none when it
+    /// had said so before, or there is no such document.
     ///
     /// # Errors
     /// A [`StoreError`].
@@ -117,7 +135,7 @@ impl Tx {
         host: HostId,
         (epoch, seq): (u32, u64),
         refused: Option<&UntrustedText>,
-    ) -> Result<Option<(ActivationId, String)>, StoreError> {
+    ) -> Result<Option<(Option<ActivationId>, String)>, StoreError> {
         let row = sqlx::query(
             "UPDATE documents SET acked_at = $4, refused = $5
              WHERE host = $1 AND epoch = $2 AND seq = $3 AND acked_at IS NULL RETURNING activation, body",
@@ -131,8 +149,10 @@ impl Tx {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let row = Row("documents", &row);
-        let id = row.parsed("activation")?;
-        self.touch(id);
+        let id = row.maybe_parsed("activation")?;
+        if let Some(id) = id {
+            self.touch(id);
+        }
         Ok(Some((id, row.text("body")?)))
     }
 

@@ -76,7 +76,29 @@ impl Tx {
         Ok(())
     }
 
-    /// A host that owes an end is away.
+    /// What a host owes was signed just now: it is due anew.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(super) async fn await_end_of(
+        &mut self,
+        id: ActivationId,
+        host: HostId,
+        within: Span,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE activation_hosts SET end_due = $3
+             WHERE activation = $1 AND host = $2 AND end_due IS NOT NULL",
+        )
+        .bind(id.to_string())
+        .bind(host.to_string())
+        .bind(self.now().after(within).0)
+        .execute(self.ready().await?)
+        .await?;
+        Ok(())
+    }
+
+    /// A host that owes an end is away, or was not sent it for lack of a signature.
     ///
     /// # Errors
     /// A [`StoreError`].

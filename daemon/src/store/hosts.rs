@@ -44,7 +44,7 @@ pub(crate) struct HostRow {
 }
 
 /// The next place of a host's log.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct NextPlace {
     /// The epoch.
     pub(crate) epoch: u32,
@@ -52,6 +52,8 @@ pub(crate) struct NextPlace {
     pub(crate) seq: u64,
     /// What the log is up to here; none: nothing yet.
     pub(crate) before: Option<Digest>,
+    /// Number and public half of the key that signs.
+    pub(crate) key: (u64, String),
 }
 
 /// An invitation for a host.
@@ -241,7 +243,9 @@ impl Tx {
         self.seen.forget_host(id);
         let row = sqlx::query(
             "UPDATE hosts SET issued = issued + 1 WHERE id = $1 RETURNING epoch, issued,
-             (SELECT head FROM documents WHERE host = $1 AND epoch = hosts.epoch AND seq = hosts.issued - 1) AS head",
+             (SELECT head FROM documents WHERE host = $1 AND epoch = hosts.epoch AND seq = hosts.issued - 1) AS head,
+             (SELECT number FROM grant_keys WHERE until IS NULL) AS number,
+             (SELECT public FROM grant_keys WHERE until IS NULL) AS public",
         )
         .bind(id.to_string())
         .fetch_one(self.ready().await?)
@@ -251,6 +255,7 @@ impl Tx {
             epoch: row.number("epoch")?,
             seq: row.number("issued")?,
             before: row.maybe_parsed("head")?,
+            key: (row.number("number")?, row.text("public")?),
         })
     }
 

@@ -72,6 +72,9 @@ pub enum Verb {
     /// The log
     #[command(subcommand)]
     Audit(Audit),
+    /// The keys that sign grants
+    #[command(subcommand)]
+    Key(Key),
     /// List where events are sent on to: how far each is, how much it lacks, its last failure
     Sinks,
     /// Print a script with which a shell completes these commands
@@ -226,6 +229,21 @@ pub struct Revoke {
     /// Why; said to the person and the log
     #[arg(short = 'm', long = "reason", alias = "justification", value_name = "TEXT")]
     pub reason: UntrustedText,
+}
+
+/// Keys.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// List the grant keys: which one signs, which still counts and until when
+    List,
+    /// Print them as a signers file, for ssh-keygen -Y verify -f FILE -I grants -n elevate-grant@v1
+    Signers,
+    /// Sign with another key from here on: with the agent's key of daemon.toml, or a new file
+    Rotate {
+        /// How long hosts believe what the key before signed [default: 25h, longer than any grant]
+        #[arg(long, value_name = "DURATION")]
+        overlap: Option<Span>,
+    },
 }
 
 /// The log.

@@ -106,6 +106,7 @@ pub fn where_active(view: &ActivationView) -> String {
 fn not_there(state: &HostState) -> &'static str {
     match state {
         HostState::None | HostState::Sent => "pending",
+        HostState::Unsigned => "pending, the daemon's key is away",
         HostState::Offline { .. } => "offline, pending",
         HostState::Confirmed => "confirmed",
         HostState::Refused { .. } => "refused",
@@ -118,6 +119,7 @@ fn not_there(state: &HostState) -> &'static str {
 pub fn host_word(state: &HostState) -> &'static str {
     match state {
         HostState::None => "none",
+        HostState::Unsigned => "unsigned",
         HostState::Sent => "sent",
         HostState::Offline { .. } => "offline",
         HostState::Confirmed => "confirmed",
@@ -200,6 +202,7 @@ fn refusals(view: &ActivationView) -> String {
     let refused = view.hosts.iter().filter_map(|host| match &host.state {
         HostState::Refused { why } => Some(format!("; {} refuses: {}", host.name, why.escaped())),
         HostState::None
+        | HostState::Unsigned
         | HostState::Sent
         | HostState::Offline { .. }
         | HostState::Confirmed
@@ -281,6 +284,9 @@ pub fn full(view: &ActivationView, at: &At) -> Vec<Line> {
 fn host_more(state: &HostState, at: &At) -> String {
     match state {
         HostState::None | HostState::Sent | HostState::Confirmed => String::new(),
+        HostState::Unsigned => {
+            ": the daemon's key is away; the host hears of it when the key is back".to_owned()
+        }
         HostState::Offline { since } => {
             since.map(|time| format!(" since {}, pending", when::ago(time, at))).unwrap_or_default()
         }

@@ -43,7 +43,7 @@ fn state_more(state: &State) -> (Option<String>, Option<String>, Option<&'static
 
 fn host(view: &ActivationHostView) -> Value {
     let (since, why) = match &view.state {
-        HostState::None | HostState::Sent | HostState::Confirmed => (None, None),
+        HostState::None | HostState::Unsigned | HostState::Sent | HostState::Confirmed => (None, None),
         HostState::Offline { since } => (time(*since), None),
         HostState::Refused { why } => (None, Some(why.raw())),
         HostState::Ended { cause } => (None, Some(cause_word(*cause))),

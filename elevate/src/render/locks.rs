@@ -86,6 +86,7 @@ fn unconfirmed(view: &UnconfirmedView, at: &At) -> Line {
     let state = match &view.state {
         HostState::Offline { since: Some(since) } => format!("offline, last seen {}", when::ago(*since, at)),
         HostState::Offline { since: None } => "offline".to_owned(),
+        HostState::Unsigned => "not told: the daemon's key is away".to_owned(),
         HostState::None
         | HostState::Sent
         | HostState::Confirmed
@@ -172,6 +173,7 @@ pub fn locked_json(view: &LockedView) -> Value {
         let since = match &view.state {
             HostState::Offline { since } => time(*since),
             HostState::None
+            | HostState::Unsigned
             | HostState::Sent
             | HostState::Confirmed
             | HostState::Refused { .. }

@@ -8,6 +8,7 @@ pub mod away;
 pub mod csv;
 pub mod data;
 pub mod json;
+pub mod keys;
 pub mod locks;
 pub mod overview;
 pub mod progress;

@@ -84,11 +84,14 @@ pub enum AdminPart {
     Policy,
     /// Reading the log.
     Audit,
+    /// The keys that sign grants.
+    Keys,
 }
 
 impl AdminPart {
     /// Every part, as the policy writes them.
-    pub const ALL: [Self; 5] = [Self::People, Self::Hosts, Self::Locks, Self::Policy, Self::Audit];
+    pub const ALL: [Self; 6] =
+        [Self::People, Self::Hosts, Self::Locks, Self::Policy, Self::Audit, Self::Keys];
 
     /// As the policy writes it.
     #[must_use]
@@ -99,6 +102,7 @@ impl AdminPart {
             Self::Locks => "locks",
             Self::Policy => "policy",
             Self::Audit => "audit",
+            Self::Keys => "keys",
         }
     }
 }

@@ -76,6 +76,13 @@ pub enum AdminAsk {
         /// Said to the person and the log.
         reason: UntrustedText,
     },
+    /// The keys that sign grants.
+    KeyList,
+    /// Another key signs from here on.
+    KeyRotate {
+        /// How long the key before is believed; none: longer than any grant lasts.
+        overlap: Option<Span>,
+    },
     /// Where events are sent on to, and how far that is.
     SinkList,
     /// Ends what is concerned, and refuses everything of it from now on.
@@ -117,6 +124,42 @@ pub enum RevokeWhat {
     Host(Name),
     /// All of a role.
     Role(Name),
+}
+
+/// A grant key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyView {
+    /// What it does.
+    pub state: KeyState,
+    /// `SHA256:…`
+    pub fingerprint: UntrustedText,
+    /// In OpenSSH's form.
+    pub key: String,
+    /// A file of the keys' folder, or `agent:SOCKET`.
+    pub place: String,
+    /// When it began to sign; none: it does not yet.
+    pub since: Option<Timestamp>,
+    /// Set once it was replaced: from when on nothing that it signed is believed.
+    pub until: Option<Timestamp>,
+    /// Documents that it has yet to sign.
+    pub waiting: u64,
+    /// Why it cannot be used at the moment.
+    pub problem: Option<UntrustedText>,
+}
+
+/// What a grant key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyState {
+    /// It is configured, and will sign after a rotation.
+    Next,
+    /// It signs.
+    Signs,
+    /// It was replaced, and what it signed before is still believed.
+    Replaced,
+    /// Nothing that it signed is believed.
+    Over,
 }
 
 /// A sink of events.
@@ -169,6 +212,13 @@ pub enum AdminOutcome {
     Unlocked(Vec<LockView>),
     /// Locks in force.
     Locks(Vec<LockView>),
+    /// Grant keys.
+    Keys {
+        /// Oldest first.
+        keys: Vec<KeyView>,
+        /// Every key that ever signed, for `ssh-keygen -Y verify -f`.
+        signers: String,
+    },
     /// Nothing more to say.
     Ok,
 }

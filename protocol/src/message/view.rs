@@ -137,6 +137,8 @@ pub struct ActivationHostView {
 pub enum HostState {
     /// Nothing was issued yet.
     None,
+    /// Decided, and the key that signs is away: the host hears of it when the key is back.
+    Unsigned,
     /// Issued, the host has not acknowledged it.
     Sent,
     /// Issued, and the host is not connected.

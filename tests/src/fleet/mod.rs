@@ -21,7 +21,7 @@ pub const DAEMON: &str = "vault1:7022";
 /// Who has an account on every host of the fleet, and its uid. Mallory is in no policy.
 pub const PEOPLE: [(&str, u32); 4] = [("alice", 2000), ("bob", 2001), ("carol", 2002), ("mallory", 2003)];
 /// The uid of the daemon's own account in the fleet.
-const DAEMON_UID: u32 = 401;
+pub const DAEMON_UID: u32 = 401;
 
 /// Three people: alice, who is eligible for `web-ops` on hosts with `tier=web`, and bob and carol, of whom one approves.
 pub const POLICY: &str = r#"
@@ -139,8 +139,16 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::new`].
     pub fn with_policy(policy: &str) -> Result<Self> {
+        Self::with_vault(installed()?, policy)
+    }
+
+    /// A fleet with a machine for the daemon that has something more than what is [`installed`].
+    ///
+    /// # Errors
+    /// As [`Fleet::new`].
+    pub fn with_vault(spec: HostSpec, policy: &str) -> Result<Self> {
         let lab = Lab::new()?;
-        let vault = installed_host(&lab, "vault1")?;
+        let vault = lab.host_with("vault1", spec)?;
         let laptop = installed_host(&lab, "laptop")?;
         for (login, uid) in PEOPLE {
             laptop.add_user(login, uid)?;

@@ -53,7 +53,7 @@ pub(super) async fn report(
 /// Hosts that may still honour what was ended.
 fn open_hosts(view: &ActivationView) -> Vec<UnconfirmedView> {
     let is_open = |state: &HostState| match state {
-        HostState::Sent | HostState::Offline { .. } => true,
+        HostState::Unsigned | HostState::Sent | HostState::Offline { .. } => true,
         HostState::None | HostState::Confirmed | HostState::Refused { .. } | HostState::Ended { .. } => false,
     };
     let open = view.hosts.iter().filter(|host| is_open(&host.state));

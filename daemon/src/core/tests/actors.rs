@@ -100,6 +100,7 @@ impl Obedient {
             Act::Grant(_) => "grant",
             Act::Extend(_) => "extend",
             Act::End(_) => "end",
+            Act::Keys(_) => "keys",
         };
         self.applied.lock().unwrap().iter().map(word).collect()
     }
@@ -197,6 +198,9 @@ impl Agent {
                         let seq = document.seq;
                         if seq == self.seq + 1 {
                             self.seq = seq;
+                            if let Act::Keys(keys) = &document.act {
+                                self.trust = self.trust.follow(keys, (document.epoch, seq)).unwrap();
+                            }
                             told.lock().unwrap().push(document);
                         }
                         assert!(seq <= self.seq, "a gap");

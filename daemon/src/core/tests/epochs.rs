@@ -78,7 +78,10 @@ async fn r25_a_host_that_is_ahead_waits_for_its_root_and_loses_what_was_active()
     assert_eq!((document.epoch, document.seq), (2, 1));
     agent.claim(Claim::Applied { seq: 1, result: Applied::Enforced }).await;
     let confirmed = view(talk.end().await.unwrap());
-    assert_eq!((confirmed.id, &confirmed.hosts[0].state), (document.activation(), &HostState::Confirmed));
+    assert_eq!(
+        (Some(confirmed.id), &confirmed.hosts[0].state),
+        (document.activation(), &HostState::Confirmed)
+    );
 }
 
 #[tokio::test]

@@ -267,7 +267,8 @@ impl World {
         for ((id, keys), host) in self.hosts.iter().zip(HOSTS) {
             let mut tx = self.place.core.inner().store.read().await.unwrap();
             for stored in tx.documents_from(*id, 1, 1, 10_000).await.unwrap() {
-                let document = verify_document(&stored.signed, keys, id).unwrap().document().clone();
+                let document =
+                    verify_document(&stored.signed().unwrap(), keys, id).unwrap().document().clone();
                 match document.act {
                     Act::Grant(grant) => {
                         let (person, role) = (grant.person.to_string(), grant.role.to_string());
@@ -286,6 +287,7 @@ impl World {
                         found.get_mut(&(host, extend.id)).unwrap().not_after = extend.not_after.0;
                     }
                     Act::End(end) => drop(found.remove(&(host, end.id)).unwrap()),
+                    Act::Keys(_) => {}
                 }
             }
         }

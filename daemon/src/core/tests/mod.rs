@@ -19,6 +19,8 @@ mod factors;
 mod floods;
 mod histories;
 mod hosts;
+mod key_away;
+mod keys;
 mod large;
 mod lifecycle;
 mod locks;

@@ -27,7 +27,8 @@ use zeroize::Zeroizing;
 
 pub(super) use super::actors::{Agent, Obedient, Talk};
 use crate::clock::Clock;
-use crate::core::{Conversation, Core, CoreError, CoreSetup, Speaker};
+use crate::core::{Conversation, Core, CoreError, CoreSetup, KeySetup, Speaker};
+use crate::signer::Signer;
 
 /// A divisible start, so that steps of 30 s are whole.
 pub(super) const START: i64 = 1_800_000_000;
@@ -92,10 +93,18 @@ pub(super) struct Place {
 }
 
 pub(super) async fn open(folder: &std::path::Path, clock: &Clock) -> Result<Core, CoreError> {
+    open_with(folder, clock, None).await
+}
+
+pub(super) async fn open_with(
+    folder: &std::path::Path,
+    clock: &Clock,
+    agent: Option<Signer>,
+) -> Result<Core, CoreError> {
     let policy_dir = folder.join("policy.d");
     let setup = CoreSetup {
         data_dir: folder.to_owned(),
-        grant_key: key(1),
+        keys: grant_keys(folder, agent),
         seal_key: Zeroizing::new([9; 32]),
         policy: crate::core::read_policy(&policy_dir).unwrap(),
         policy_dir,
@@ -104,6 +113,15 @@ pub(super) async fn open(folder: &std::path::Path, clock: &Clock) -> Result<Core
         clock: clock.clone(),
     };
     Core::open(setup).await
+}
+
+/// A folder of keys with this one in it; the key of an earlier start stays.
+fn grant_keys(folder: &std::path::Path, agent: Option<Signer>) -> KeySetup {
+    let keys = folder.join("keys");
+    if std::fs::create_dir(&keys).is_ok() {
+        crate::keys::write_signing(&keys.join(crate::keys::GRANT_FILE), &key(1)).unwrap();
+    }
+    KeySetup { folder: keys, agent }
 }
 
 impl Place {

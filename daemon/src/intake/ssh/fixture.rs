@@ -50,9 +50,10 @@ impl Fixture {
         std::fs::create_dir(&policy_dir).unwrap();
         std::fs::write(policy_dir.join("main.toml"), policy).unwrap();
         let host_key = key(1);
+        crate::keys::write_signing(&place.path().join(crate::keys::GRANT_FILE), &key(2)).unwrap();
         let setup = CoreSetup {
             data_dir: place.path().to_owned(),
-            grant_key: key(2),
+            keys: crate::core::KeySetup { folder: place.path().to_owned(), agent: None },
             seal_key: zeroize::Zeroizing::new([3; 32]),
             policy: crate::core::read_policy(&policy_dir).unwrap(),
             policy_dir,

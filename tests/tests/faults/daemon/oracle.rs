@@ -14,6 +14,8 @@ use crate::strace::{self, Plan};
 
 /// Everything at once.
 pub(crate) fn judge(way: &mut Way) {
+    // Before the log is read for the last time: what is heard later may be of later events.
+    let heard = way.syslog.heard();
     // What was going on when the daemon was stopped is settled by a last start, like after any fault.
     loop {
         match way.look() {
@@ -25,7 +27,7 @@ pub(crate) fn judge(way: &mut Way) {
     let log: Vec<Value> = way.seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     dense(&log);
     acknowledged_is_there(way, &log);
-    effects_have_events(way, &log);
+    effects_have_events(way, &heard, &log);
     stop_and_look_at_the_disk(way);
 }
 
@@ -60,23 +62,24 @@ fn acknowledged_is_there(way: &Way, log: &[Value]) {
 }
 
 /// No document on a host and no line in syslog without its event; the host was told nothing that no daemon may say.
-fn effects_have_events(way: &Way, log: &[Value]) {
+fn effects_have_events(way: &Way, heard: &[Heard], log: &[Value]) {
     let seen = way.peer.seen();
     assert!(seen.trouble.is_empty(), "{:?}", seen.trouble);
     for (document, _) in seen.documents.values() {
-        let id = document.activation().to_string();
+        let id = document.activation().expect("no key is replaced here").to_string();
         let code = match &document.act {
             Act::Grant(_) => "grant.issued",
             Act::Extend(_) => "grant.extended",
             Act::End(_) => "grant.ended",
+            Act::Keys(_) => "key.rotated",
         };
         assert!(has(log, code, Some(&id)), "a host has {code} of {id}, and the log has not");
         // No right beyond its end: everything that began on the way is over at the end of it.
         let ended = has(log, "grant.ended", Some(&id));
         assert!(ended, "{id} never ended");
     }
-    for Heard { seq, code } in way.syslog.heard() {
-        let place = usize::try_from(seq).unwrap();
+    for Heard { seq, code } in heard {
+        let place = usize::try_from(*seq).unwrap();
         assert_eq!(log[place]["code"], code.as_str(), "syslog heard another event {seq}");
     }
 }

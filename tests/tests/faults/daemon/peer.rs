@@ -145,13 +145,13 @@ impl Seen {
 
     /// Whether a grant was taken here and not ended.
     pub(crate) fn holds(&self, id: ActivationId) -> bool {
-        let mut acts = self.documents.values().filter(|(document, _)| document.activation() == id);
+        let mut acts = self.documents.values().filter(|(document, _)| document.activation() == Some(id));
         acts.next_back().is_some_and(|(document, _)| !matches!(document.act, Act::End(_)))
     }
 
     /// How many documents of a grant were taken here.
     pub(crate) fn revision(&self, id: ActivationId) -> usize {
-        self.documents.values().filter(|(document, _)| document.activation() == id).count()
+        self.documents.values().filter(|(document, _)| document.activation() == Some(id)).count()
     }
 
     fn place(&self) -> u64 {

@@ -1,15 +1,16 @@
-//! UTC seconds as the 14 digits and `Z` of sudoers(5) NOTAFTER, by arithmetic alone: no zone of this process plays a part.
+//! UTC seconds as the 14 digits and `Z` of sudoers(5) NOTAFTER and of ssh-keygen(1) valid-before, by arithmetic alone: no
+//! zone of this process plays a part.
 //!
 //! In: [`Timestamp`]. Out: `20261121200000Z`, or a refusal outside 1970 to 9999. Threats A14, X-a.
 
-use elevate_protocol::time::Timestamp;
+use crate::time::Timestamp;
 
 /// A point in time that has no 14 digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{} is not a second between 1970 and 9999", at.0)]
-pub(crate) struct DateError {
+pub struct DateError {
     /// The point.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
 }
 
 const DAY: i64 = 86_400;
@@ -26,7 +27,7 @@ fn march_first(year: i64) -> i64 {
 ///
 /// # Errors
 /// [`DateError`] before 1970 and after 9999.
-pub(crate) fn write(at: Timestamp) -> Result<String, DateError> {
+pub fn write(at: Timestamp) -> Result<String, DateError> {
     if !(0..=LAST).contains(&at.0) {
         return Err(DateError { at });
     }
@@ -55,7 +56,8 @@ pub(crate) fn write(at: Timestamp) -> Result<String, DateError> {
 }
 
 /// Reads back what `write` wrote; written separately from it, by counting up.
-pub(crate) fn read(text: &str) -> Option<Timestamp> {
+#[must_use]
+pub fn read(text: &str) -> Option<Timestamp> {
     let digits = text.strip_suffix('Z')?;
     if digits.len() != 14 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -1,0 +1,40 @@
+//! A document about the keys that sign: another grant key takes over (threat K05).
+//!
+//! In: a verified document. Out: the signers file, then the set in memory. The file is durable before the document's place is,
+//! so a crash between the two finds a file that the same document, sent again, leaves as it is.
+
+use std::sync::Arc;
+
+use elevate_protocol::document::Keys;
+use elevate_protocol::signed::TrustedKeys;
+
+use super::state::Agent;
+use crate::clock::Moment;
+use crate::config::Identity;
+use crate::journal::{self, Level};
+use crate::safe::{self, Durability};
+
+impl Agent {
+    /// Trusts these keys from the next document on, each as far as it says.
+    pub(super) fn apply_keys(&mut self, body: &str, (keys, place): (&Keys, (u32, u64)), now: Moment) {
+        let next = match self.identity.signers.follow(keys, place) {
+            Ok(next) => next.at(now.wall),
+            Err(error) => return self.settle(body, Some(error.to_string()), now),
+        };
+        if let Err(why) = self.write_signers(&next) {
+            // Not acknowledged: the daemon sends it again.
+            return self.cut_link(&why);
+        }
+        let own = &self.identity;
+        let identity = Identity { config: own.config.clone(), signers: next, vouch: own.vouch.clone() };
+        self.identity = Arc::new(identity);
+        journal::log(Level::Info, "another grant key signs from the next document on");
+        self.settle(body, None, now);
+    }
+
+    fn write_signers(&self, next: &TrustedKeys) -> Result<(), String> {
+        let text = next.to_signers().map_err(|error| error.to_string())?;
+        let written = safe::write(&self.paths.grant_signers, &text, 0o644, Durability::Disk);
+        written.map_err(|error| journal::chain(&error))
+    }
+}

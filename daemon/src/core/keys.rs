@@ -1,0 +1,301 @@
+//! Which grant key signs, and the change from one to the next (threat K05).
+//!
+//! In: the configured key, the store's rows. Out: the signer; at a rotation one transaction with a document for every host, by the
+//! key before: each host's log is in order, so a host that is away learns of the new key before it meets its first document.
+
+use std::path::{Path, PathBuf};
+
+use elevate_audit::{Kind, Subject};
+use elevate_protocol::document::{Keys, SigningKey};
+use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView};
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::signers::{SIGNERS_MAX, TrustedKey, TrustedKeys};
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::{Span, Timestamp};
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::{HashAlg, PrivateKey, PublicKey};
+use zeroize::Zeroizing;
+
+use super::dialogue::Dialogue;
+use super::fault::{Fault, Told, refuse, refuse_hint};
+use super::{CoreError, Inner, random};
+use crate::keys::{self, GRANT_FILE};
+use crate::log::chain;
+use crate::signer::{SignError, Signer};
+use crate::store::{Activation, GrantKeyRow, Store, StoredDocument, Tx, Voice};
+
+/// How long the key before is believed: longer than any grant lasts.
+const OVERLAP: Span = Span(25 * 3600);
+/// Before the socket, in the place of a key behind an agent.
+const BEHIND: &str = "agent:";
+/// Beside the end of the last grant.
+const MARGIN: Span = Span::MINUTE;
+
+/// Where grant keys come from.
+pub(crate) struct KeySetup {
+    /// The folder of key files.
+    pub(crate) folder: PathBuf,
+    /// The agent's key that the configuration names.
+    pub(crate) agent: Option<Signer>,
+}
+
+fn line(key: &PublicKey) -> Result<String, Fault> {
+    let bare = PublicKey::new(key.key_data().clone(), "");
+    bare.to_openssh().map_err(|_| Fault::Broken { what: "a grant key" })
+}
+
+fn place_of(signer: &Signer) -> String {
+    signer.socket().map_or_else(|| GRANT_FILE.to_owned(), |socket| format!("{BEHIND}{}", socket.display()))
+}
+
+fn fingerprint(public: &str) -> UntrustedText {
+    let key = PublicKey::from_openssh(public).ok();
+    UntrustedText::lossy(&key.map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default())
+}
+
+/// The key that signs, and those of agents that may have something left to sign. On a new store the configured one, which then is
+/// the first.
+pub(super) async fn known(store: &Store, setup: &KeySetup) -> Result<Vec<Signer>, CoreError> {
+    let mut tx = store.write().await?;
+    let rows = tx.grant_keys().await?;
+    if !rows.is_empty() {
+        let may_sign = |row: &&GrantKeyRow| row.until.is_none() || row.place.starts_with(BEHIND);
+        return rows.iter().filter(may_sign).map(|row| signer_of(row, setup)).collect();
+    }
+    let first = match &setup.agent {
+        Some(signer) => signer.clone(),
+        None => Signer::here(keys::read_signing(&setup.folder.join(GRANT_FILE))?),
+    };
+    tx.replace_grant_key(tx.now(), (&line(first.public_key())?, &place_of(&first))).await?;
+    tx.commit().await?;
+    Ok(vec![first])
+}
+
+/// The configuration says where an agent is now; the row says which key it must be.
+fn signer_of(row: &GrantKeyRow, setup: &KeySetup) -> Result<Signer, CoreError> {
+    let public =
+        PublicKey::from_openssh(&row.public).map_err(|_| Fault::Broken { what: "a grant key's row" })?;
+    if let Some(agent) = &setup.agent
+        && agent.public_key().key_data() == public.key_data()
+    {
+        return Ok(agent.clone());
+    }
+    if let Some(socket) = row.place.strip_prefix(BEHIND) {
+        return Ok(Signer::agent(PathBuf::from(socket), public));
+    }
+    let path = setup.folder.join(Path::new(&row.place).file_name().unwrap_or_default());
+    let key = keys::read_signing(&path)?;
+    if key.public_key().key_data() != public.key_data() {
+        return Err(CoreError::OtherKey { path });
+    }
+    Ok(Signer::here(key))
+}
+
+/// Asks the key that signs whether it does, outside of any transaction; none: it does.
+pub(super) async fn look(core: &Inner) -> Result<Option<SignError>, Fault> {
+    let (number, signer) = core.issuer.signer(&mut core.store.glance().await?).await?;
+    let problem = signer.probe().await.err();
+    noted(core, number, problem.as_ref(), &[]).await?;
+    Ok(problem)
+}
+
+/// Notes whether a key signed. That the one that signs now is away, and that it is back, is an event each. Who waits for what was
+/// to be signed looks again.
+pub(super) async fn noted(
+    core: &Inner,
+    number: u64,
+    problem: Option<&SignError>,
+    waiting: &[StoredDocument],
+) -> Result<(), Fault> {
+    let current = core.store.glance().await?.signing_key().await?;
+    if current.is_none_or(|(current, _)| current != number) || !core.issuer.note(problem.is_some()) {
+        return Ok(());
+    }
+    let kind = match problem.map(|error| chain(error)) {
+        Some(why) => {
+            crate::log::error(&format!("no grant can be signed: {why}"));
+            Kind::KeyAway { why: UntrustedText::lossy(&why) }
+        }
+        None => Kind::KeyBack {},
+    };
+    let mut tx = core.store.write().await?;
+    waiting.iter().filter_map(|document| document.activation).for_each(|id| tx.touch(id));
+    tx.record(Voice::DAEMON.did(Subject::default(), kind)).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Refuses what would start or lengthen a right while what signs is away. Without hosts nothing is signed.
+pub(super) async fn ready(core: &Inner, activation: &Activation) -> Told<()> {
+    if activation.hosts.is_empty() || look(core).await?.is_none() {
+        return Ok(());
+    }
+    let message = "the daemon cannot sign grants at the moment: nothing was started or lengthened";
+    refuse_hint(Code::Internal, message, "an administrator sees why: sudo elevatectl key list")
+}
+
+/// A new key: the agent's that the configuration names, or a new file.
+async fn next(core: &Inner, rows: &[GrantKeyRow]) -> Told<(Signer, String)> {
+    if let Some(agent) = &core.keys.agent {
+        let public = line(agent.public_key())?;
+        if rows.iter().any(|row| row.public == public) {
+            return refuse_hint(
+                Code::Usage,
+                "the agent's key of daemon.toml signs already, or did before",
+                "write the next key in daemon.toml (keys.grant), restart elevated, then rotate",
+            );
+        }
+        if let Err(error) = agent.probe().await {
+            return refuse(Code::Usage, chain(&error));
+        }
+        return Ok((agent.clone(), place_of(agent)));
+    }
+    let seed = Zeroizing::new(random::<32>()?);
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+    let name = format!("{GRANT_FILE}-{}", hex8(&key));
+    if let Err(error) = keys::write_signing(&core.keys.folder.join(&name), &key) {
+        return refuse(Code::Internal, chain(&error));
+    }
+    Ok((Signer::here(key), name))
+}
+
+fn hex8(key: &PrivateKey) -> String {
+    let print = key.public_key().fingerprint(HashAlg::Sha256);
+    print.as_bytes().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// From when on the key before is believed no more: not before the last grant that it signed can end.
+async fn until(tx: &mut Tx, overlap: Option<Span>) -> Told<Timestamp> {
+    let until = tx.now().after(overlap.unwrap_or(OVERLAP));
+    let last = tx.in_phase("active").await?.into_iter().filter_map(|one| one.ends_at_most).max();
+    match last.map(|last| last.after(MARGIN)) {
+        Some(least) if least > until => {
+            let least = least.since(tx.now());
+            let message = "a grant that the key before signed may last longer than that overlap";
+            refuse_hint(Code::Usage, message, format!("--overlap {least} or more, or revoke it first"))
+        }
+        Some(_) | None => Ok(until),
+    }
+}
+
+/// Replaces the key that signs, all or nothing.
+pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>) -> Told<AdminOutcome> {
+    if let Some(error) = look(core).await? {
+        let why = format!(
+            "the key that signs now has to tell the hosts of the next one, and does not: {}",
+            chain(&error)
+        );
+        return refuse_hint(Code::Usage, why, "bring it back; without it hosts have to be enrolled again");
+    }
+    let rows = core.store.read().await?.grant_keys().await?;
+    let (signer, place) = next(core, &rows).await?;
+    replace(core, &talk.voice, overlap, (signer, place)).await?;
+    list(core).await
+}
+
+async fn replace(
+    core: &Inner,
+    voice: &Voice,
+    overlap: Option<Span>,
+    (signer, place): (Signer, String),
+) -> Told<()> {
+    let mut tx = core.store.write().await?;
+    let until = until(&mut tx, overlap).await?;
+    let current = core.issuer.signer(&mut tx).await?;
+    // Before the store says so: the change after this one may share its commit.
+    core.issuer.learn(signer.clone());
+    tx.replace_grant_key(until, (&line(signer.public_key())?, &place)).await?;
+    let grant = believed(&mut tx).await?;
+    if grant.len() > SIGNERS_MAX {
+        return refuse(Code::Usage, "too many keys overlap: wait until one of them is over");
+    }
+    let hosts = tx.hosts().await?;
+    for host in &hosts {
+        core.issuer.keys(&mut tx, &current, host.id, Keys { grant: grant.clone() }).await?;
+    }
+    let print = |key: &PublicKey| UntrustedText::lossy(&key.fingerprint(HashAlg::Sha256).to_string());
+    let kind = Kind::KeyRotated {
+        from: print(current.1.public_key()),
+        to: print(signer.public_key()),
+        until,
+        hosts: u64::try_from(hosts.len()).unwrap_or(u64::MAX),
+    };
+    tx.record(voice.did(Subject::default(), kind)).await?;
+    tx.commit().await?;
+    core.issuer.bell.notify_one();
+    Ok(())
+}
+
+/// Every key that is believed at this time.
+async fn believed(tx: &mut Tx) -> Result<Vec<SigningKey>, Fault> {
+    let now = tx.now();
+    let rows = tx.grant_keys().await?;
+    let live = rows.into_iter().filter(|row| row.until.is_none_or(|until| now < until));
+    Ok(live.map(|row| SigningKey { key: row.public, until: row.until }).collect())
+}
+
+/// The signers file of a host that enrols: its log begins with the key that signs now.
+pub(super) async fn signers(core: &Inner, tx: &mut Tx) -> Result<String, Fault> {
+    let broken = |_| Fault::Broken { what: "the grant key" };
+    TrustedKeys::one(core.issuer.signer(tx).await?.1.public_key().clone())
+        .and_then(|keys| keys.to_signers())
+        .map_err(broken)
+}
+
+/// Which keys there are, and whether the one that signs can be asked.
+pub(super) async fn list(core: &Inner) -> Told<AdminOutcome> {
+    let problem = look(core).await?.map(|error| UntrustedText::lossy(&chain(&error)));
+    let mut tx = core.store.read().await?;
+    let (rows, now) = (tx.grant_keys().await?, tx.now());
+    drop(tx);
+    let mut views: Vec<KeyView> = Vec::new();
+    for row in rows {
+        let (state, problem) = match row.until {
+            None => (KeyState::Signs, problem.clone()),
+            Some(until) if now < until => (KeyState::Replaced, None),
+            Some(_) => (KeyState::Over, None),
+        };
+        let fingerprint = fingerprint(&row.public);
+        views.push(KeyView {
+            state,
+            fingerprint,
+            key: row.public,
+            place: row.place,
+            since: Some(row.since),
+            until: row.until,
+            waiting: row.waiting,
+            problem,
+        });
+    }
+    if let Some(agent) = &core.keys.agent {
+        let key = line(agent.public_key())?;
+        if views.iter().all(|view| view.key != key) {
+            let problem = agent.probe().await.err().map(|error| UntrustedText::lossy(&chain(&error)));
+            let (fingerprint, place) = (fingerprint(&key), place_of(agent));
+            views.push(KeyView {
+                state: KeyState::Next,
+                fingerprint,
+                key,
+                place,
+                since: None,
+                until: None,
+                waiting: 0,
+                problem,
+            });
+        }
+    }
+    Ok(AdminOutcome::Keys { signers: signers_of(&views)?, keys: views })
+}
+
+/// For an auditor: every key that ever signed, each as far as it is believed.
+fn signers_of(views: &[KeyView]) -> Result<String, Fault> {
+    let broken = |_| Fault::Broken { what: "a grant key's row" };
+    let mut text = String::new();
+    for view in views.iter().filter(|view| view.since.is_some()) {
+        let key =
+            PublicKey::from_openssh(&view.key).map_err(|_| Fault::Broken { what: "a grant key's row" })?;
+        let one = TrustedKey::new(&key, None).map_err(broken)?;
+        text.push_str(&one.to_signers_line(view.until).map_err(broken)?);
+    }
+    Ok(text)
+}
