@@ -155,9 +155,10 @@ impl Serving {
     ) -> Result<std::convert::Infallible, Cut> {
         let clock = self.core.inner().clock.clone();
         let mut news = self.core.inner().store.news_of(self.host.id);
+        // From the welcome on, also where the first things take their time.
+        let mut heard = clock.now();
         Box::pin(self.offer()).await?;
         Box::pin(self.pump()).await?;
-        let mut heard = clock.now();
         let mut spoke = heard;
         let mut offered = heard;
         loop {
