@@ -51,7 +51,7 @@ install: ## put programs, PAM module and units in place (DESTDIR, PREFIX, PAMDIR
 	mv -f '$(DESTDIR)$(PAMDIR)/.pam_elevate.so.new' '$(DESTDIR)$(PAMDIR)/pam_elevate.so'
 	$(INSTALL) -d -m 0755 '$(DESTDIR)$(UNITDIR)'
 	for unit in $(UNITS); do \
-		sed -e 's|@sbindir@|$(SBINDIR)|g' -e 's|@libexecdir@|$(LIBEXECDIR)|g' "$(PACKAGING)/systemd/$$unit" \
+		sed -e 's|@bindir@|$(BINDIR)|g' -e 's|@sbindir@|$(SBINDIR)|g' -e 's|@libexecdir@|$(LIBEXECDIR)|g' "$(PACKAGING)/systemd/$$unit" \
 			> "$(DESTDIR)$(UNITDIR)/.$$unit.new"; \
 		chmod 0644 "$(DESTDIR)$(UNITDIR)/.$$unit.new"; \
 		mv -f "$(DESTDIR)$(UNITDIR)/.$$unit.new" "$(DESTDIR)$(UNITDIR)/$$unit"; \

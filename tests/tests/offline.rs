@@ -135,6 +135,9 @@ fn grants_and_ends_are_the_first_thing_that_hosts_get_when_they_are_back() -> Re
     let (fleet, web1) = scene()?;
     let alice = fleet.person("alice")?;
     let mut away = [fleet.managed("web2", &["tier=web"])?, fleet.managed("web3", &["tier=web"])?];
+    // They have said which accounts they have, before they go.
+    alice.elevate(&["web-quick", "-H", "web2", "-H", "web3", "-m", "before the cut"])?.success()?;
+    alice.elevate(&["drop"])?.success()?;
     for host in &mut away {
         host.kill_link()?;
     }
