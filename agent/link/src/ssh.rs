@@ -106,7 +106,8 @@ fn config() -> client::Config {
         window_size: WINDOW,
         channel_buffer_size: QUEUE,
         preferred: preferred(),
-        keepalive_interval: Some(Duration::from_secs(15)),
+        // Longer than the agent and the daemon are ever silent: while they talk, SSH itself has nothing to say.
+        keepalive_interval: Some(Duration::from_secs(25)),
         keepalive_max: 2,
         inactivity_timeout: Some(Duration::from_secs(60)),
         nodelay: true,
