@@ -268,8 +268,8 @@ impl Core {
         &self,
         host: HostId,
         from: IpAddr,
-        claims: mpsc::Receiver<SignedBody>,
-        out: mpsc::Sender<ToAgent>,
+        claims: mpsc::Receiver<Box<SignedBody>>,
+        out: mpsc::Sender<Box<ToAgent>>,
     ) {
         crate::deliver::serve(self, (host, from), claims, out).await;
     }

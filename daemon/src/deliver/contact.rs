@@ -45,7 +45,7 @@ impl Serving {
         tokio::spawn(async move {
             match signer.sign(said.to_text(), CONTACT_NAMESPACE).await {
                 // A connection that is gone, or too slow, gets no proof.
-                Ok(signed) => drop(timeout(SEND_WITHIN, out.send(ToAgent::Contact(signed))).await),
+                Ok(signed) => drop(timeout(SEND_WITHIN, out.send(Box::new(ToAgent::Contact(signed)))).await),
                 Err(error) => crate::log::error(&format!("no contact can be proven: {}", chain(&error))),
             }
         });

@@ -29,8 +29,8 @@ const SKEW_MAX: u64 = 60;
 pub(super) async fn hello(
     core: &Core,
     id: HostId,
-    claims: &mut mpsc::Receiver<SignedBody>,
-    out: mpsc::Sender<ToAgent>,
+    claims: &mut mpsc::Receiver<Box<SignedBody>>,
+    out: mpsc::Sender<Box<ToAgent>>,
 ) -> Result<Serving, Cut> {
     let inner = core.inner();
     let Some(host) = inner.store.glance().await?.host(id).await? else {
@@ -39,7 +39,7 @@ pub(super) async fn hello(
     let nonce = Nonce::from_random(random()?);
     let time = inner.clock.now();
     let greeting = ToAgent::Hello { versions: Versions::OURS, cluster: core.cluster(), nonce, time };
-    out.send(greeting).await.map_err(|_| Cut::Lost("the connection ended"))?;
+    out.send(Box::new(greeting)).await.map_err(|_| Cut::Lost("the connection ended"))?;
     let damaged = || Fault::Broken { what: "the vouch key of a host" };
     let key = PublicKey::from_openssh(&host.vouch_key).map_err(|_| damaged())?;
     let mut reader = VouchReader::new(TrustedKeys::one(key).map_err(|_| damaged())?, id, nonce);
@@ -101,7 +101,7 @@ async fn another_log<T>(
     core: &Core,
     id: HostId,
     agent: &AgentHello,
-    out: &mpsc::Sender<ToAgent>,
+    out: &mpsc::Sender<Box<ToAgent>>,
 ) -> Result<T, Cut> {
     let host = epochs::begin(core, id, agent).await?;
     core.inner().agents.has_to_wait(id, host.epoch);
@@ -110,7 +110,7 @@ async fn another_log<T>(
     let said =
         NewEpoch { cluster: core.cluster(), host: host.id, nonce: agent.nonce, epoch: host.epoch }.to_text();
     let said = signer.sign(said, EPOCH_NAMESPACE).await.map_err(IssueError::from)?;
-    out.send(ToAgent::Epoch(said)).await.map_err(|_| Cut::Lost("the connection ended"))?;
+    out.send(Box::new(ToAgent::Epoch(said))).await.map_err(|_| Cut::Lost("the connection ended"))?;
     let hint = format!("root on the host says so: elevate-agent confirm-epoch {}", host.epoch);
     let message =
         "the host has applied another log than the daemon has: one of them was restored from a backup";

@@ -65,7 +65,7 @@ impl<E: Into<Fault>> From<E> for Cut {
 pub(super) struct Serving {
     core: Core,
     host: HostRow,
-    out: mpsc::Sender<ToAgent>,
+    out: mpsc::Sender<Box<ToAgent>>,
     reader: VouchReader,
     seat: Seat,
     /// Place of the next document to send.
@@ -84,8 +84,8 @@ pub(super) struct Serving {
 pub(crate) async fn serve(
     core: &Core,
     (host, from): (HostId, IpAddr),
-    mut claims: mpsc::Receiver<SignedBody>,
-    out: mpsc::Sender<ToAgent>,
+    mut claims: mpsc::Receiver<Box<SignedBody>>,
+    out: mpsc::Sender<Box<ToAgent>>,
 ) {
     let last = out.clone();
     // What is only now and then under way is boxed: a connection that rests, as most do, does not hold room for it.
@@ -101,7 +101,7 @@ pub(crate) async fn serve(
     };
     if let Cut::Refused(refusal) = &cut {
         // Best effort: who is refused may not listen.
-        drop(tokio::time::timeout(SEND_WITHIN, last.send(ToAgent::Refused(refusal.clone()))).await);
+        drop(tokio::time::timeout(SEND_WITHIN, last.send(Box::new(ToAgent::Refused(refusal.clone())))).await);
     }
     match Box::pin(record_end(core, (host, from), &cut)).await {
         Err(fault) if !core.inner().store.is_closed() => crate::log::error(&crate::log::chain(&fault)),
@@ -151,7 +151,7 @@ impl Serving {
     /// Runs until something ends it.
     async fn run(
         &mut self,
-        claims: &mut mpsc::Receiver<SignedBody>,
+        claims: &mut mpsc::Receiver<Box<SignedBody>>,
     ) -> Result<std::convert::Infallible, Cut> {
         let clock = self.core.inner().clock.clone();
         let mut news = self.core.inner().store.news_of(self.host.id);
@@ -212,7 +212,7 @@ impl Serving {
     }
 
     async fn say(&self, message: ToAgent) -> Result<(), Cut> {
-        match tokio::time::timeout(SEND_WITHIN, self.out.send(message)).await {
+        match tokio::time::timeout(SEND_WITHIN, self.out.send(Box::new(message))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Cut::Lost("the connection ended")),
             Err(_) => Err(Cut::Lost("too slow to take what it is sent")),

@@ -117,11 +117,11 @@ impl Serving {
 async fn carry(
     conversation: u64,
     mut replies: mpsc::Receiver<Reply>,
-    out: mpsc::Sender<ToAgent>,
+    out: mpsc::Sender<Box<ToAgent>>,
     end: mpsc::Sender<u64>,
 ) {
     while let Some(reply) = replies.recv().await {
-        if out.send(ToAgent::Conversation { conversation, reply }).await.is_err() {
+        if out.send(Box::new(ToAgent::Conversation { conversation, reply })).await.is_err() {
             break;
         }
     }

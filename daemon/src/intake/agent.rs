@@ -15,7 +15,7 @@ use super::Patience;
 use super::frames::{PumpError, open, write};
 use crate::core::Core;
 
-/// Messages on their way, each direction.
+/// Messages on their way, each direction; boxed, since a queue keeps room for 32 of whatever it carries.
 const QUEUE: usize = 32;
 
 /// Serves the connection to its end.
@@ -27,7 +27,7 @@ pub(crate) async fn serve(
     patience: Patience,
 ) -> Result<(), PumpError> {
     let (mut frames, mut writer) = open(stream, patience, Duration::from_secs(SILENCE_MAX.0.into()));
-    let (to_core, claims) = mpsc::channel::<SignedBody>(QUEUE);
+    let (to_core, claims) = mpsc::channel::<Box<SignedBody>>(QUEUE);
     let (out, mut from_core) = mpsc::channel(QUEUE);
     // A task of its own: a panic in it ends this connection and nothing else.
     let serving = tokio::spawn(async move { core.serve_agent(host, from, claims, out).await });
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
         // A place first: an agent that is faster than the core is slowed down by its own stream.
         let claim = async {
             match to_core.reserve().await {
-                Ok(place) => Ok(frames.next::<SignedBody>().await?.map(|claim| (place, claim))),
+                Ok(place) => Ok(frames.next::<Box<SignedBody>>().await?.map(|claim| (place, claim))),
                 Err(_) => std::future::pending().await,
             }
         };

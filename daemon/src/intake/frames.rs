@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use super::Patience;
 
 /// Bytes read at a time; each connection that rests holds so many.
-const PIECE: usize = 2 * 1024;
+const PIECE: usize = 512;
 /// A day: long enough to be no limit, short enough for every timer.
 pub(crate) const NO_LIMIT: Duration = Duration::from_secs(86_400);
 

@@ -77,8 +77,8 @@ pub(super) struct Agent {
     pub(super) host: HostId,
     pub(super) vouch: PrivateKey,
     pub(super) trust: TrustedKeys,
-    pub(super) claims: mpsc::Sender<SignedBody>,
-    pub(super) said: mpsc::Receiver<ToAgent>,
+    pub(super) claims: mpsc::Sender<Box<SignedBody>>,
+    pub(super) said: mpsc::Receiver<Box<ToAgent>>,
     pub(super) nonce: Nonce,
     pub(super) count: u64,
     pub(super) seq: u64,
@@ -108,7 +108,7 @@ impl Obedient {
 
 impl Agent {
     pub(super) async fn next(&mut self) -> ToAgent {
-        soon("a frame", self.said.recv()).await.expect("the daemon closed the connection")
+        *soon("a frame", self.said.recv()).await.expect("the daemon closed the connection")
     }
 
     pub(super) async fn closed(&mut self) -> bool {
@@ -137,11 +137,11 @@ impl Agent {
 
     pub(super) async fn claim(&mut self, claim: Claim) {
         let signed = self.sign(claim);
-        drop(self.claims.send(signed).await);
+        drop(self.claims.send(Box::new(signed)).await);
     }
 
     pub(super) async fn send(&self, signed: SignedBody) {
-        drop(self.claims.send(signed).await);
+        drop(self.claims.send(Box::new(signed)).await);
     }
 
     pub(super) fn greeting(&self, seq: u64) -> AgentHello {
@@ -191,7 +191,7 @@ impl Agent {
     ) {
         loop {
             tokio::select! {
-                said = self.said.recv() => match said {
+                said = self.said.recv() => match said.map(|said| *said) {
                     None | Some(ToAgent::Refused(_)) => return,
                     Some(ToAgent::Document(signed)) => {
                         let document = self.read(&signed);
