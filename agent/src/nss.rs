@@ -62,11 +62,16 @@ pub(crate) fn by_uid(uid: u32) -> Result<Option<Account>, NssError> {
 /// # Errors
 /// [`NssError`] when there is no answer.
 pub(crate) fn by_login(login: &str) -> Result<Option<Account>, NssError> {
-    if let Some(account) = local::by_login(&Files::system(), login) {
+    if let Some(account) = in_files(login) {
         return Ok(Some(account));
     }
     // getent takes a number for a uid: only an entry that has the very name counts.
     Ok(ask(&[login])?.into_iter().find(|account| account.login.as_str() == login))
+}
+
+/// The account of a login where this host's own file answers for the name service; none: only the name service knows. Waits for nobody.
+pub(crate) fn in_files(login: &str) -> Option<Account> {
+    local::by_login(&Files::system(), login)
 }
 
 /// The accounts of many logins; those without one are missing from the answer.

@@ -3,6 +3,7 @@
 //! In: the folder that stands for `/`. Out: [`Paths`]. Spec: docs/architecture.md "On the host".
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// Places on the host. `/` can be replaced as a whole, so that tests need no second table.
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub(crate) struct Paths {
     pub(crate) pam_services: PathBuf,
     /// Folder of terminals.
     pub(crate) terminals: PathBuf,
+    /// Where libpam's modules were found.
+    pub(crate) modules: Arc<OnceLock<PathBuf>>,
 }
 
 impl Paths {
@@ -93,12 +96,17 @@ impl Paths {
             sudoers_rs: at("etc/sudoers-rs"),
             pam_services: at("etc/pam.d"),
             terminals: PathBuf::from("/dev/pts"),
+            modules: Arc::default(),
         }
     }
 
     /// The folder that holds `pam_unix.so`, and so the one that libpam loads modules from.
     #[must_use]
     pub(crate) fn pam_modules(&self) -> Option<PathBuf> {
+        let has_modules = |folder: &PathBuf| folder.join("pam_unix.so").is_file();
+        if let Some(folder) = self.modules.get().filter(|folder| has_modules(folder)) {
+            return Some(folder.clone());
+        }
         let direct = ["lib/security", "lib64/security", "usr/lib/security", "usr/lib64/security"];
         let mut folders: Vec<PathBuf> = direct.iter().map(|path| self.root.join(path)).collect();
         for parent in ["lib", "usr/lib"] {
@@ -107,7 +115,9 @@ impl Paths {
             folders.extend(entries.flatten().map(|entry| entry.path().join("security")));
         }
         folders.sort();
-        folders.into_iter().find(|folder| folder.join("pam_unix.so").is_file())
+        let found = folders.into_iter().find(has_modules)?;
+        // The folder of libpam's modules is compiled into it: where it was once, it is looked for first.
+        Some(self.modules.get_or_init(|| found.clone()).clone()).filter(has_modules).or(Some(found))
     }
 
     /// A program of the distribution, from fixed places and never through PATH.

@@ -175,9 +175,13 @@ impl Agent {
         }
         let known = self.grants.contains_key(&held.verified.grant().id);
         let before = if known { Before::Grant } else { Before::Nothing };
-        let (paths, verified, seq) = (self.paths.clone(), held.verified.clone(), document.seq);
-        let (sender, dialect, accepted) =
-            (self.sender.clone(), self.flavour.dialect(), self.accepted.clone());
+        let (dialect, accepted, seq) = (self.flavour.dialect(), self.accepted.clone(), document.seq);
+        if let Some(result) = check::at_once(dialect, &held.verified, (now.wall, &accepted)) {
+            let put =
+                result.map_err(|error| journal::chain(&error)).and_then(|()| self.put(held, before, now));
+            return self.settle(&signed.body, put.err(), now);
+        }
+        let (paths, verified, sender) = (self.paths.clone(), held.verified.clone(), self.sender.clone());
         let started = thread::Builder::new().name("check".into()).spawn(move || {
             let result = check::host(&paths, dialect, &verified, (now.wall, &accepted))
                 .map_err(|error| journal::chain(&error));
@@ -239,7 +243,7 @@ impl Agent {
     }
 
     fn install(&mut self, pending: Pending, now: Moment) -> Result<(), String> {
-        let (id, uid) = (pending.held.verified.grant().id, pending.held.verified.grant().uid);
+        let id = pending.held.verified.grant().id;
         // The checks took a while: what held at their beginning is looked at again.
         self.sweep(now);
         if pending.before == Before::Grant && !self.grants.contains_key(&id) {
@@ -250,18 +254,24 @@ impl Agent {
         self.enforcement.as_ref().map_err(ToString::to_string)?;
         self.within_abilities(&pending.held.verified)?;
         self.below_ceiling(&pending.held.verified)?;
-        if let Err(error) = documents::save(&self.paths, &pending.held) {
+        self.put(pending.held, pending.before, now)
+    }
+
+    /// Makes a grant durable and then its rules what is in force. Everything about it was looked at in the same breath.
+    fn put(&mut self, held: Held, was: Before, now: Moment) -> Result<(), String> {
+        let (id, uid) = (held.verified.grant().id, held.verified.grant().uid);
+        if let Err(error) = documents::save(&self.paths, &held) {
             // Its file may stand there all the same, when only the sync of the folder failed: the next start would obey it.
             let before = self.grants.remove(&id);
             self.put_back(id, uid, before, now);
             return Err(journal::chain(&error));
         }
         let mut standing = match self.grants.get(&id) {
-            Some(before) => before.extended(pending.held, now),
-            None => Standing::new(pending.held, now, None, Account::Confirmed),
+            Some(before) => before.extended(held, now),
+            None => Standing::new(held, now, None, Account::Confirmed),
         };
         standing.account = Account::Confirmed;
-        if pending.before == Before::Nothing && standing.lease().is_some() {
+        if was == Before::Nothing && standing.lease().is_some() {
             self.contact_by_grant(standing.held.verified.grant(), now);
         }
         if standing.over(now, self.contact.proven).is_some() {

@@ -14,7 +14,7 @@ use super::accepted::{self, Accepted};
 use super::{reader, render};
 use crate::child::{self, ChildError};
 use crate::flavour::{self, Dialect};
-use crate::nss::{self, NssError};
+use crate::nss::{self, Account, NssError};
 use crate::paths::Paths;
 use crate::safe::{self, Durability, SafeError};
 
@@ -126,11 +126,39 @@ pub(crate) fn account(grant: &Grant) -> Result<(), CheckError> {
     let login = grant.login.as_str();
     match nss::by_login(login).map_err(|source| CheckError::Nss { source })? {
         None => Err(CheckError::NoAccount { login: login.to_owned() }),
-        Some(account) if account.uid == grant.uid => Ok(()),
-        Some(account) => {
-            Err(CheckError::OtherAccount { login: login.to_owned(), found: account.uid, granted: grant.uid })
-        }
+        Some(account) => same(grant, &account),
     }
+}
+
+fn same(grant: &Grant, account: &Account) -> Result<(), CheckError> {
+    if account.uid == grant.uid {
+        return Ok(());
+    }
+    let login = grant.login.as_str().to_owned();
+    Err(CheckError::OtherAccount { login, found: account.uid, granted: grant.uid })
+}
+
+/// Everything that [`host`] asks, where this host's own files know both accounts and visudo(8) has accepted the like of these rules.
+/// None: others have to be asked, who may keep one waiting.
+pub(crate) fn at_once(
+    dialect: Dialect,
+    grant: &VerifiedGrant,
+    (now, accepted): (Timestamp, &Accepted),
+) -> Option<Result<(), CheckError>> {
+    let account = nss::in_files(grant.grant().login.as_str())?;
+    nss::in_files(grant.grant().sudo.run_as().as_str())?;
+    accepted::question(&grant.grant().sudo, dialect).filter(|asked| accepted.has(*asked))?;
+    Some(same(grant.grant(), &account).and_then(|()| text(dialect, grant, now).map(drop)))
+}
+
+/// The rules of a grant, as they would stand in a drop-in.
+fn text(dialect: Dialect, grant: &VerifiedGrant, now: Timestamp) -> Result<String, CheckError> {
+    let live = grant.live(now).map_err(|_| CheckError::Over)?;
+    let uid = grant.grant().uid;
+    let render = |reason: String| CheckError::Render { reason };
+    let text = render::drop_in(dialect, uid, &[live]).map_err(|error| render(error.to_string()))?;
+    reader::prove(dialect, &text, uid, &[live]).map_err(|error| render(error.to_string()))?;
+    Ok(text)
 }
 
 /// Everything that asks other programs: both accounts, and visudo(8) about the shape of the rules.
@@ -149,11 +177,7 @@ pub(crate) fn host(
     if run_as.is_none() {
         return Err(CheckError::NoRunAs { name: name.to_owned() });
     }
-    let live = grant.live(now).map_err(|_| CheckError::Over)?;
-    let uid = grant.grant().uid;
-    let render = |reason: String| CheckError::Render { reason };
-    let text = render::drop_in(dialect, uid, &[live]).map_err(|error| render(error.to_string()))?;
-    reader::prove(dialect, &text, uid, &[live]).map_err(|error| render(error.to_string()))?;
+    let text = text(dialect, grant, now)?;
     let asked = accepted::question(&grant.grant().sudo, dialect);
     if asked.is_some_and(|asked| accepted.has(asked)) {
         return Ok(());
