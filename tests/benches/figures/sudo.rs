@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use elevate_protocol::message::person::Ask;
 use elevate_protocol::message::view::State;
 use elevate_protocol::name::Name;
 use elevate_tests::fleet::{self, Managed};
@@ -93,6 +94,18 @@ pub(crate) fn grant(site: &Site, web1: &Managed) -> Result<()> {
     web1.wait_sudo("alice", &["/usr/bin/true"], true)
 }
 
+/// Gives it back, so that what is measured next finds alice without rights.
+fn give_back(site: &Site, web1: &Managed) -> Result<()> {
+    let (server, alice) = (site.server.clone(), site.alice.clone());
+    site.run(async move {
+        let connection = Connection::open(&server, alice.name.as_str(), &alice.key).await?;
+        converse(&connection, Ask::Drop { id: None, all: true }).await?;
+        connection.close().await;
+        Ok(())
+    })?;
+    web1.wait_sudo("alice", &["/usr/bin/true"], false)
+}
+
 /// Measures in pairs.
 pub(crate) fn measure(site: &mut Site, web1: &Managed, quick: bool) -> Result<Vec<Row>> {
     let plain = site.fleet.lab.host_with("plain1", spec(site)?)?;
@@ -121,6 +134,7 @@ pub(crate) fn measure(site: &mut Site, web1: &Managed, quick: bool) -> Result<Ve
         with.push(first);
         bare.push(second);
     }
+    give_back(site, web1)?;
     Ok(vec![
         Row::new(
             format!("sudo -n true with our PAM lines and a live grant ÷ without, {pairs} pairs, median"),
