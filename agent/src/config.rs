@@ -118,4 +118,15 @@ mod tests {
         let error = toml::from_str::<Config>(&format!("{GOOD}recording = true\n")).unwrap_err();
         assert!(error.to_string().contains("line 6") && error.to_string().contains("link_user"), "{error}");
     }
+
+    #[test]
+    fn r19_a_configuration_that_was_cut_anywhere_is_none_or_says_the_same() {
+        let whole: Config = toml::from_str(GOOD).unwrap();
+        for length in 0..GOOD.len() {
+            if let Ok(cut) = toml::from_str::<Config>(&GOOD[..length]) {
+                assert_eq!(cut, whole, "{length}");
+                assert_eq!(length + 1, GOOD.len(), "only the last line end may be missing");
+            }
+        }
+    }
 }

@@ -4,9 +4,6 @@
 
 use std::future::Future;
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
-use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
@@ -22,6 +19,7 @@ use crate::intake::admin::AdminError;
 use crate::intake::ssh::ListenError;
 use crate::intake::{Patience, admin, ssh};
 use crate::keys::{KeyError, Keys, folder};
+use crate::manager::Manager;
 use crate::{log, sinks, store};
 
 /// Time for goodbyes.
@@ -45,6 +43,9 @@ pub(crate) enum AppError {
     /// The local socket.
     #[error("no local socket")]
     Admin(#[from] AdminError),
+    /// The kernel would let others read its memory.
+    #[error("cannot forbid core dumps")]
+    Dumpable(#[source] io::Error),
     /// Signals.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
@@ -65,21 +66,6 @@ pub(crate) fn setup(config: &Config, keys: &Keys) -> Result<CoreSetup, AppError>
         fingerprint: keys.fingerprint(),
         clock: Clock::system(),
     })
-}
-
-/// Tells the service manager, where there is one: sd_notify(3), without its library.
-fn tell_manager(state: &str) {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let bytes = name.as_encoded_bytes();
-    let address = match bytes.strip_prefix(b"@") {
-        Some(rest) => UnixAddress::from_abstract_name(rest),
-        None => UnixAddress::from_pathname(Path::new(&name)),
-    };
-    let told = address
-        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop));
-    if let Err(error) = told {
-        log::warning(&format!("the service manager cannot be told: {error}"));
-    }
 }
 
 struct Signals {
@@ -139,6 +125,8 @@ pub(crate) async fn run(config: Config) -> Result<(), AppError> {
     log::set_level(config.log);
     // The database and what SQLite puts beside it are nobody else's; the socket gets its own mode.
     umask(Mode::from_bits_truncate(0o077));
+    // Keys and seeds: no core dump, and nothing for another process of the same account, which notify.exec is (THREATS B15).
+    nix::sys::prctl::set_dumpable(false).map_err(|errno| AppError::Dumpable(errno.into()))?;
     let keys = Keys::read(&config.data_dir)?;
     let core = Core::open(setup(&config, &keys)?).await?;
     let port = ssh::bind(config.listen).await?;
@@ -159,7 +147,9 @@ pub(crate) async fn run(config: Config) -> Result<(), AppError> {
         keep(&mut tasks, "notify.exec", sinks::to_program(core.events(), core.sinks(), config.notify));
     }
     log::info(&format!("ready, listening on {listening} and {}", config.admin_socket.display()));
-    tell_manager("READY=1");
+    let manager = Manager::of_this_process();
+    manager.tell("READY=1");
+    keep(&mut tasks, "the watchdog", manager.clone().watch(core.clone()));
     tokio::select! {
         () = signals.serve(&core) => log::info("stopping"),
         why = store::failure() => {
@@ -172,7 +162,7 @@ pub(crate) async fn run(config: Config) -> Result<(), AppError> {
             log::error(&format!("{what} ended; the daemon stops, so that it is started again"));
         }
     }
-    tell_manager("STOPPING=1");
+    manager.tell("STOPPING=1");
     stop.send_replace(true);
     drop(std::fs::remove_file(&config.admin_socket));
     if timeout(GOODBYE, stop.closed()).await.is_err() {

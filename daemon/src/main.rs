@@ -18,6 +18,7 @@ mod intake;
 mod issue;
 mod keys;
 mod log;
+mod manager;
 mod signer;
 mod sinks;
 mod store;

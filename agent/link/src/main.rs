@@ -51,6 +51,11 @@ fn tell(line: &str) {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // The link key: no core dump, and nothing for another process of the same account (THREATS B15).
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tell(&format!("error: cannot forbid core dumps: {error}"));
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -9,6 +9,7 @@ pub(crate) mod flavour;
 pub(crate) mod grants;
 mod keys;
 pub(crate) mod link;
+pub(crate) mod manager;
 pub(crate) mod message;
 pub(crate) mod mine;
 pub(crate) mod people;

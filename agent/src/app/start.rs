@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -19,6 +19,7 @@ use nix::sys::stat::{Mode, umask};
 use super::contact::Contact;
 use super::flavour::Flavour;
 use super::grants::{Account, Standing};
+use super::manager::Manager;
 use super::message::Message;
 use super::people::People;
 use super::state::{Agent, Rounds};
@@ -122,7 +123,7 @@ pub(crate) fn start(paths: &Paths) -> Result<(Agent, Receiver<Message>), StartEr
         Ok((agent, receiver)) => {
             // Held until the process ends.
             std::mem::forget(lock);
-            notify_ready();
+            agent.manager.ready();
             journal::log(Level::Info, &format!("ready, listening on {}", paths.agent_socket.display()));
             Ok((agent, receiver))
         }
@@ -215,6 +216,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         change: OnItsWay::default(),
         told: String::new(),
         mine: None,
+        manager: Manager::of_this_process(now.boot),
         alarm: Arc::clone(&alarm),
         sender: sender.clone(),
     };
@@ -311,22 +313,4 @@ fn ring(alarm: Arc<Alarm>, sender: SyncSender<Message>) -> io::Result<()> {
         std::process::exit(1);
     })?;
     Ok(())
-}
-
-/// Tells systemd that everything is in place (sd_notify(3)): one datagram.
-fn notify_ready() {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let address = match path.as_bytes().strip_prefix(b"@") {
-        Some(name) => {
-            use std::os::linux::net::SocketAddrExt;
-            SocketAddr::from_abstract_name(name)
-        }
-        None => SocketAddr::from_pathname(&path),
-    };
-    let told = address.and_then(|address| {
-        UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(b"READY=1\n", &address))
-    });
-    if let Err(error) = told {
-        journal::log(Level::Warning, &format!("systemd was not told that the agent is ready: {error}"));
-    }
 }

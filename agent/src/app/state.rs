@@ -16,6 +16,7 @@ use super::documents::Pending;
 use super::flavour::Flavour;
 use super::grants::Standing;
 use super::link::Link;
+use super::manager::Manager;
 use super::message::{Message, Roles};
 use super::mine::Mine;
 use super::people::People;
@@ -77,6 +78,8 @@ pub(crate) struct Agent {
     pub(crate) told: String,
     /// What people were last told of their own; none: what lies there is of another agent.
     pub(crate) mine: Option<Mine>,
+    /// Who started us, and hears that the work goes on.
+    pub(crate) manager: Manager,
     /// Wakes us.
     pub(crate) alarm: Arc<Alarm>,
     /// To this thread.
@@ -129,7 +132,9 @@ impl Agent {
             Message::Sudo { binary, sudo } => self.sudo_seen(binary, sudo),
             Message::Resolved { link, roles, accounts } => self.offers_resolved(link, roles, accounts),
         }
-        self.set_alarm(clock::read());
+        let now = clock::read();
+        self.manager.goes_on(now.boot);
+        self.set_alarm(now);
         self.tell_status();
         self.tell_people();
     }

@@ -106,7 +106,7 @@ impl Agent {
 
     /// When the timer has to ring.
     pub(crate) fn due(&self, now: Moment) -> Boot {
-        let mut due = self.rounds.probe;
+        let mut due = self.manager.due().map_or(self.rounds.probe, |due| due.min(self.rounds.probe));
         for standing in self.grants.values() {
             due = due.min(now.boot.after(WALL)).min(standing.ends);
             due = standing.lease_ends(self.contact.proven).map_or(due, |ends| due.min(ends));

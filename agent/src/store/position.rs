@@ -98,3 +98,27 @@ impl Position {
             .map_err(|source| PositionError::File { source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A place that reads as an earlier one would let documents be applied twice.
+    #[test]
+    fn r19_a_position_that_was_cut_anywhere_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let paths = Paths::below(place.path());
+        std::fs::create_dir_all(paths.position.parent().unwrap()).unwrap();
+        let whole =
+            Position::begin(3, Timestamp(1_800_000_000)).next("a document", Some("no".into()), Timestamp(0));
+        whole.save(&paths).unwrap();
+        assert_eq!(Position::load(&paths).unwrap(), whole);
+        let text = std::fs::read(&paths.position).unwrap();
+        for length in 0..text.len() {
+            std::fs::write(&paths.position, &text[..length]).unwrap();
+            assert!(Position::load(&paths).is_err(), "{length} of {} bytes", text.len());
+        }
+        std::fs::remove_file(&paths.position).unwrap();
+        assert!(Position::load(&paths).is_err());
+    }
+}

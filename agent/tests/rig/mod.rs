@@ -7,6 +7,7 @@
 
 pub(crate) mod contact;
 pub(crate) mod person;
+mod process;
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -143,11 +144,17 @@ impl Rig {
 
     /// Starts the agent, under a umask that takes nothing away (threat A13).
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with what systemd would say in its environment.
+    pub(crate) fn start_with(&mut self, environment: &[(&str, &str)]) {
         let script = "umask 0000; mount --bind \"$1/passwd\" /etc/passwd && mount --bind \"$1/services\" /etc/pam.d && \
                       exec \"$2\" --root \"$1\" run";
         let mut command = Command::new("/usr/bin/unshare");
         command.args(["--mount", "/bin/sh", "-c", script, "sh"]);
         command.arg(self.place.path()).arg(env!("CARGO_BIN_EXE_elevate-agent"));
+        command.envs(environment.iter().copied());
         self.agent = Some(command.spawn().unwrap());
         self.wait_for_door();
     }
@@ -176,7 +183,7 @@ impl Rig {
 
     /// `kill -9`, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
-        let mut agent = self.agent.take().unwrap();
+        let mut agent = self.take();
         agent.kill().unwrap();
         agent.wait().unwrap();
     }
@@ -184,7 +191,7 @@ impl Rig {
     /// Stops the agent where it stands: it neither runs nor ends, and its sockets stay.
     pub(crate) fn stop(&self) {
         self.signal(Signal::SIGSTOP);
-        let stat = format!("/proc/{}/stat", self.agent.as_ref().unwrap().id());
+        let stat = format!("/proc/{}/stat", self.pid());
         until("the stop", || {
             // The state follows the name in parentheses, which may hold anything: proc(5).
             let text = std::fs::read_to_string(&stat).unwrap();
@@ -198,13 +205,12 @@ impl Rig {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.agent.as_ref().unwrap().id()).unwrap();
-        kill(Pid::from_raw(pid), signal).unwrap();
+        kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
     }
 
     /// The agent's child processes.
     pub(crate) fn children(&self) -> Vec<u32> {
-        let pid = self.agent.as_ref().unwrap().id();
+        let pid = self.pid();
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         let of_task =
             tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
@@ -215,8 +221,7 @@ impl Rig {
 
     /// Resident memory of the agent in kilobytes.
     pub(crate) fn memory(&self) -> u64 {
-        let pid = self.agent.as_ref().unwrap().id();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }

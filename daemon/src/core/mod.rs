@@ -300,6 +300,17 @@ impl Core {
         reload::reload(&self.0, &Voice::DAEMON).await
     }
 
+    /// Returns when everything that decisions need was there: the policy, the hosts' places, the writer, a reader.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn works(&self) -> Result<(), StoreError> {
+        drop(self.0.policy());
+        drop(self.0.link_keys.read().unwrap_or_else(PoisonError::into_inner));
+        let _place = self.0.agents.is_connected(HostId::from_random([0; 16]));
+        self.0.store.works().await
+    }
+
     /// Closes the store and gives the folder up. Conversations that go on meanwhile fail.
     pub(crate) async fn close(&self) {
         self.0.agents.clear();

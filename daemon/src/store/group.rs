@@ -207,6 +207,11 @@ impl Writer {
         OwnedMutexGuard::try_map(locked, Option::as_mut).map_err(|_| sqlx::Error::PoolClosed)
     }
 
+    /// Waits for its turn like a change, and lets the next one go on. That it returns says that the one before us was no dead end.
+    pub(super) async fn turn(&self) -> Result<(), sqlx::Error> {
+        timeout(PATIENCE, self.group()).await.map_err(|_| sqlx::Error::PoolTimedOut)?.map(drop)
+    }
+
     /// Begins a change: whoever comes second waits.
     pub(super) async fn begin(&self) -> Result<Change, sqlx::Error> {
         let waiting = Waiting::on(&self.waiting);

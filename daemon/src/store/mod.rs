@@ -214,6 +214,19 @@ impl Store {
         Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
     }
 
+    /// Returns when changes go on and something can be looked at. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub(crate) async fn works(&self) -> Result<(), StoreError> {
+        self.writer.turn().await?;
+        if let Some(why) = failure::come_already() {
+            return Err(StoreError::Failed { why });
+        }
+        drop(self.readers.acquire().await?);
+        Ok(())
+    }
+
     /// Begins to look at something, as of one moment. It is never committed.
     ///
     /// # Errors

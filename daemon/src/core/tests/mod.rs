@@ -9,6 +9,7 @@
 mod actors;
 mod administering;
 mod amending;
+mod apart;
 mod approvals;
 mod at_use;
 mod changes;
@@ -28,4 +29,5 @@ mod model;
 mod place;
 mod recovery;
 mod restart;
+mod watched;
 mod watching;
