@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::thread;
+use std::time::Duration;
 
 use elevate_protocol::message::agent::ToAgent;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -36,13 +37,37 @@ pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// After an accept(2) that failed: whoever waits at the door still does, so the next one would fail at once too (THREATS R07).
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Everybody who connects, one after the other, for ever. Without descriptors it waits until others have ended.
+pub(crate) fn visitors(listener: UnixListener, door: &'static str) -> impl Iterator<Item = UnixStream> {
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    failed = false;
+                    return Some(stream);
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failed, true) {
+                        journal::log(Level::Error, &format!("nobody can be let in at {door}: {error}"));
+                    }
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    })
+}
+
 /// Accepts links for as long as the agent lives.
 ///
 /// # Errors
 /// When no thread can be started.
 pub(crate) fn serve(listener: UnixListener, link_uid: u32, sender: SyncSender<Message>) -> io::Result<()> {
     thread::Builder::new().name("link-door".into()).stack_size(STACK).spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for stream in visitors(listener, "link.sock") {
             match peer_uid(&stream) {
                 Ok(uid) if uid == link_uid => {
                     if sender.send(Message::LinkUp(stream)).is_err() {

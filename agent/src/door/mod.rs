@@ -37,7 +37,7 @@ const AT_ONCE_MAX: usize = 32 * 1024;
 pub(crate) fn serve(listener: UnixListener, sender: SyncSender<Message>) -> io::Result<()> {
     thread::Builder::new().name("door".into()).stack_size(STACK).spawn(move || {
         let mut buffer = vec![0; AT_ONCE_MAX];
-        for stream in listener.incoming().flatten() {
+        for stream in uplink::visitors(listener, "agent.sock") {
             let Ok(uid) = uplink::peer_uid(&stream) else { continue };
             let used = if uid == 0 { used_at_once(&stream, &mut buffer) } else { None };
             let message = match used {
