@@ -80,7 +80,7 @@ uninstall: ## take away what install put in place; an enrolled host says `elevat
 		'$(DESTDIR)$(SBINDIR)/elevated' '$(DESTDIR)$(LIBEXECDIR)/elevate-link' '$(DESTDIR)$(PAMDIR)/pam_elevate.so' \
 		$(addprefix '$(DESTDIR)$(UNITDIR)'/,$(UNITS)) \
 		'$(DESTDIR)$(SYSUSERSDIR)/elevate.conf' '$(DESTDIR)$(TMPFILESDIR)/elevate.conf'
-	for program in elevate elevatectl; do \
+	for program in elevate elevatectl elevated elevate-agent elevate-link; do \
 		rm -f '$(DESTDIR)$(SHAREDIR)'/man/man[18]/"$$program".[18] '$(DESTDIR)$(SHAREDIR)'/man/man[18]/"$$program"-*.[18] \
 			'$(DESTDIR)$(SHAREDIR)'"/bash-completion/completions/$$program" '$(DESTDIR)$(SHAREDIR)'"/zsh/site-functions/_$$program" \
 			'$(DESTDIR)$(SHAREDIR)'"/fish/vendor_completions.d/$$program.fish"; \

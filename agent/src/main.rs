@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod args;
 mod ceiling;
 mod changed;
 mod child;
@@ -31,53 +32,12 @@ mod sudoers_files;
 mod uplink;
 mod warning;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
+use crate::args::{Arguments, Command};
 use crate::paths::Paths;
-
-/// Verifies grants and enforces them on this host. Run as root.
-#[derive(Debug, Parser)]
-#[command(name = "elevate-agent", version)]
-struct Arguments {
-    /// Look for every file below this folder instead of /.
-    #[arg(long, global = true, default_value = "/", hide = true)]
-    root: PathBuf,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve: the unit elevate-agent.service runs this.
-    Run {
-        /// The configuration file; default /etc/elevate/agent.toml.
-        #[arg(long)]
-        config: Option<PathBuf>,
-    },
-    /// Show what is enforced on this host and whether the daemon is reachable.
-    Status {
-        /// How to print it.
-        #[arg(long, value_enum, default_value = "text")]
-        format: status::Format,
-    },
-    /// Enrol this host: reads the paste string of `elevatectl host invite` from standard input.
-    Enroll(enrol::EnrollArguments),
-    /// Take every change of `enroll` back.
-    Unenroll(enrol::UnenrollArguments),
-    /// Say what is wrong on this host, and what to do about it.
-    Doctor(enrol::DoctorArguments),
-    /// Say that the daemon was restored from a backup and that its new epoch is right: ends what is in force here, and starts anew.
-    ConfirmEpoch {
-        /// The number that `elevate-agent status` shows.
-        epoch: u32,
-    },
-    /// The agent's own child: runs the PAM stack of an activation.
-    #[command(hide = true)]
-    PamRun,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

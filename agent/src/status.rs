@@ -12,6 +12,7 @@ use elevate_protocol::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::app::grants::{Account, Standing};
+use crate::args::Format;
 use crate::clock::{self, Boot, Moment};
 use crate::journal;
 use crate::life::{self, Life};
@@ -20,15 +21,6 @@ use crate::probe;
 use crate::safe::{self, SafeError};
 
 const FILE_MAX: u64 = 16 * 1024 * 1024;
-
-/// How status is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    Text,
-    /// For programs; `schema` counts its form.
-    Json,
-}
 
 /// What the running agent writes down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

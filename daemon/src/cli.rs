@@ -1,4 +1,4 @@
-//! The command line of `elevated`.
+//! The command line of `elevated`. Nothing but clap is used here: the manual pages are made from this very file.
 //!
 //! In: arguments. Out: [`Cli`]. Spec: docs/config.md "elevated".
 
@@ -7,7 +7,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config;
+/// What the programs use when nothing is said.
+pub(crate) const LISTEN: &str = "[::]:7022";
+/// See [`LISTEN`].
+pub(crate) const DATA_DIR: &str = "/var/lib/elevated";
+/// See [`LISTEN`].
+pub(crate) const ADMIN_SOCKET: &str = "/run/elevated/admin.sock";
 
 /// Decides, signs, delivers, records.
 #[derive(Debug, Parser)]
@@ -40,18 +45,18 @@ pub(crate) struct Init {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) address: Option<String>,
     /// Address and port to listen on
-    #[arg(long, value_name = "IP:PORT", default_value = config::LISTEN)]
+    #[arg(long, value_name = "IP:PORT", default_value = LISTEN)]
     pub(crate) listen: SocketAddr,
     /// The account that the daemon will run as; it gets the data folder
     #[arg(long, value_name = "LOGIN", default_value = "elevated")]
     pub(crate) user: String,
     /// Database, lock and keys
-    #[arg(long, value_name = "FOLDER", default_value = config::DATA_DIR)]
+    #[arg(long, value_name = "FOLDER", default_value = DATA_DIR)]
     pub(crate) data_dir: PathBuf,
     /// The policy's files [default: policy.d beside the configuration]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) policy_dir: Option<PathBuf>,
     /// The socket for root on this machine
-    #[arg(long, value_name = "SOCKET", default_value = config::ADMIN_SOCKET)]
+    #[arg(long, value_name = "SOCKET", default_value = ADMIN_SOCKET)]
     pub(crate) admin_socket: PathBuf,
 }

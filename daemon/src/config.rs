@@ -14,6 +14,7 @@ use elevate_protocol::paste::is_address;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::cli::{ADMIN_SOCKET, DATA_DIR, LISTEN};
 use crate::log::Level;
 
 pub(crate) use collector::{Begin, Collector, Target};
@@ -150,14 +151,8 @@ struct File {
     limits: Option<Spanned<Limits>>,
 }
 
-/// What the programs use when nothing is said.
-pub(crate) const LISTEN: &str = "[::]:7022";
-/// See [`LISTEN`].
-pub(crate) const DATA_DIR: &str = "/var/lib/elevated";
 /// See [`LISTEN`].
 pub(crate) const POLICY_DIR: &str = "/etc/elevate/policy.d";
-/// See [`LISTEN`].
-pub(crate) const ADMIN_SOCKET: &str = "/run/elevated/admin.sock";
 
 struct Reader<'a> {
     path: &'a Path,

@@ -64,7 +64,10 @@ impl Shell {
 /// The script with which a shell completes a program's words.
 #[must_use]
 pub fn completion(program: Program, shell: Shell) -> Vec<u8> {
-    let mut command = program.command();
+    script(program.command(), shell)
+}
+
+fn script(mut command: Command, shell: Shell) -> Vec<u8> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     match shell {
@@ -80,10 +83,14 @@ pub fn completion(program: Program, shell: Shell) -> Vec<u8> {
 /// # Errors
 /// When a page cannot be written into memory.
 pub fn manual(program: Program) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let mut command = program.command().disable_help_subcommand(true);
+    pages(program.command(), program.section())
+}
+
+fn pages(command: Command, section: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let mut pages = Vec::new();
-    page(&command, program.section(), &mut pages)?;
+    page(&command, section, &mut pages)?;
     Ok(pages)
 }
 
@@ -98,21 +105,30 @@ fn page(command: &Command, section: &str, pages: &mut Vec<(String, Vec<u8>)>) ->
     Ok(())
 }
 
-/// Every page and completion of both programs: the path below `share`, the text.
+/// Every page and completion of one program: the path below `share`, the text.
+///
+/// # Errors
+/// As [`manual`].
+pub fn files(command: &Command, section: &str) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let folder = Path::new("man").join(format!("man{section}"));
+    let pages = pages(command.clone(), section)?;
+    let mut files: Vec<_> = pages.into_iter().map(|(name, text)| (folder.join(name), text)).collect();
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        files.push((shell.place(command.get_name()), script(command.clone(), shell)));
+    }
+    Ok(files)
+}
+
+/// The same of both programs.
 ///
 /// # Errors
 /// As [`manual`].
 pub fn all() -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
-    let mut files = Vec::new();
+    let mut all = Vec::new();
     for program in Program::ALL {
-        let folder = Path::new("man").join(format!("man{}", program.section()));
-        files.extend(manual(program)?.into_iter().map(|(name, text)| (folder.join(name), text)));
-        let name = program.command().get_name().to_owned();
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            files.push((shell.place(&name), completion(program, shell)));
-        }
+        all.extend(files(&program.command(), program.section())?);
     }
-    Ok(files)
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod args;
 mod backoff;
 mod carry;
 mod config;
@@ -14,35 +15,11 @@ mod run;
 mod ssh;
 
 use elevate_protocol::text::chain;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-/// Carries bytes between elevate-agent and elevated.
-#[derive(Debug, Parser)]
-#[command(name = "elevate-link", version)]
-struct Cli {
-    /// The host's configuration
-    #[arg(long, global = true, default_value = "/etc/elevate/agent.toml", value_name = "FILE")]
-    config: PathBuf,
-    /// The link key
-    #[arg(long, global = true, default_value = "/var/lib/elevate-link/key", value_name = "FILE")]
-    key: PathBuf,
-    /// The agent's socket
-    #[arg(long, global = true, default_value = "/run/elevate/link.sock", value_name = "SOCKET")]
-    socket: PathBuf,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Carry (the default)
-    Run,
-    /// Enrol this host: called by `elevate-agent enroll`, which writes one JSON line to standard input
-    Enroll,
-}
+use crate::args::{Cli, Command};
 
 /// One line for the journal or the terminal.
 fn tell(line: &str) {

@@ -31,8 +31,9 @@ use super::leftovers::{self, LeftoverError};
 use super::link::{self, LinkError};
 use super::pam_lines::{self, PamLinesError};
 use super::rs_lines;
+use super::say;
 use super::services::{self, Services};
-use super::{EnrollArguments, say};
+use crate::args::EnrollArguments;
 
 /// Why the host is not enrolled.
 #[derive(Debug, thiserror::Error)]

@@ -19,43 +19,13 @@ mod services;
 mod sudoers;
 mod unenrol;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
 use elevate_protocol::text::escape;
 
+use crate::args::{DoctorArguments, EnrollArguments, UnenrollArguments};
 use crate::journal;
 use crate::paths::Paths;
-
-/// Arguments of `elevate-agent enroll`.
-#[derive(Debug, Args)]
-pub(crate) struct EnrollArguments {
-    /// Read the paste string from this file instead of standard input.
-    #[arg(long)]
-    file: Option<PathBuf>,
-    /// Do not ask whether root can log in without Elevate: I have tried it.
-    #[arg(long)]
-    yes: bool,
-    /// Neither enable nor start the services.
-    #[arg(long)]
-    no_services: bool,
-    /// Only there to be refused: a command line is seen by every account of the host.
-    #[arg(hide = true)]
-    words: Vec<String>,
-}
-
-/// Arguments of `elevate-agent unenroll`.
-#[derive(Debug, Args)]
-pub(crate) struct UnenrollArguments {
-    /// Neither stop nor disable the services.
-    #[arg(long)]
-    no_services: bool,
-}
-
-/// Arguments of `elevate-agent doctor`.
-#[derive(Debug, Args)]
-pub(crate) struct DoctorArguments {}
 
 /// Enrols this host.
 pub(crate) fn enroll(paths: &Paths, arguments: EnrollArguments) -> ExitCode {
