@@ -56,8 +56,7 @@ fn k05_a_grant_of_the_key_before_and_one_of_the_next_are_both_good_through_sudo(
     let web1 = fleet.managed("web1", &["tier=web"])?;
     quick(&web1, "alice")?;
     verified_by_hand(&fleet, &web1)?;
-    let keep =
-        "cd /tmp && cp /run/elevate/grants/u2000/*.grant old && head -n 1 old > body && tail -n +2 old > sig";
+    let keep = "cd /tmp && cp /run/elevate/grants/u2000/*.grant old && head -n 1 old > old.body && tail -n +2 old > old.sig";
     web1.host.run("root", ["sh", "-c", keep])?.success()?;
     let listed = fleet.ctl(&["key", "rotate"])?;
     ensure!(listed.contains("replaced") && listed.contains("signs"), "{listed}");
@@ -69,9 +68,9 @@ fn k05_a_grant_of_the_key_before_and_one_of_the_next_are_both_good_through_sudo(
     let signers = web1.host.read(SIGNERS)?;
     ensure!(signers.lines().count() == 2 && signers.contains("valid-before="), "{signers}");
     // After the overlap nobody believes the key before: ssh-keygen is asked about a time then.
-    let verify = format!("ssh-keygen -Y verify -f {SIGNERS} -I grants -n elevate-grant@v1 -s /tmp/sig");
+    let verify = format!("ssh-keygen -Y verify -f {SIGNERS} -I grants -n elevate-grant@v1 -s /tmp/old.sig");
     for (option, good) in [("", true), ("-O verify-time=20990101", false)] {
-        let ran = web1.host.run("root", ["sh", "-c", &format!("{verify} {option} < /tmp/body")])?;
+        let ran = web1.host.run("root", ["sh", "-c", &format!("{verify} {option} < /tmp/old.body")])?;
         ensure!(ran.status.success() == good, "{option}: {ran}");
     }
     let refused = fleet.vault.run("root", ["elevatectl", "key", "rotate", "--overlap", "1m"])?.exits(2)?;
