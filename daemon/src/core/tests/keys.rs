@@ -96,9 +96,11 @@ async fn k05_rotation_under_load_and_a_host_that_was_away_verify_every_document(
     keys(&place, ROTATE).await;
     view(place.ask("alice", on("web2")).await.unwrap());
     keys(&place, ROTATE).await;
+    // web1 alone so far.
+    place.event("key.trusted", 8).await;
     place.restart().await;
     let back = place.obedient(&web2, 32).await;
-    place.event("key.trusted", 8).await;
+    place.event("key.trusted", 10).await;
     assert_eq!(back.acts(), ["keys", "keys", "keys", "keys", "grant", "keys"]);
     let Act::Keys(last) = back.applied.lock().unwrap().last().unwrap().act.clone() else { panic!() };
     assert_eq!(last.grant.len(), 6);
