@@ -106,9 +106,12 @@ fn k05_a_stolen_backup_with_the_key_before_gives_nobody_a_right() -> Result<()> 
 
 fn holder(fleet: &Fleet) -> Result<Running> {
     let running = fleet.vault.spawn("elevated", ["ssh-agent", "-D", "-a", SOCKET])?;
-    eventually(PATIENCE, "the agent's socket", || fleet.vault.exists(SOCKET))?;
-    let add = fleet.vault.cmd("elevated", ["ssh-add", "/tmp/token"]).env("SSH_AUTH_SOCK", SOCKET);
-    add.limit(Duration::from_secs(20)).run()?.success()?;
+    let ask = |what: &str| fleet.vault.cmd("elevated", ["ssh-add", what]).env("SSH_AUTH_SOCK", SOCKET);
+    // It lists no keys with 1, and says 2 where nobody listens: the socket is there before that.
+    eventually(PATIENCE, "the agent", || {
+        ask("-l").run().is_ok_and(|listed| listed.status.code().is_some_and(|code| code < 2))
+    })?;
+    ask("/tmp/token").limit(Duration::from_secs(20)).run()?.success()?;
     Ok(running)
 }
 

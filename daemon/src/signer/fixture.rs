@@ -25,7 +25,8 @@ impl Agent {
         command.arg("-D").arg("-a").arg(place.path().join("sock")).stdout(Stdio::null());
         let child = command.spawn().unwrap();
         let began = std::time::Instant::now();
-        while !place.path().join("sock").exists() {
+        // The socket is there before anybody listens on it.
+        while std::os::unix::net::UnixStream::connect(place.path().join("sock")).is_err() {
             assert!(began.elapsed().as_secs() < 30, "the agent does not start");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -110,7 +111,8 @@ impl Token {
         let mut command = self.command("ssh-agent", &["-D", "-a"]);
         command.arg(&socket).uid(DAEMON_UID).gid(DAEMON_UID).stdout(Stdio::null());
         let agent = Agent(command.spawn()?);
-        eventually(PATIENCE, "the agent's socket", || socket.exists())?;
+        // The socket is there before anybody listens on it.
+        eventually(PATIENCE, "the agent", || UnixStream::connect(&socket).is_ok())?;
         self.put_in()?;
         Ok(agent)
     }
