@@ -89,6 +89,7 @@ lint: deps ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked
+	@$(CARGO) metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 > /dev/null  # its lock file keeps up
 
 demo: deps release ## play the whole story in throw-away hosts, then leave you in a shell there
 	$(ROOT) $(KEEP) '$(TARGET)/release/testbed' tree
