@@ -42,10 +42,7 @@ kinds! {
         role_digest: Digest,
     }
     /// An approver said no.
-    "request.denied" Notice RequestDenied {
-        /// Said with it.
-        reason: UntrustedText,
-    }
+    "request.denied" Notice RequestDenied { reason: UntrustedText }
     /// The person took the request back.
     "request.withdrawn" Notice RequestWithdrawn {}
     /// Nobody decided, or the person did not start it, in time.
@@ -69,10 +66,7 @@ kinds! {
         next_at: Option<Timestamp>,
     }
     /// A code that was right and had been used. Not counted as wrong.
-    "factor.reused" Warning FactorReused {
-        /// What for.
-        purpose: UntrustedText,
-    }
+    "factor.reused" Warning FactorReused { purpose: UntrustedText }
     /// Wrong codes locked a door, or all.
     "factor.locked" Alert FactorLocked {
         /// Which.
@@ -80,10 +74,7 @@ kinds! {
         until: Timestamp,
     }
     /// The code was right, the host's own PAM stack refused the person.
-    "factor.unconfirmed" Warning FactorUnconfirmed {
-        /// What for.
-        purpose: UntrustedText,
-    }
+    "factor.unconfirmed" Warning FactorUnconfirmed { purpose: UntrustedText }
     /// A person enrolled a factor.
     "factor.enrolled" Notice FactorEnrolled {}
     /// A person tried the factor without effect.
@@ -151,10 +142,7 @@ kinds! {
         reason: Option<UntrustedText>,
     }
     /// The host acknowledged a document: it is in force there.
-    "grant.confirmed" Info GrantConfirmed {
-        /// Place in the host's log.
-        place: u64,
-    }
+    "grant.confirmed" Info GrantConfirmed { place: u64 }
     /// The host does not enforce a document.
     "grant.refused-by-host" Warning GrantRefusedByHost {
         /// Place in the host's log.
@@ -180,10 +168,7 @@ kinds! {
         reason: UntrustedText,
     }
     /// The time of a lock was over.
-    "lock.expired" Notice LockExpired {
-        /// What kind of thing.
-        what: LockKind,
-    }
+    "lock.expired" Notice LockExpired { what: LockKind }
     /// Something was asked that a lock refuses.
     "lock.refused" Warning LockRefused {
         /// What was asked.
@@ -341,17 +326,11 @@ kinds! {
         warnings: u32,
     }
     /// A policy was refused; the one before stays in force.
-    "policy.refused" Warning PolicyRefused {
-        /// The first finding.
-        why: UntrustedText,
-    }
+    "policy.refused" Warning PolicyRefused { why: UntrustedText }
     /// A person was invited to enrol a factor.
     "person.invited" Notice PersonInvited { valid_until: Timestamp }
     /// Administration: by root through the daemon's own socket, or by a person under a live grant.
-    "admin.used" Notice AdminUsed {
-        /// What was asked.
-        ask: UntrustedText,
-    }
+    "admin.used" Notice AdminUsed { ask: UntrustedText }
     /// A sink has taken nothing for a minute. Its events wait in the log.
     "sink.lost" Warning SinkLost {
         /// Which: `syslog.NAME`, `notify`.
@@ -384,6 +363,24 @@ kinds! {
     "admin.extended" Notice AdminExtended {
         /// The new first second that is too late.
         not_after: Timestamp,
+    }
+    /// The database is older than what was seen: a backup was laid back. Nothing is issued until root accepts it.
+    "restore.found" Alert RestoreFound {
+        /// The first event that is not known; none: it is not known which.
+        from: Option<u64>,
+        /// How many events there had been, where the witness says so.
+        seen: Option<u64>,
+        why: UntrustedText,
+    }
+    /// Root went on with the older database: what it gave, and what may have been used since, counts no longer.
+    "restore.accepted" Alert RestoreAccepted {
+        /// The first event that is not known; none: it is not known which.
+        from: Option<u64>,
+        reason: UntrustedText,
+        /// Grants that ended with it.
+        ended: u32,
+        /// Requests that were refused with it.
+        refused: u32,
     }
     /// The daemon started.
     "daemon.started" Notice DaemonStarted { version: UntrustedText, cluster: ClusterId, epoch: u32 }

@@ -18,6 +18,7 @@ use crate::cli::Init;
 use crate::config::{self, ConfigError};
 use crate::core::{Core, CoreError};
 use crate::keys::{KeyError, Keys, folder};
+use crate::store::WITNESS;
 
 const SAMPLE_POLICY: &str = include_str!("init_policy.toml");
 const SAMPLE_CONFIG: &str = include_str!("init_config.toml");
@@ -123,7 +124,8 @@ impl<'a> Plan<'a> {
 
     fn nothing_there(&self) -> Result<(), InitError> {
         let data = &self.settings.data_dir;
-        let would_be = [self.config.to_owned(), self.policy(), folder(data), data.join("elevated.db")];
+        let (database, witness) = (data.join("elevated.db"), data.join(WITNESS));
+        let would_be = [self.config.to_owned(), self.policy(), folder(data), database, witness];
         let found: Vec<PathBuf> =
             would_be.into_iter().filter(|path| std::fs::symlink_metadata(path).is_ok()).collect();
         if found.is_empty() { Ok(()) } else { Err(InitError::There { found }) }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RestoreView, RevokeWhat};
 use elevate_protocol::message::lock::LockWhat;
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -14,7 +14,9 @@ use elevate_protocol::name::Name;
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::args::admin::{Audit, Elevatectl, Host, Key, LabelChange, OnWhat, Person, Policy, Revoke, Verb};
+use crate::args::admin::{
+    Audit, Elevatectl, Host, Key, LabelChange, OnWhat, Person, Policy, Restore, Revoke, Verb,
+};
 use crate::clock;
 use crate::console::Console;
 use crate::door::ssh::{Keys, Link};
@@ -26,7 +28,7 @@ use crate::people::Environment;
 use crate::render::data::{self, EVENT, Form, Stream};
 use crate::render::json::{activations, schema};
 use crate::render::table::Table;
-use crate::render::{At, activation, admin, keys, locks};
+use crate::render::{At, activation, admin, keys, locks, restore};
 use crate::settings::{self, OWN, SITE};
 use crate::signals::Signals;
 use crate::talk::{End, Talk, TalkError, Told, Wait};
@@ -159,9 +161,21 @@ impl Administration {
                     self.console.say(&Line::plain("Nothing is locked."));
                 }
             }
+            AdminOutcome::Restore(view) => return self.restore(view.as_ref(), &at),
+            AdminOutcome::Restored { ended, refused } => self.restored(ended, refused),
             AdminOutcome::Ok => {}
         }
         0
+    }
+
+    /// What is known of a backup that was laid back. A script that looks finds out by the code.
+    fn restore(&mut self, view: Option<&RestoreView>, at: &At) -> u8 {
+        self.data(&restore::json(view), &restore::lines(view, at));
+        view.map_or(0, |_| Code::Locked.exit())
+    }
+
+    fn restored(&mut self, ended: u32, refused: u32) {
+        self.data(&restore::accepted_json(ended, refused), &restore::accepted(ended, refused));
     }
 
     /// With -q, a list for people is its names.
@@ -231,6 +245,7 @@ fn next(verb: &Verb) -> &'static str {
         | Verb::Lock(_)
         | Verb::Unlock(_)
         | Verb::Locks
+        | Verb::Restore { .. }
         | Verb::Audit(_)
         | Verb::Key(_)
         | Verb::Sinks
@@ -275,6 +290,10 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
         }
         Verb::Unlock(words) => AdminAsk::Unlock { what: on_what(&words.what)?, reason: words.reason.clone() },
         Verb::Locks => AdminAsk::LockList,
+        Verb::Restore { verb: None } => AdminAsk::RestoreShow,
+        Verb::Restore { verb: Some(Restore::Accept { reason }) } => {
+            AdminAsk::RestoreAccept { reason: reason.clone() }
+        }
         Verb::Audit(Audit::Tail { last, follow }) => {
             if *follow {
                 wait = Wait::Follow;

@@ -14,7 +14,9 @@ use elevate_protocol::text::UntrustedText;
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
 use super::label::{self, Labels};
-use super::{Core, Inner, changes, end, entitled, invite, keys, locks, policy_files, reload, tail, view};
+use super::{
+    Core, Inner, changes, end, entitled, invite, keys, locks, policy_files, reload, restore, tail, view,
+};
 use crate::log::chain;
 use crate::sinks::Condition;
 
@@ -62,6 +64,8 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         AdminAsk::Lock { what, ttl, reason } => return locks::lock(core, talk, what, (*ttl, reason)).await,
         AdminAsk::Unlock { what, reason } => locks::unlock(inner, talk, what, reason).await?,
         AdminAsk::LockList => locks::list(inner).await?,
+        AdminAsk::RestoreShow => restore::show(inner).await?,
+        AdminAsk::RestoreAccept { reason } => restore::accept(inner, talk, reason).await?,
         AdminAsk::AuditTail { last, follow } => return tail::tail(core, talk, ask, (*last, *follow)).await,
     };
     Ok(Outcome::Admin(outcome))

@@ -140,7 +140,9 @@ impl Dialogue {
     /// Before anybody is asked for a code: is there a factor, is this door open.
     async fn can_answer(&self, core: &Inner, person: &Name, recovery: Recovery) -> Told<()> {
         let mut tx = core.store.read().await?;
-        locks::unlocked(&mut tx, self, None).await?;
+        if recovery == Recovery::Refused {
+            locks::unlocked(&mut tx, self, None).await?;
+        }
         let helps = recovery == Recovery::Does && tx.recovery_set(person).await?.is_some();
         if tx.factor(person).await?.is_none() && !helps {
             return refuse_hint(

@@ -21,7 +21,7 @@ use super::end::everything;
 use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use super::mfa::token_hash;
 use super::strangers::Entry;
-use super::{Core, Inner, random};
+use super::{Core, Inner, random, restore};
 use crate::log::chain;
 use crate::store::{HostRow, HostToken, Tx, Voice};
 
@@ -79,6 +79,10 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     let (link, vouch) = keys(ask, link_key)?;
     let mut tx = core.store.write().await?;
     let token = token(&mut tx, ask).await?;
+    // The token may have been used since the backup.
+    if restore::gate(&mut tx).await?.is_some() {
+        return Err(Stop::Refuse(restore::refusal()));
+    }
     if !tx.burn_host_token(token.hash).await? {
         return bad_token();
     }

@@ -26,9 +26,12 @@ fn part(ask: &AdminAsk) -> AdminPart {
         AdminAsk::PolicyShow | AdminAsk::PolicyCheck | AdminAsk::PolicyDiff | AdminAsk::PolicyReload => {
             AdminPart::Policy
         }
-        AdminAsk::Revoke { .. } | AdminAsk::Lock { .. } | AdminAsk::Unlock { .. } | AdminAsk::LockList => {
-            AdminPart::Locks
-        }
+        AdminAsk::Revoke { .. }
+        | AdminAsk::Lock { .. }
+        | AdminAsk::Unlock { .. }
+        | AdminAsk::LockList
+        | AdminAsk::RestoreShow
+        | AdminAsk::RestoreAccept { .. } => AdminPart::Locks,
         AdminAsk::AuditTail { .. } | AdminAsk::SinkList => AdminPart::Audit,
         AdminAsk::KeyList | AdminAsk::KeyRotate { .. } => AdminPart::Keys,
     }
@@ -53,6 +56,8 @@ fn gains(ask: &AdminAsk) -> Option<&Name> {
         | AdminAsk::Revoke { .. }
         | AdminAsk::Lock { .. }
         | AdminAsk::LockList
+        | AdminAsk::RestoreShow
+        | AdminAsk::RestoreAccept { .. }
         | AdminAsk::SinkList
         | AdminAsk::KeyList
         | AdminAsk::KeyRotate { .. }
@@ -108,6 +113,8 @@ pub(super) fn words(ask: &AdminAsk) -> (&'static str, Subject) {
             "unlock"
         }
         AdminAsk::LockList => "locks",
+        AdminAsk::RestoreShow => "restore",
+        AdminAsk::RestoreAccept { .. } => "restore accept",
         AdminAsk::SinkList => "sinks",
         AdminAsk::KeyList => "key list",
         AdminAsk::KeyRotate { .. } => "key rotate",

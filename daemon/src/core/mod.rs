@@ -30,6 +30,7 @@ mod recovery;
 mod reload;
 mod request;
 mod requests;
+pub(crate) mod restore;
 mod review;
 mod settle;
 mod signing;
@@ -224,6 +225,7 @@ impl Core {
             cluster: self.0.store.cluster(),
             epoch: self.0.store.epoch(),
         };
+        restore::look(&self.0, &mut tx).await?;
         tx.record(Voice::DAEMON.did(Subject::default(), kind)).await?;
         let policy = self.0.policy();
         let waiting = reload::put_in_force(&self.0, &mut tx, &policy, &Voice::DAEMON).await?;

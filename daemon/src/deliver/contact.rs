@@ -10,6 +10,7 @@ use elevate_protocol::message::agent::ToAgent;
 use tokio::time::timeout;
 
 use super::{Cut, SEND_WITHIN, Serving};
+use crate::core::restore;
 use crate::issue::IssueError;
 use crate::log::chain;
 
@@ -28,6 +29,10 @@ impl Serving {
         // Key and end of the log of one moment: before a document about keys was sent its host does not know the next one.
         let mut tx = inner.store.read().await?;
         let Some(host) = tx.host(self.host.id).await? else { return Err(Cut::Replaced) };
+        // Whether an end was forgotten that the host was to be told is not known: leases run out.
+        if restore::gate(&mut tx).await?.is_some() {
+            return Ok(());
+        }
         let (_, signer) = inner.issuer().signer(&mut tx).await?;
         drop(tx);
         if self.next <= host.issued {

@@ -21,7 +21,7 @@ pub(crate) use recovery::{
     Hasher, RecoveryAttempt, RecoveryCode, check as check_recovery, fresh as fresh_recovery,
 };
 pub(crate) use seal::SealKey;
-pub(crate) use totp::{Code, NewFactor};
+pub(crate) use totp::{Code, NewFactor, step_at};
 
 /// Why a factor could not be looked at. Never that a code was wrong.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,8 @@ use super::{FactorError, SealKey};
 
 /// 160 bits, as RFC 4226 §4 recommends.
 const SEED_BYTES: usize = 20;
+/// Seconds.
+const STEP: i64 = 30;
 const ISSUER: &str = "Elevate";
 
 /// A code with what people type between digits taken away.
@@ -36,6 +38,12 @@ fn totp(seed: &[u8]) -> Result<Totp, FactorError> {
 pub(super) fn step_of(seed: &[u8], code: &Code, now: Timestamp) -> Result<Option<u64>, FactorError> {
     let Ok(seconds) = u64::try_from(now.0) else { return Ok(None) };
     Ok(totp(seed)?.check(&code.0, seconds))
+}
+
+/// The step of a time.
+#[must_use]
+pub(crate) fn step_at(now: Timestamp) -> u64 {
+    u64::try_from(now.0.div_euclid(STEP)).unwrap_or(0)
 }
 
 /// A seed that a person is about to enrol. Lives in memory until one code confirms it.

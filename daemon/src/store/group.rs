@@ -13,14 +13,26 @@ use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use elevate_protocol::id::ClusterId;
+
 use super::StoreError;
 use super::later::Later;
+use super::witness::{Mark, Said, Witness};
 
 /// How long a change waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of a group: true when it is durable.
 type Fate = Arc<OnceLock<bool>>;
+
+/// How far a change brings the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Log {
+    /// Number of the next event, where it is known.
+    pub(super) next: Option<u64>,
+    /// The same with its last event; none: it recorded nothing.
+    pub(super) mark: Option<Mark>,
+}
 
 /// The writing connection and the transaction on it.
 pub(super) struct Group {
@@ -35,6 +47,10 @@ pub(super) struct Group {
     unsure: bool,
     /// Number of the next event, as far as the group knows it.
     next: Option<u64>,
+    /// How far the log will have come with this group.
+    mark: Option<Mark>,
+    /// Who is told of that.
+    witness: Option<(Arc<Witness>, ClusterId)>,
 }
 
 /// Everybody who wants to change something comes here.
@@ -112,7 +128,7 @@ impl Group {
         // Where there is no transaction any more there is nothing to take back.
         drop(self.say("ROLLBACK").await);
         self.close(false);
-        self.next = None;
+        (self.next, self.mark) = (None, None);
     }
 
     fn close(&mut self, durable: bool) {
@@ -158,7 +174,7 @@ impl Group {
     }
 
     /// The change is whole with what it kept back: with the others of its group it waits for the commit.
-    async fn keep(&mut self, next: Option<u64>, mut later: Later) -> Result<(), sqlx::Error> {
+    async fn keep(&mut self, log: Log, mut later: Later) -> Result<(), sqlx::Error> {
         if self.whole > 0 {
             later.add("RELEASE change", []);
         }
@@ -172,7 +188,8 @@ impl Group {
         }
         self.changing = false;
         self.whole = self.whole.saturating_add(1);
-        self.next = next.or(self.next);
+        self.next = log.next.or(self.next);
+        self.mark = log.mark.or(self.mark);
         Ok(())
     }
 
@@ -184,6 +201,10 @@ impl Group {
         match self.say("COMMIT").await {
             Ok(()) => {
                 self.close(true);
+                // After the commit: a witness that is ahead is the sign of an older database.
+                if let (Some(mark), Some((witness, cluster))) = (self.mark.take(), &self.witness) {
+                    witness.note(Said { cluster: *cluster, mark });
+                }
                 Ok(())
             }
             Err(error) => {
@@ -198,7 +219,16 @@ impl Writer {
     /// Over the one connection of a pool.
     pub(super) async fn over(pool: &AnyPool) -> Result<Self, sqlx::Error> {
         let connection = pool.acquire().await?;
-        let group = Group { connection, open: None, whole: 0, changing: false, unsure: false, next: None };
+        let group = Group {
+            connection,
+            open: None,
+            whole: 0,
+            changing: false,
+            unsure: false,
+            next: None,
+            mark: None,
+            witness: None,
+        };
         Ok(Self { group: Arc::new(Mutex::new(Some(group))), waiting: Arc::default() })
     }
 
@@ -219,6 +249,12 @@ impl Writer {
         drop(waiting);
         let fate = group.begin().await?;
         Ok(Change { group, writer: self.clone(), fate })
+    }
+
+    /// Tells the witness of each commit from now on.
+    pub(super) async fn tell(&self, witness: Arc<Witness>, cluster: ClusterId) -> Result<(), sqlx::Error> {
+        self.group().await?.witness = Some((witness, cluster));
+        Ok(())
     }
 
     /// Waits for whoever changes something, and closes.
@@ -243,15 +279,15 @@ impl Change {
     }
 
     /// Returns when the change is durable. Nobody can cancel this half way: a task of its own does it.
-    pub(super) async fn commit(self, next: Option<u64>, later: Later) -> Result<(), StoreError> {
-        match tokio::spawn(self.settle(next, later)).await {
+    pub(super) async fn commit(self, log: Log, later: Later) -> Result<(), StoreError> {
+        match tokio::spawn(self.settle(log, later)).await {
             Ok(settled) => settled,
             Err(_) => Err(StoreError::Group),
         }
     }
 
-    async fn settle(mut self, next: Option<u64>, later: Later) -> Result<(), StoreError> {
-        self.group.keep(next, later).await?;
+    async fn settle(mut self, log: Log, later: Later) -> Result<(), StoreError> {
+        self.group.keep(log, later).await?;
         // Whoever waits joins the group; who comes later finds this one before it in the queue.
         if self.writer.waiting.load(Ordering::SeqCst) > 0 {
             let Self { group, writer, fate } = self;

@@ -35,7 +35,8 @@ fn waiting(writer: &Writer, name: &'static str, commit: bool) -> JoinHandle<(Fat
         let mut change = writer.begin().await.unwrap();
         put(&mut change, name).await;
         let fate = Arc::clone(&change.fate);
-        let done = if commit { Some(change.commit(None, Later::default()).await.is_ok()) } else { None };
+        let done =
+            if commit { Some(change.commit(Log::default(), Later::default()).await.is_ok()) } else { None };
         (fate, done)
     })
 }
@@ -60,7 +61,7 @@ async fn changes_that_wait_share_one_commit_and_a_dropped_one_leaves_nothing() {
     until_waiting(&store.writer, 3).await;
     assert!(names(&store).await.is_empty(), "nothing is there before the commit");
     let fate = Arc::clone(&first.fate);
-    first.commit(None, Later::default()).await.unwrap();
+    first.commit(Log::default(), Later::default()).await.unwrap();
     for (task, done) in [(second, Some(true)), (dropped, None), (last, Some(true))] {
         let (other, committed) = task.await.unwrap();
         assert!(Arc::ptr_eq(&fate, &other), "one group");
@@ -83,7 +84,7 @@ async fn a_commit_that_fails_fails_for_all_of_its_group_and_for_nobody_after_it(
     }
     let second = waiting(&store.writer, "x2", true);
     until_waiting(&store.writer, 1).await;
-    assert!(first.commit(None, Later::default()).await.is_err());
+    assert!(first.commit(Log::default(), Later::default()).await.is_err());
     assert_eq!(second.await.unwrap().1, Some(false));
     assert!(names(&store).await.is_empty());
     let (_, done) = waiting(&store.writer, "x5", true).await.unwrap();
@@ -111,7 +112,7 @@ async fn a_commit_whose_caller_has_gone_is_done_all_the_same() {
     put(&mut change, "x1").await;
     tokio::select! {
         biased;
-        _ = change.commit(None, Later::default()) => panic!("not at the first look"),
+        _ = change.commit(Log::default(), Later::default()) => panic!("not at the first look"),
         () = std::future::ready(()) => {}
     }
     let (_, done) = waiting(&store.writer, "x2", true).await.unwrap();
@@ -128,7 +129,7 @@ async fn a_waiting_change_that_is_given_up_holds_nobody() {
     until_waiting(&store.writer, 1).await;
     second.abort();
     assert!(second.await.is_err());
-    first.commit(None, Later::default()).await.unwrap();
+    first.commit(Log::default(), Later::default()).await.unwrap();
     assert_eq!(names(&store).await, ["x1"]);
 }
 
@@ -149,12 +150,12 @@ async fn what_a_change_kept_back_is_in_its_commit_or_takes_this_change_alone_wit
         let change = writer.begin().await.unwrap();
         let mut later = kept_back("x2");
         later.add("INSERT INTO meta (name, value) VALUES ($1, '')", ["x1".into()]);
-        change.commit(None, later).await.is_ok()
+        change.commit(Log::default(), later).await.is_ok()
     });
     until_waiting(&store.writer, 1).await;
     let third = waiting(&store.writer, "x3", true);
     until_waiting(&store.writer, 2).await;
-    first.commit(None, kept_back("x1")).await.unwrap();
+    first.commit(Log::default(), kept_back("x1")).await.unwrap();
     assert_eq!((second.await.unwrap(), third.await.unwrap().1), (false, Some(true)));
     assert_eq!(names(&store).await, ["x1", "x3"]);
 }

@@ -21,9 +21,11 @@ mod locks;
 mod news;
 mod people;
 mod recovery;
+mod restore;
 mod row;
 mod seen;
 mod tx;
+mod witness;
 
 use std::fs::{OpenOptions, Permissions};
 use std::io;
@@ -44,6 +46,7 @@ use tokio::sync::{broadcast, watch};
 use crate::clock::Clock;
 use group::{Inner, Writer};
 use news::Teller;
+use witness::Witness;
 
 pub(crate) use activation::{Activation, Denied, HostPart};
 pub(crate) use changes::{ChangeRow, Changed, KnownKey};
@@ -58,6 +61,7 @@ pub(crate) use news::{Heard, News};
 pub(crate) use people::FailureRow;
 pub(crate) use recovery::RecoverySet;
 pub(crate) use tx::{Tx, Voice};
+pub(crate) use witness::{Older, WITNESS};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +157,8 @@ pub(crate) struct Store {
     teller: Arc<Teller>,
     cluster: ClusterId,
     epoch: u32,
+    witness: Arc<Witness>,
+    older: Option<Older>,
     lock: Mutex<Option<StoreLock>>,
 }
 
@@ -173,6 +179,7 @@ impl Store {
         let address = address_of(&path)?;
         let writer = pool(&address, 1).await?;
         migrator().run(&writer).await?;
+        let witness = Arc::new(Witness::open(folder)?);
         let writer = Writer::over(&writer).await?;
         let readers = pool(&address, READERS).await?;
         let mut store = Self {
@@ -182,6 +189,8 @@ impl Store {
             teller: Arc::new(Teller::new(CHANGES_KEPT)),
             cluster: fresh,
             epoch: 1,
+            witness,
+            older: None,
             lock: Mutex::new(Some(lock)),
         };
         store.take_up(fresh).await?;
@@ -194,8 +203,11 @@ impl Store {
         let cluster = tx.meta_or("cluster", &fresh.to_string()).await?;
         let epoch = tx.meta_or("epoch", "1").await?;
         let head = tx.next_seq().await?;
-        tx.commit().await?;
         self.cluster = cluster.parse().map_err(|_| damaged(format!("cluster {cluster:?}")))?;
+        self.older = restore::compare(&mut tx, &self.witness, self.cluster).await?;
+        tx.commit().await?;
+        self.witness.hold(self.older.is_some());
+        self.writer.tell(Arc::clone(&self.witness), self.cluster).await?;
         self.epoch = epoch.parse().map_err(|_| damaged(format!("epoch {epoch:?}")))?;
         self.teller.grown(head);
         Ok(())

@@ -6,16 +6,18 @@
 use std::sync::Arc;
 
 use elevate_audit::{Actor, Door, Event, Kind, Subject};
+use elevate_protocol::digest::Digest;
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::time::Timestamp;
 
 use sqlx::AnyConnection;
 
-use super::group::Inner;
+use super::group::{Inner, Log};
 use super::later::{Later, Value};
 use super::news::Teller;
 use super::row::{Row, big};
 use super::seen::Seen;
+use super::witness::Mark;
 use super::{Change, StoreError};
 
 /// Something that happened, before it has its place in the log.
@@ -58,6 +60,7 @@ pub(crate) struct Tx {
     pub(super) seen: Seen,
     now: Timestamp,
     next: Option<u64>,
+    mark: Option<Mark>,
     touched: Vec<Change>,
     teller: Arc<Teller>,
 }
@@ -68,7 +71,16 @@ impl Tx {
             Inner::Read(_) | Inner::Glance(_) => None,
             Inner::Write(change) => change.next(),
         };
-        Self { inner, later: Later::default(), seen: Seen::default(), now, next, touched: Vec::new(), teller }
+        Self {
+            inner,
+            later: Later::default(),
+            seen: Seen::default(),
+            now,
+            next,
+            mark: None,
+            touched: Vec::new(),
+            teller,
+        }
     }
 
     /// The connection, once everything that was kept back has run on it.
@@ -113,6 +125,7 @@ impl Tx {
         let line = event
             .to_line()
             .map_err(|source| StoreError::Form { what: "an event", source: Box::new(source) })?;
+        let mark = Mark { next: seq.saturating_add(1), last: Digest::of(line.as_bytes()) };
         let values = [
             big(seq).into(),
             self.now.0.into(),
@@ -125,7 +138,7 @@ impl Tx {
             values,
         )
         .await?;
-        self.next = Some(seq.saturating_add(1));
+        (self.next, self.mark) = (Some(mark.next), Some(mark));
         Ok(())
     }
 
@@ -217,7 +230,10 @@ impl Tx {
         match self.inner {
             Inner::Read(looked) => looked.commit().await?,
             Inner::Glance(_) => {}
-            Inner::Write(change) => change.commit(self.next, self.later).await?,
+            Inner::Write(change) => {
+                let log = Log { next: self.next, mark: self.mark };
+                change.commit(log, self.later).await?;
+            }
         }
         if let Some(next) = self.next {
             self.teller.grown(next);

@@ -69,6 +69,12 @@ pub enum Verb {
     Unlock(Unlock),
     /// List the locks in force
     Locks,
+    /// Say whether the daemon's database is older than what was seen, and what to do then
+    Restore {
+        /// What else
+        #[command(subcommand)]
+        verb: Option<Restore>,
+    },
     /// The log
     #[command(subcommand)]
     Audit(Audit),
@@ -125,6 +131,17 @@ pub struct Unlock {
     /// Why; said to the log
     #[arg(short = 'm', long = "message", alias = "reason", alias = "justification", value_name = "TEXT")]
     pub reason: UntrustedText,
+}
+
+/// After a backup was laid back.
+#[derive(Debug, Subcommand)]
+pub enum Restore {
+    /// Go on with the older database: what it gave ends, recovery codes and invitations are void
+    Accept {
+        /// Why; said to the log
+        #[arg(short = 'm', long = "message", alias = "reason", alias = "justification", value_name = "TEXT")]
+        reason: UntrustedText,
+    },
 }
 
 /// People.

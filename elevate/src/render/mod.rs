@@ -12,6 +12,7 @@ pub mod keys;
 pub mod locks;
 pub mod overview;
 pub mod progress;
+pub mod restore;
 pub mod seed;
 pub mod table;
 pub mod when;

@@ -103,6 +103,13 @@ pub enum AdminAsk {
     },
     /// Every lock in force.
     LockList,
+    /// Whether the daemon's database is older than what was seen, and nothing is issued therefore.
+    RestoreShow,
+    /// Goes on with the older database: what it gave ends, and what may have been used since counts no longer.
+    RestoreAccept {
+        /// Said to the log.
+        reason: UntrustedText,
+    },
     /// The log from an event on, as [`super::person::Reply::Event`].
     AuditTail {
         /// How many of the latest events first.
@@ -180,6 +187,20 @@ pub struct SinkView {
     pub last_error: Option<(Timestamp, UntrustedText)>,
 }
 
+/// A backup of the daemon's database that was laid back, and waits for root's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreView {
+    /// Since when nothing is issued.
+    pub since: Timestamp,
+    /// The first event that is not known; none: it is not known which.
+    pub from: Option<u64>,
+    /// How many events there had been, where the witness says so.
+    pub seen: Option<u64>,
+    /// How it is known.
+    pub why: UntrustedText,
+}
+
 /// What was done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -212,6 +233,15 @@ pub enum AdminOutcome {
     Unlocked(Vec<LockView>),
     /// Locks in force.
     Locks(Vec<LockView>),
+    /// What is known of a backup that was laid back; none: nothing of the kind.
+    Restore(Option<RestoreView>),
+    /// The older database is gone on with.
+    Restored {
+        /// Grants that ended.
+        ended: u32,
+        /// Requests that were refused.
+        refused: u32,
+    },
     /// Grant keys.
     Keys {
         /// Oldest first.

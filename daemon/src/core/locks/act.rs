@@ -17,9 +17,9 @@ use super::report::{Touching, report};
 use super::{Concern, kind, shown, subject, words};
 use crate::core::dialogue::{Demand, Dialogue, Recovery};
 use crate::core::end::everything;
-use crate::core::fault::{Fault, Told, refuse, refuse_hint};
+use crate::core::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use crate::core::settle::{Start, settle};
-use crate::core::{Core, Inner, random};
+use crate::core::{Core, Inner, random, restore};
 use crate::issue::about;
 use crate::store::{Activation, LockRow, Tx, Voice};
 
@@ -185,7 +185,11 @@ pub(in crate::core) async fn unlock(
 ) -> Told<AdminOutcome> {
     let mut tx = core.store.write().await?;
     let now = tx.now();
-    let found: Vec<LockRow> = tx.locks().await?.into_iter().filter(|lock| lock.what == *what).collect();
+    let (gates, found): (Vec<LockRow>, Vec<LockRow>) =
+        tx.locks().await?.into_iter().filter(|lock| lock.what == *what).partition(restore::is_gate);
+    if found.is_empty() && !gates.is_empty() {
+        return Err(Stop::Refuse(restore::refusal()));
+    }
     if found.is_empty() {
         return refuse_hint(Code::Gone, format!("{} is not locked", words(what)), "elevatectl locks");
     }

@@ -16,7 +16,7 @@ use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
-use super::{Inner, Speaker, ask};
+use super::{Inner, Speaker, ask, restore};
 use crate::issue::about;
 use crate::store::{Activation, LockRow, StoreError, Tx};
 
@@ -65,8 +65,16 @@ impl<'a> Concern<'a> {
 
 /// The lock that lasts longest of those on something; none: it is not locked.
 pub(super) async fn bar(tx: &mut Tx, concern: &Concern<'_>) -> Result<Option<LockRow>, StoreError> {
-    let locks = tx.locks().await?.into_iter().filter(|lock| concern.is_hit_by(&lock.what));
-    Ok(locks.max_by_key(|lock| lock.until.map_or(i64::MAX, |at| at.0)))
+    longest(tx, concern, |_| true).await
+}
+
+async fn longest(
+    tx: &mut Tx,
+    concern: &Concern<'_>,
+    counts: impl Fn(&LockRow) -> bool,
+) -> Result<Option<LockRow>, StoreError> {
+    let locks = tx.locks().await?.into_iter().filter(|lock| counts(lock) && concern.is_hit_by(&lock.what));
+    Ok(locks.max_by_key(|lock| (restore::is_gate(lock), lock.until.map_or(i64::MAX, |at| at.0))))
 }
 
 /// Whether this person is locked, or everything is.
@@ -91,7 +99,10 @@ pub(super) async fn admit(core: &Inner, talk: &Dialogue, asked: &Ask) -> Told<()
     let Some(concern) = Concern::of_speaker(talk).filter(|_| ask::gives_or_decides(asked)) else {
         return Ok(());
     };
-    let found = bar(&mut core.store.glance().await?, &concern).await?;
+    // Whoever locks themself takes a right away, whatever the daemon has forgotten.
+    let locks_me = matches!(asked, Ask::LockMe { .. });
+    let counts = |lock: &LockRow| !(locks_me && restore::is_gate(lock));
+    let found = longest(&mut core.store.glance().await?, &concern, counts).await?;
     match found {
         None => Ok(()),
         Some(lock) => {
@@ -133,6 +144,9 @@ pub(super) async fn refused<T>(
 
 /// By whom, since when, until when, why, and who lifts it.
 pub(super) fn refusal(lock: &LockRow) -> Refusal {
+    if restore::is_gate(lock) {
+        return restore::refusal();
+    }
     let until = lock
         .until
         .map_or_else(|| "until it is unlocked".to_owned(), |at| format!("until {}", moment_text(at)));

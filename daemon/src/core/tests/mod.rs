@@ -29,5 +29,6 @@ mod model;
 mod place;
 mod recovery;
 mod restart;
+mod restored;
 mod watched;
 mod watching;
