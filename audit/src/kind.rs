@@ -382,6 +382,10 @@ kinds! {
         /// Requests that were refused with it.
         refused: u32,
     }
+    /// The daemon's disk is full: nothing new begins.
+    "store.full" Alert StoreFull { why: UntrustedText }
+    /// There is room on the daemon's disk again.
+    "store.room" Notice StoreRoom {}
     /// The daemon started.
     "daemon.started" Notice DaemonStarted { version: UntrustedText, cluster: ClusterId, epoch: u32 }
     /// The same thing came again and had no second effect.

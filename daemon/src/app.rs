@@ -150,6 +150,12 @@ pub(crate) async fn run(config: Config) -> Result<(), AppError> {
     let manager = Manager::of_this_process();
     manager.tell("READY=1");
     keep(&mut tasks, "the watchdog", manager.clone().watch(core.clone()));
+    let teller = manager.clone();
+    keep(
+        &mut tasks,
+        "the reserve",
+        core.clone().keep_room(move |line| teller.tell(&format!("STATUS={line}"))),
+    );
     tokio::select! {
         () = signals.serve(&core) => log::info("stopping"),
         why = store::failure() => {

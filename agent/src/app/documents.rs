@@ -7,9 +7,8 @@ use std::thread;
 
 use elevate_protocol::document::{Act, Document, End, EndCause};
 use elevate_protocol::id::ActivationId;
-use elevate_protocol::message::agent::{Applied, Claim};
+use elevate_protocol::message::agent::Claim;
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, SignedGrant, VerifyError, verify_document};
-use elevate_protocol::text::UntrustedText;
 use serde::Deserialize;
 
 use super::grants::{Account, Standing};
@@ -66,13 +65,16 @@ impl Agent {
             self.cut_link("the daemon sends documents faster than they can be applied");
             return;
         }
+        if self.unplaced.is_some() {
+            self.end_early(&signed, clock::read());
+        }
         self.inbox.push_back(signed);
         self.next_document();
     }
 
-    /// Takes documents from the inbox until one has to wait for its checks.
+    /// Takes documents from the inbox until one has to wait, for its checks or for the disk.
     pub(crate) fn next_document(&mut self) {
-        while self.checking.is_none() {
+        while self.checking.is_none() && self.unplaced.is_none() {
             let Some(signed) = self.inbox.pop_front() else { return };
             self.consider(&signed, clock::read());
         }
@@ -316,35 +318,6 @@ impl Agent {
             journal::log(Level::Error, &journal::chain(&error));
             self.lingering.insert(id);
         }
-    }
-
-    /// The next document is done with. Its place is durable before it is acknowledged.
-    pub(super) fn settle(&mut self, body: &str, refused: Option<String>, now: Moment) {
-        if let Some(why) = &refused {
-            journal::log(Level::Warning, &format!("a document was refused: {why}"));
-        }
-        // An end or a refusal is acknowledged when it will outlive this process, and not before: the daemon says it again.
-        self.lingering.retain(|id| documents::forget(&self.paths, *id).is_err());
-        if !self.lingering.is_empty() {
-            return self.cut_link("what is over cannot be removed from the disk");
-        }
-        let next = self.position.next(body, refused, now.wall);
-        if let Err(error) = next.save(&self.paths) {
-            // Not acknowledged: the daemon sends it again, and what was stored of it is found then.
-            self.cut_link(&journal::chain(&error));
-            return;
-        }
-        self.position = next;
-        self.acknowledge(self.position.seq);
-        self.settle_contact(now);
-    }
-
-    fn acknowledge(&mut self, seq: u64) {
-        let result = match self.position.refused.get(&seq) {
-            Some(why) => Applied::Refused { why: UntrustedText::lossy(why) },
-            None => Applied::Enforced,
-        };
-        self.claim(Claim::Applied { seq, result });
     }
 
     /// Ends every grant whose account is another one now (threat C11), and installs what was waiting for its account.

@@ -70,6 +70,7 @@ impl Agent {
         }
         self.position = next;
         self.inbox.clear();
+        self.unplaced = None;
         journal::log(Level::Warning, &format!("epoch {epoch} begins, by the word of root"));
         self.cut_link("the next connection is of the new epoch");
     }

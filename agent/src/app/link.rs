@@ -92,6 +92,8 @@ impl Agent {
         let Some(link) = self.link.take() else { return };
         link.peer.cut();
         self.inbox.clear();
+        // The daemon says it again.
+        self.unplaced = None;
         self.offers.clear();
         let silent = clock::read();
         let heard = silent.wall.before(link.heard.seconds_to(silent.boot));

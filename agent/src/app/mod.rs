@@ -13,6 +13,7 @@ pub(crate) mod manager;
 pub(crate) mod message;
 pub(crate) mod mine;
 pub(crate) mod people;
+pub(crate) mod place;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod watch;

@@ -209,6 +209,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         link_serial: 0,
         inbox: VecDeque::new(),
         checking: None,
+        unplaced: None,
         offers: VecDeque::new(),
         people: People::default(),
         clocks: now,

@@ -59,6 +59,7 @@ impl Agent {
     pub(crate) fn tick(&mut self, now: Moment) {
         // First what ends: after a pause of the whole machine nothing else comes before it (THREATS G06).
         self.sweep(now);
+        self.place_again(now);
         if now.boot >= self.rounds.probe {
             self.rounds.probe = now.boot.after(PROBE);
             self.look_at_sudo();
@@ -114,6 +115,7 @@ impl Agent {
                 due = due.min(standing.ends.after_seconds(i64::from(next.0).saturating_neg()));
             }
         }
+        due = self.unplaced.as_ref().map_or(due, |waiting| due.min(waiting.again));
         // Not in the past for what could not be done: that is tried again in a while, not at once.
         due.max(Boot(now.boot.0.saturating_add(20)))
     }

@@ -12,7 +12,9 @@ use elevate_protocol::time::Span;
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told, refuse, refuse_hint};
 use super::{Conversation, Core, Speaker};
-use super::{admin, at_use, end, extend, listing, locks, mfa, recovery, request, requests, review, why};
+use super::{
+    admin, at_use, end, extend, listing, locks, mfa, recovery, request, requests, review, room, why,
+};
 use crate::store::{HostRow, Voice};
 
 /// How long somebody may say nothing before the ask.
@@ -54,10 +56,7 @@ pub(super) async fn converse(core: &Core, conversation: Conversation) {
         Err(Stop::Fault(_)) if core.0.store.is_closed() => {
             Reply::Refused(Refusal::new(Code::Unreachable, "the daemon is stopping"))
         }
-        Err(Stop::Fault(fault)) => {
-            crate::log::error(&crate::log::chain(&fault));
-            Reply::Refused(Refusal::new(Code::Internal, "the daemon could not do it; its own log says why"))
-        }
+        Err(Stop::Fault(fault)) => Reply::Refused(room::failed(core.inner(), &fault)),
     };
     for reply in fitting(said, most) {
         // Whoever left does not need the answer: what was done is done and recorded.
@@ -130,6 +129,7 @@ async fn talk_through(core: &Core, talk: &mut Dialogue) -> Told<Outcome> {
     };
     talk.stands(core.inner())?;
     allowed(&talk.speaker, &ask)?;
+    room::admit(core.inner(), &ask)?;
     locks::admit(core.inner(), talk, &ask).await?;
     answer(core, talk, &ask).await
 }
@@ -267,7 +267,18 @@ pub(super) fn word(ask: &Ask) -> &'static str {
     }
 }
 
+/// What takes away is done again where there was no room for it: the reserve gives way a piece at a time.
 async fn answer(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
+    let mut tries = core.inner().store.tries();
+    loop {
+        match answer_once(core, talk, ask).await {
+            Err(Stop::Fault(_)) if room::takes_away(ask) && tries.again() => {}
+            told => return told,
+        }
+    }
+}
+
+async fn answer_once(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
     match ask {
         Ask::Request(wanted) => request::request(core, talk, ask, wanted).await,
         Ask::Resume { id } => request::resume(core, talk, ask, id).await,

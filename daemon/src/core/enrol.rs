@@ -21,7 +21,7 @@ use super::end::everything;
 use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use super::mfa::token_hash;
 use super::strangers::Entry;
-use super::{Core, Inner, random, restore};
+use super::{Core, Inner, random, restore, room};
 use crate::log::chain;
 use crate::store::{HostRow, HostToken, Tx, Voice};
 
@@ -38,13 +38,7 @@ pub(super) async fn enrol(core: &Core, ask: EnrolAsk, link_key: &PublicKey, from
             }
             EnrolReply::Refused(refusal)
         }
-        Err(Stop::Fault(fault)) => {
-            crate::log::error(&chain(&fault));
-            EnrolReply::Refused(Refusal::new(
-                Code::Internal,
-                "the daemon could not do it; its own log says why",
-            ))
-        }
+        Err(Stop::Fault(fault)) => EnrolReply::Refused(room::failed(core.inner(), &fault)),
         Err(Stop::Left) => EnrolReply::Refused(Refusal::new(Code::Internal, "the connection ended")),
     }
 }
@@ -76,6 +70,7 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     if Versions::OURS.common(ask.versions).is_none() {
         return refuse(Code::Version, "this agent and the daemon speak no common version");
     }
+    room::admit_new(core)?;
     let (link, vouch) = keys(ask, link_key)?;
     let mut tx = core.store.write().await?;
     let token = token(&mut tx, ask).await?;

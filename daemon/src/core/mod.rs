@@ -32,6 +32,7 @@ mod request;
 mod requests;
 pub(crate) mod restore;
 mod review;
+mod room;
 mod settle;
 mod signing;
 mod speaker;

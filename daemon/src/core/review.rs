@@ -84,9 +84,19 @@ pub(super) async fn deny(
 ) -> Told<Outcome> {
     let inner = core.inner();
     let (seen, _) = review(inner, talk, ask, (prefix, "deny")).await?;
+    let mut tries = inner.store.tries();
+    loop {
+        match denied(inner, talk, &seen, reason).await {
+            Err(Stop::Fault(_)) if tries.again() => {}
+            told => return told,
+        }
+    }
+}
+
+async fn denied(inner: &Inner, talk: &Dialogue, seen: &Activation, reason: &UntrustedText) -> Told<Outcome> {
     let mut tx = inner.store.write().await?;
     let policy = inner.policy();
-    let mut activation = still_open(inner, &mut tx, &policy, talk, &seen).await?;
+    let mut activation = still_open(inner, &mut tx, &policy, talk, seen).await?;
     let by = talk.person()?.clone();
     activation.denied = Some(Denied { by: by.clone(), at: tx.now(), reason: reason.clone() });
     activation.state = State::Denied { by, reason: reason.clone() };

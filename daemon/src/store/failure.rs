@@ -4,24 +4,47 @@
 //! may be gone although a later one succeeds, so nothing is tried again: the next process reads what is on the disk (R04).
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
 /// Why. One per process, as the page cache that can no longer be trusted is.
 static FAILED: OnceLock<String> = OnceLock::new();
 static NOTED: Notify = Notify::const_new();
+/// How often the database found no room.
+static FULL: AtomicU64 = AtomicU64::new(0);
+/// SQLITE_FULL (sqlite.org/rescode.html).
+const NO_ROOM: u32 = 13;
 
 /// Primary result codes (sqlite.org/rescode.html) after which nothing more is written: IOERR, CORRUPT, NOTADB.
 const FATAL: [u32; 3] = [10, 11, 26];
 
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(code & 0xff)
+}
+
 /// Whether an error says that the store failed. A full disk, a lock, a refused row are none: SQLite took those changes back.
 fn is_fatal(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|source| source.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| FATAL.contains(&(code & 0xff))) || matches!(error, sqlx::Error::WorkerCrashed)
+    primary_code(error).is_some_and(|code| FATAL.contains(&code))
+        || matches!(error, sqlx::Error::WorkerCrashed)
+}
+
+/// Whether an error says that the disk is full.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(NO_ROOM)
+}
+
+/// Counts the changes of this process that found no room.
+pub(super) fn found_full() -> u64 {
+    FULL.load(Ordering::SeqCst)
 }
 
 /// Looks at an error of the database.
 pub(super) fn look(error: &sqlx::Error) {
+    if is_full(error) {
+        FULL.fetch_add(1, Ordering::SeqCst);
+    }
     // Unit tests open many stores in one process, and remove their folders under pools that are still at work.
     if is_fatal(error) && !cfg!(test) {
         FAILED.get_or_init(|| error.to_string());

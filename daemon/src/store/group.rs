@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Transaction};
 use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 use tokio::time::timeout;
 
@@ -255,6 +255,13 @@ impl Writer {
     pub(super) async fn tell(&self, witness: Arc<Witness>, cluster: ClusterId) -> Result<(), sqlx::Error> {
         self.group().await?.witness = Some((witness, cluster));
         Ok(())
+    }
+
+    /// Says how many pages of its log SQLite lets stand before it puts them into the database; 0: it does not by itself.
+    pub(super) async fn put_down_after(&self, pages: u32) -> Result<(), sqlx::Error> {
+        let mut group = timeout(PATIENCE, self.group()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        let pragma = format!("PRAGMA wal_autocheckpoint = {pages}");
+        sqlx::query(AssertSqlSafe(pragma)).execute(&mut *group.connection).await.map(drop)
     }
 
     /// Waits for whoever changes something, and closes.

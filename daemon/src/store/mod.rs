@@ -12,6 +12,7 @@ mod documents;
 mod ends;
 mod events;
 mod failure;
+mod full;
 mod group;
 mod hosts;
 mod keys;
@@ -22,20 +23,17 @@ mod news;
 mod people;
 mod recovery;
 mod restore;
+mod room;
 mod row;
 mod seen;
 mod tx;
 mod witness;
 
-use std::fs::{OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
-use nix::libc;
 use sqlx::AnyPool;
 use sqlx::Connection as _;
 use sqlx::SqlSafeStr as _;
@@ -46,6 +44,7 @@ use tokio::sync::{broadcast, watch};
 use crate::clock::Clock;
 use group::{Inner, Writer};
 use news::Teller;
+use room::Room;
 use witness::Witness;
 
 pub(crate) use activation::{Activation, Denied, HostPart};
@@ -97,6 +96,12 @@ pub(crate) enum StoreError {
     Failed {
         /// The error that said so.
         why: &'static str,
+    },
+    /// The disk is full: nothing new begins.
+    #[error("the disk with {folder} is full: nothing new begins before there is room")]
+    Full {
+        /// Where the database is.
+        folder: PathBuf,
     },
     /// The database's shape is not what this version knows.
     #[error("the database cannot be brought to this version's shape")]
@@ -159,6 +164,7 @@ pub(crate) struct Store {
     epoch: u32,
     witness: Arc<Witness>,
     older: Option<Older>,
+    room: Room,
     lock: Mutex<Option<StoreLock>>,
 }
 
@@ -174,8 +180,9 @@ impl Store {
     pub(crate) async fn open(folder: &Path, clock: Clock, fresh: ClusterId) -> Result<Self, StoreError> {
         let lock = StoreLock::take(folder)?;
         sqlx::any::install_default_drivers();
+        let room = Room::of(folder);
         let path = folder.join("elevated.db");
-        private(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
+        lock::private(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
         let address = address_of(&path)?;
         let writer = pool(&address, 1).await?;
         migrator().run(&writer).await?;
@@ -191,6 +198,7 @@ impl Store {
             epoch: 1,
             witness,
             older: None,
+            room,
             lock: Mutex::new(Some(lock)),
         };
         store.take_up(fresh).await?;
@@ -218,6 +226,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`], [`StoreError::Failed`].
     pub(crate) async fn write(&self) -> Result<Tx, StoreError> {
+        self.room.before_a_change();
         let inner = Inner::Write(Box::new(self.writer.begin().await?));
         // After the wait: whoever was before us may have seen the store fail.
         if let Some(why) = failure::come_already() {
@@ -304,19 +313,6 @@ impl Store {
         self.writer.close().await;
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
-}
-
-/// Nobody else reads the database, whatever the umask is; SQLite gives its -wal and -shm files the same mode.
-fn private(path: &Path) -> io::Result<()> {
-    let mut open = OpenOptions::new();
-    let file = open
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// Every migration there is, in order. An old one is never changed: its checksum is in the database.

@@ -2,6 +2,8 @@ use super::tx::What;
 use super::*;
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::text::UntrustedText;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 async fn store(folder: &Path) -> Store {
     Store::open(folder, Clock::manual(1_800_000_000), ClusterId::from_random([1; 16])).await.unwrap()

@@ -40,6 +40,8 @@ pub enum Code {
     Version,
     /// Too many at once, or too often; try again later.
     Busy,
+    /// The daemon's disk is full: nothing new begins.
+    Full,
 }
 
 impl Code {
@@ -47,7 +49,7 @@ impl Code {
     #[must_use]
     pub fn exit(self) -> u8 {
         match self {
-            Self::Internal | Self::Version | Self::Busy => 1,
+            Self::Internal | Self::Version | Self::Busy | Self::Full => 1,
             Self::Usage | Self::UnknownRole | Self::UnknownHost => 2,
             Self::NotEligible | Self::Locked | Self::WrongDoor => 3,
             Self::Pending => 4,

@@ -60,7 +60,14 @@ pub(in crate::core) async fn lock_me(
         talk.challenge(inner, demand).await?;
     }
     let none = UntrustedText::lossy("locked by the person");
-    let view = set(inner, talk, &what, (ttl, reason.unwrap_or(&none))).await?;
+    let wish = (ttl, reason.unwrap_or(&none));
+    let mut tries = inner.store.tries();
+    let view = loop {
+        match set(inner, talk, &what, wish).await {
+            Err(Stop::Fault(_)) if tries.again() => {}
+            told => break told?,
+        }
+    };
     Ok(Outcome::Locked(Box::new(view)))
 }
 

@@ -85,8 +85,8 @@ fn effects_have_events(way: &Way, heard: &[Heard], log: &[Value]) {
 }
 
 /// What may be there: `-wal` and `-shm` are the database too. Nothing else is left behind, no draft and no journal.
-const FILES: [&str; 6] =
-    ["elevated.db", "elevated.db-shm", "elevated.db-wal", "elevated.lock", "keys", "witness"];
+const FILES: [&str; 7] =
+    ["elevated.db", "elevated.db-shm", "elevated.db-wal", "elevated.lock", "keys", "reserve", "witness"];
 
 fn files(way: &Way) -> Vec<String> {
     let folder = std::fs::read_dir(way.vault.path("lib")).unwrap();

@@ -98,7 +98,9 @@ impl Way {
                 assert!(tries < TRIES, "{name}: not done in {TRIES} tries\n{}", self.vault.said());
                 match step(self).and_then(|()| self.look()) {
                     Ok(()) => break,
-                    Err(Lost::Refused(refusal)) if !matches!(refusal.code, Code::Internal | Code::Busy) => {
+                    Err(Lost::Refused(refusal))
+                        if !matches!(refusal.code, Code::Internal | Code::Busy | Code::Full) =>
+                    {
                         panic!("{name}: {refusal:?}\n{}", self.vault.said());
                     }
                     Err(Lost::Refused(_) | Lost::Gone) => self.recover(),

@@ -1,0 +1,103 @@
+//! The place in the host's log: durable before a document is acknowledged, and what goes on while it cannot be.
+//!
+//! In: documents that are done with. Out: acknowledgements. While the disk takes nothing, later documents wait in their order; what
+//! ends takes effect all the same (threat R05). Spec: docs/faults.md "The agent".
+
+use elevate_protocol::document::Act;
+use elevate_protocol::message::agent::{Applied, Claim};
+use elevate_protocol::signed::{SignedBody, verify_document};
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Span;
+
+use super::state::Agent;
+use crate::clock::{Boot, Moment};
+use crate::journal::{self, Level};
+use crate::store::documents;
+
+/// Between two tries.
+const AGAIN: Span = Span(1);
+
+/// A document that is done with and has no durable place yet.
+#[derive(Debug)]
+pub(crate) struct Unplaced {
+    /// Its signed bytes.
+    body: String,
+    /// Why it was refused, if it was.
+    refused: Option<String>,
+    /// Why it has no place; empty before the first try.
+    why: String,
+    /// When it is tried again.
+    pub(super) again: Boot,
+}
+
+impl Agent {
+    /// The next document is done with. Its place is durable before it is acknowledged.
+    pub(super) fn settle(&mut self, body: &str, refused: Option<String>, now: Moment) {
+        if let Some(why) = &refused {
+            journal::log(Level::Warning, &format!("a document was refused: {why}"));
+        }
+        self.place(Unplaced { body: body.to_owned(), refused, why: String::new(), again: now.boot }, now);
+    }
+
+    /// Tries again what the disk did not take.
+    pub(super) fn place_again(&mut self, now: Moment) {
+        if self.unplaced.as_ref().is_some_and(|waiting| waiting.again <= now.boot)
+            && let Some(waiting) = self.unplaced.take()
+        {
+            self.place(waiting, now);
+            self.next_document();
+        }
+    }
+
+    fn place(&mut self, done: Unplaced, now: Moment) {
+        let next = self.position.next(&done.body, done.refused.clone(), now.wall);
+        // An end or a refusal is acknowledged when it will outlive this process, and not before.
+        self.lingering.retain(|id| documents::forget(&self.paths, *id).is_err());
+        let placed = if self.lingering.is_empty() {
+            next.save(&self.paths).map_err(|error| journal::chain(&error))
+        } else {
+            Err("what is over cannot be removed from the disk".to_owned())
+        };
+        if let Err(why) = placed {
+            return self.wait_for_the_disk(done, why, now);
+        }
+        self.position = next;
+        self.acknowledge(self.position.seq);
+        self.settle_contact(now);
+    }
+
+    /// Not acknowledged, and those behind it wait. An agent that is started again hears it again from the daemon.
+    fn wait_for_the_disk(&mut self, done: Unplaced, why: String, now: Moment) {
+        if why != done.why {
+            journal::log(Level::Error, &format!("a document waits for its place in the log: {why}"));
+        }
+        let first = done.why.is_empty();
+        self.unplaced = Some(Unplaced { why, again: now.boot.after(AGAIN), ..done });
+        if first {
+            let behind: Vec<SignedBody> = self.inbox.iter().cloned().collect();
+            behind.iter().for_each(|signed| self.end_early(signed, now));
+        }
+    }
+
+    /// An end that has to wait for its turn takes effect at once. It only takes away, and finds nothing to do in its turn.
+    pub(super) fn end_early(&mut self, signed: &SignedBody, now: Moment) {
+        let config = &self.identity.config;
+        let Ok(verified) = verify_document(signed, &self.identity.signers, &config.host) else { return };
+        let document = verified.document();
+        let ours = document.cluster == config.cluster && document.epoch == self.position.epoch;
+        if let Act::End(end) = &document.act
+            && ours
+            && document.seq > self.position.seq
+        {
+            self.end(end.id, end.cause, now);
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, seq: u64) {
+        let result = match self.position.refused.get(&seq) {
+            Some(why) => Applied::Refused { why: UntrustedText::lossy(why) },
+            None => Applied::Enforced,
+        };
+        self.claim(Claim::Applied { seq, result });
+    }
+}
