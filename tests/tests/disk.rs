@@ -39,6 +39,12 @@ fn fill(host: &Host, folder: &str) -> Result<()> {
     sh(host, &script).map(drop)
 }
 
+/// What reports of the host met the very end of the room are told again on another connection.
+fn fill_below_the_daemon(fleet: &Fleet, web1: &Managed) -> Result<()> {
+    fill(&fleet.vault, DAEMON)?;
+    web1.wait_connected(fleet)
+}
+
 fn make_room(host: &Host, folder: &str) -> Result<()> {
     sh(host, &format!("rm {folder}/ballast")).map(drop)
 }
@@ -101,7 +107,7 @@ fn r05_on_a_full_disk_the_daemon_takes_away_and_gives_nothing() -> Result<()> {
     let (mut fleet, web1) = fleet_with_web1()?;
     small_disk_for_the_daemon(&mut fleet, &web1, "size=24m,mode=700")?;
     all_three(&web1)?;
-    fill(&fleet.vault, DAEMON)?;
+    fill_below_the_daemon(&fleet, &web1)?;
 
     let asked = ["elevate", "web-root", "-m", "an ordinary reason", "-n"];
     let said = web1.host.run("alice", asked)?.exits(1)?;
@@ -141,7 +147,7 @@ fn r05_the_reserve_is_enough_for_hundreds_of_changes() -> Result<()> {
     let (mut fleet, web1) = fleet_with_web1()?;
     small_disk_for_the_daemon(&mut fleet, &web1, "size=24m,mode=700")?;
     all_three(&web1)?;
-    fill(&fleet.vault, DAEMON)?;
+    fill_below_the_daemon(&fleet, &web1)?;
     let script = "for n in $(seq 100); do elevatectl lock --person bob -m again -q; elevatectl unlock --person bob -m again -q; done";
     fleet.vault.cmd("root", ["sh", "-euc", script]).limit(PATIENCE.saturating_mul(10)).run()?.success()?;
     fleet.ctl(&["revoke", "--person", "alice", "-m", "it is enough"])?;
