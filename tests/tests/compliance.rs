@@ -49,5 +49,6 @@ on_both! {
         an_offer_stands_before_the_password;
     factor:
         a_code_is_asked_for_once_at_each_terminal
-        without_daemon_or_agent_no_use_passes;
+        without_daemon_or_agent_no_use_passes
+        ctrl_c_at_the_prompt_ends_the_call;
 }

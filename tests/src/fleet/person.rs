@@ -88,6 +88,15 @@ impl Person {
         Ok(self.app.generate(step.saturating_mul(STEP)).to_string())
     }
 
+    /// Whether [`Person::code`] would not have to wait.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub fn has_code(&self) -> Result<bool> {
+        let now = self.now()?.checked_div(STEP).unwrap_or(0);
+        Ok(self.used <= now)
+    }
+
     /// The code of the step used last, again.
     #[must_use]
     pub fn last_code(&self) -> String {

@@ -45,6 +45,14 @@ impl Site {
         Ok((shell, name))
     }
 
+    /// The one sudo of the host has asked, and sleeps until a key is pressed.
+    fn sudo_waits(&self) -> Result<()> {
+        let asleep = "grep -q '^State:.S' /proc/$(pgrep -x sudo)/status";
+        eventually(PATIENCE, "sudo to wait for a key", || {
+            self.web1.host.run("root", ["sh", "-c", asleep]).is_ok_and(|ran| ran.status.success())
+        })
+    }
+
     fn seen(&self, code: &str, text: &str) -> Result<()> {
         eventually(PATIENCE, &format!("{code} with {text}"), || {
             self.fleet
@@ -141,6 +149,42 @@ pub(crate) fn without_daemon_or_agent_no_use_passes(sudo: Sudo) -> Result<()> {
     let said = shell.expect("refused=1")?;
     ensure!(said.contains("elevate-agent does not answer") && !said.contains("\n0\r\n"), "{said}");
     ensure!(site.web1.sudo("root", &["true"])?.0 == 0, "root's own sudo");
+    Ok(())
+}
+
+/// Ctrl-C at the prompt ends the call: nothing runs, nothing is left, and the next call asks anew.
+///
+/// Both sudos lose a Ctrl-C that comes between their prompt and their wait for keys: the classic one notes the signal and then
+/// waits all the same, sudo-rs besides may die with the echo off, since it catches signals only after it has asked. That is
+/// a moment that a program meets and a person does not; here sudo waits already.
+pub(crate) fn ctrl_c_at_the_prompt_ends_the_call(sudo: Sudo) -> Result<()> {
+    let mut site = Site::with(sudo)?;
+    site.web1.activate(&mut site.alice, &["web-mfa"], || Ok(()))?;
+    let mut screen = site.web1.host.tty("alice", ["sudo", "/usr/bin/id", "-u"])?;
+    screen.expect(PROMPT)?;
+    site.sudo_waits()?;
+    screen.interrupt()?;
+    let status = screen.wait()?;
+    // sudo-rs dies of the signal, so that a shell gives up what it was doing; the classic sudo is refused.
+    ensure!(status.code() == if sudo == Sudo::Rs { None } else { Some(1) }, "{status} {}", screen.screen());
+    ensure!(!screen.screen().contains("\n0\r\n"), "{}", screen.screen());
+
+    let (mut shell, _) = site.terminal()?;
+    shell.line("stty -g > before; sudo /usr/bin/id -u")?;
+    shell.expect(PROMPT)?;
+    site.sudo_waits()?;
+    shell.interrupt()?;
+    let gone =
+        || site.web1.host.run("root", ["pgrep", "-x", "sudo"]).is_ok_and(|ran| ran.status.code() == Some(1));
+    eventually(PATIENCE, "the end of sudo", gone)?;
+    shell.line("stty -g | cmp - before && echo as=before")?;
+    shell.expect("as=before\r\n")?;
+    shell.line("sudo /usr/bin/id -u; echo status=$?")?;
+    shell.expect(PROMPT)?;
+    let code = site.alice.code()?;
+    shell.line(&code)?;
+    shell.expect("\n0\r\n")?;
+    shell.expect("status=0")?;
     Ok(())
 }
 

@@ -26,6 +26,7 @@ mod large;
 mod lifecycle;
 mod locks;
 mod model;
+mod model_tests;
 mod place;
 mod recovery;
 mod restart;

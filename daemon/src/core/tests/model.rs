@@ -2,6 +2,7 @@
 //!
 //! In: what was asked and what the daemon answered, and which grants are signed. Out: nothing, or the grant that should not be there.
 //! It lets in what is allowed at most: where the daemon is stricter, that is the daemon's right. Invariants I1, I2, I10.
+//! Used by the histories of the daemon and by those of a whole fleet (tests/tests/histories).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +12,9 @@ use elevate_protocol::id::ActivationId;
 pub(super) const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "mallory"];
 /// Hosts of the tier that both roles are for, and one that neither is for.
 pub(super) const HOSTS: [&str; 3] = ["web1", "web2", "db1"];
-/// The longest of both roles, and how long a yes counts, in minutes.
-pub(super) const MAX: i64 = 30;
-pub(super) const WITHIN: i64 = 60;
+/// The longest of both roles, and how long a yes counts, in seconds.
+pub(super) const MAX: i64 = 30 * 60;
+pub(super) const WITHIN: i64 = 60 * 60;
 
 /// A policy as the model sees it: two roles, of which one needs other people's word.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,18 +31,26 @@ pub(super) enum Role {
     Ops,
 }
 
+/// What a lock is on: it begins nothing and decides nothing, and what runs of it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    Person(&'static str),
+    Role(Role),
+    Host(&'static str),
+}
+
 /// One request, from its beginning to its end.
 #[derive(Debug, Clone)]
-struct Request {
-    person: &'static str,
-    role: Role,
-    host: &'static str,
-    minutes: i64,
+pub(super) struct Request {
+    pub(super) person: &'static str,
+    pub(super) role: Role,
+    pub(super) host: &'static str,
+    seconds: i64,
     /// Who said yes, when, and how many the role needed at that moment: another role needs another yes.
-    approved: BTreeMap<&'static str, (usize, i64)>,
+    pub(super) approved: BTreeMap<&'static str, (usize, i64)>,
     /// First and last second at most, once it runs.
-    runs: Option<(i64, i64)>,
-    over: bool,
+    pub(super) runs: Option<(i64, i64)>,
+    pub(super) over: bool,
 }
 
 /// A signed grant that has not ended: what a host of the fleet would obey.
@@ -57,18 +66,16 @@ pub(super) struct InForce {
 
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    rules: Rules,
-    requests: BTreeMap<ActivationId, Request>,
+    pub(super) rules: Rules,
+    pub(super) requests: BTreeMap<ActivationId, Request>,
+    pub(super) locks: Vec<Lock>,
     /// How many started: a model that never sees one proves nothing.
     pub(super) started: usize,
 }
 
 impl Rules {
     fn eligible(&self, role: Role, person: &str) -> bool {
-        match role {
-            Role::Quick => self.quick.contains(person),
-            Role::Ops => self.ops.contains(person),
-        }
+        if role == Role::Quick { self.quick.contains(person) } else { self.ops.contains(person) }
     }
 
     /// Whether this may run now, and why not.
@@ -83,10 +90,7 @@ impl Rules {
             return Err("the host is not in the role");
         }
         let counts = |(who, (need, at)): (&&str, &(usize, i64))| {
-            *who != request.person
-                && self.leads.contains(who)
-                && *need == self.need
-                && now <= at + WITHIN * 60
+            *who != request.person && self.leads.contains(who) && *need == self.need && now <= at + WITHIN
         };
         let approvals = request.approved.iter().filter(|one| counts(*one)).count();
         if request.role == Role::Ops && approvals < self.need {
@@ -96,16 +100,26 @@ impl Rules {
     }
 }
 
+impl Lock {
+    fn hits(self, request: &Request) -> bool {
+        match self {
+            Self::Person(who) => request.person == who,
+            Self::Role(role) => request.role == role,
+            Self::Host(host) => request.host == host,
+        }
+    }
+}
+
 impl Model {
     /// A request was taken in.
     pub(super) fn asked(
         &mut self,
         id: ActivationId,
         (person, role, host): (&'static str, Role, &'static str),
-        minutes: i64,
+        seconds: i64,
     ) {
-        let request =
-            Request { person, role, host, minutes, approved: BTreeMap::new(), runs: None, over: false };
+        let approved = BTreeMap::new();
+        let request = Request { person, role, host, seconds, approved, runs: None, over: false };
         self.requests.entry(id).or_insert(request);
     }
 
@@ -115,6 +129,7 @@ impl Model {
         if let Some(request) = self.requests.get_mut(&id)
             && leads.contains(who)
             && who != request.person
+            && !self.locks.contains(&Lock::Person(who))
         {
             request.approved.insert(who, (need, now));
         }
@@ -135,22 +150,31 @@ impl Model {
     }
 
     /// A running grant may last so much longer, if the daemon says so.
-    pub(super) fn extended(&mut self, id: ActivationId, who: &str, minutes: i64) {
-        let rules = self.rules.clone();
+    pub(super) fn extended(&mut self, id: ActivationId, who: &str, seconds: i64) {
         if let Some(request) = self.requests.get_mut(&id)
             && request.person == who
-            && rules.eligible(request.role, who)
+            && self.rules.eligible(request.role, who)
+            && !self.locks.iter().any(|lock| lock.hits(request))
             && let Some((start, end)) = &mut request.runs
         {
-            *end = (*end + minutes * 60).min(*start + MAX * 60);
+            *end = (*end + seconds).min(*start + MAX);
         }
     }
 
-    /// Another policy is in force: who is no longer eligible loses what runs.
-    pub(super) fn rules(&self) -> &Rules {
-        &self.rules
+    /// Locked: what runs of it is over, and so is what a locked person waits for; what they said yes to they have to say again.
+    pub(super) fn locked(&mut self, lock: Lock) {
+        self.locks.push(lock);
+        for request in self.requests.values_mut() {
+            request.over |= lock.hits(request) && (request.runs.is_some() || matches!(lock, Lock::Person(_)));
+            request.approved.retain(|who, _| request.runs.is_some() || lock != Lock::Person(who));
+        }
     }
 
+    pub(super) fn unlocked(&mut self, lock: Lock) {
+        self.locks.retain(|one| *one != lock);
+    }
+
+    /// Another policy is in force: who is no longer eligible loses what runs.
     pub(super) fn ruled(&mut self, rules: Rules) {
         for request in self.requests.values_mut() {
             request.over |= request.runs.is_some() && !rules.eligible(request.role, request.person);
@@ -180,7 +204,10 @@ impl Model {
                 if let Err(why) = self.rules.may_run(request, now) {
                     return wrong(why);
                 }
-                request.runs = Some((now, now + request.minutes * 60));
+                if self.locks.iter().any(|lock| lock.hits(request)) {
+                    return wrong("it is locked");
+                }
+                request.runs = Some((now, now + request.seconds));
                 self.started += 1;
             }
             if request.over {
