@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +20,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::PATIENCE;
 use crate::machine::{Door, Machine};
 use crate::places;
 use crate::running::Running;
 use crate::transcript::Transcript;
 use crate::tty::Tty;
+use crate::{Memory, PATIENCE};
 
 static COMMANDS: AtomicU64 = AtomicU64::new(0);
 
@@ -39,6 +40,7 @@ pub struct Cmd {
     dir: Option<String>,
     input: Vec<u8>,
     limit: Duration,
+    memory: Option<PathBuf>,
 }
 
 /// How a command ended and what it said.
@@ -90,7 +92,7 @@ pub(crate) struct Started {
 impl Cmd {
     pub(crate) fn new(machine: Arc<Machine>, user: &str, argv: Vec<OsString>) -> Self {
         let (env, dir, input) = (Vec::new(), None, Vec::new());
-        Self { machine, user: user.to_owned(), argv, env, dir, input, limit: PATIENCE }
+        Self { machine, user: user.to_owned(), argv, env, dir, input, limit: PATIENCE, memory: None }
     }
 
     /// Add a variable to its environment, which else has PATH, HOME, SHELL, USER, LOGNAME, LANG and TERM only.
@@ -114,6 +116,12 @@ impl Cmd {
     /// How long [`Cmd::run`] and each step of a [`Tty`] may take.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Within this bound on its memory, which has to outlive it.
+    pub fn within(mut self, memory: &Memory) -> Self {
+        self.memory = Some(memory.dir().to_owned());
         self
     }
 
@@ -182,6 +190,9 @@ impl Cmd {
         let mut launcher = Command::new(places::program("testbed")?);
         launcher.args(["exec", "--pid", &door.pid.to_string(), "--user", &self.user, "--pid-to", &socket]);
         launcher.arg("--cgroup").arg(&door.cgroup);
+        if let Some(memory) = &self.memory {
+            launcher.arg("--memory").arg(memory);
+        }
         for pair in &self.env {
             launcher.args(["--env", pair]);
         }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use elevate_tests::fleet::{self, Fleet};
-use elevate_tests::{Host, PATIENCE, eventually};
+use elevate_tests::{Host, Memory, PATIENCE, eventually};
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Socket, Type};
 
@@ -100,9 +100,16 @@ fn memory(pid: i32, what: &str) -> Result<u64> {
 
 #[test]
 fn h09_ten_thousand_half_open_connections_keep_nobody_out_and_cost_little() -> Result<()> {
-    let fleet = Fleet::new()?;
+    let mut fleet = Fleet::new()?;
     let mut alice = fleet.person("alice")?;
     let mut web1 = fleet.managed("web1", &["tier=web"])?;
+    // R08: on a machine that gives it 256 MiB.
+    let limit = Memory::limited(256 * 1024 * 1024)?;
+    fleet.kill_daemon()?;
+    let within = fleet.vault.cmd("elevated", ["/usr/sbin/elevated", "run"]).within(&limit).spawn()?;
+    within.expect("ready", PATIENCE)?;
+    fleet.daemon = Some(within);
+    web1.wait_connected(&fleet)?;
     let outside = fleet::installed_host(&fleet.lab, "outside")?;
     let daemon = fleet.daemon.as_ref().context("no daemon")?.pid();
     let before = memory(daemon, "VmRSS")?;
@@ -116,8 +123,9 @@ fn h09_ten_thousand_half_open_connections_keep_nobody_out_and_cost_little() -> R
     web1.wait_connected(&fleet)?;
     web1.activate(&mut alice, &["web-root", "-m", "an ordinary reason"], || Ok(()))?;
     ensure!(web1.sudo("alice", &["/usr/bin/id", "-u"])?.0 == 0, "no right");
-    let limit = Duration::from_secs(90);
-    eventually(limit, "ten thousand and more", || opened.load(Ordering::Relaxed) > MANY + 500)?;
+    eventually(Duration::from_secs(90), "ten thousand and more", || {
+        opened.load(Ordering::Relaxed) > MANY + 500
+    })?;
     fleet.laptop.run("alice", ["elevate", "whoami"])?.success()?;
     let peak = memory(daemon, "VmHWM")?;
     println!(
@@ -134,5 +142,8 @@ fn h09_ten_thousand_half_open_connections_keep_nobody_out_and_cost_little() -> R
     eventually(PATIENCE, "the crowd to be gone", || crowd() == Some(0))?;
     drop(held);
     ensure!(fleet.daemon.as_ref().context("no daemon")?.pid() == daemon, "another daemon");
-    fleet.laptop.run("alice", ["elevate", "whoami"])?.success().map(drop)
+    fleet.laptop.run("alice", ["elevate", "whoami"])?.success()?;
+    ensure!(limit.kills()? == 0, "killed for want of memory");
+    fleet.daemon = None;
+    Ok(())
 }

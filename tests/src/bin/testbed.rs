@@ -18,7 +18,7 @@ testbed: hosts with their own /etc, users, processes and address on one machine
   testbed switch --disks DIR      network and disks of a lab, until standard input ends
   testbed init --name N --lower DIR… --state DIR --lab PID --cgroup DIR [--bind SRC:DST]… [--exec INIT]
                                   one host, until standard input ends; says READY <pid>
-  testbed exec --pid PID --cgroup DIR [--user U] [--dir D] [--env K=V]… [--pid-to SOCKET] CMD…
+  testbed exec --pid PID --cgroup DIR [--memory DIR] [--user U] [--dir D] [--env K=V]… [--pid-to SOCKET] CMD…
                                   a command in a host, with its exit status
   testbed speak --socket PATH [--times N] [--after close]
                                   standard input to a local socket, N times at once; what it answers

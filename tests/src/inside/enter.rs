@@ -1,6 +1,6 @@
 //! A command inside a running host, with the exit status it had.
 //!
-//! In: `--pid --cgroup --user --dir --env --pid-to`, then the command. Out: its streams and status.
+//! In: `--pid --cgroup --memory --user --dir --env --pid-to`, then the command. Out: its streams and status.
 //! Runs as: root, then the named user of the host (`testbed exec`). Spec: setns(2), credentials(7).
 
 use std::ffi::CString;
@@ -23,7 +23,7 @@ use super::args::Args;
 use super::cgroup;
 
 /// The options of `testbed exec`.
-pub const OPTIONS: &[&str] = &["--pid", "--cgroup", "--user", "--dir", "--env", "--pid-to"];
+pub const OPTIONS: &[&str] = &["--pid", "--cgroup", "--user", "--dir", "--env", "--memory", "--pid-to"];
 
 /// Search path of a command inside a host.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -39,6 +39,9 @@ pub fn launch(args: &Args, words: Vec<std::ffi::OsString>) -> Result<ExitCode> {
     let host = pidfd_open(pid, PidfdFlags::empty()).context("the host is gone")?;
     let listener = args.one("--pid-to").map(connect).transpose()?;
     cgroup::join(Path::new(args.need("--cgroup")?))?;
+    if let Some(memory) = args.one("--memory") {
+        cgroup::join(Path::new(memory))?;
+    }
     // The mount namespace comes last, in the child: until then /proc/self/exe is this program.
     let spaces = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET

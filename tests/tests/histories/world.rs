@@ -150,6 +150,8 @@ impl World {
         let ended = running.wait(limit).ok();
         ensure!(ended.is_some() || strike.is_some(), "no answer: {}", running.log());
         let code = ended.and_then(|status| status.code());
+        // Started again at once, as by systemd: nobody else can tell what it has done before it died.
+        self.wake_daemon()?;
         self.heard(&means, code);
         let said = running.log().lines().next().unwrap_or_default().to_owned();
         if matches!(means, Means::Request) && matches!(code, Some(2 | 3)) && strike.is_none() {

@@ -191,6 +191,25 @@ async fn channels_are_limited_and_a_connection_without_any_ends() {
 }
 
 #[tokio::test]
+async fn r08_a_person_has_so_many_conversations_over_all_connections_and_gets_them_back() {
+    let fixture = Fixture::start().await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let handle = fixture.alice().await;
+        let mut talks = Vec::new();
+        for _ in 0..16 {
+            talks.push(open(&handle, SUBSYSTEM_PERSON).await.expect("four times sixteen conversations"));
+        }
+        held.push((handle, talks));
+    }
+    let another = fixture.alice().await;
+    assert!(open(&another, SUBSYSTEM_PERSON).await.is_none(), "one more");
+    drop(held.pop());
+    let again = async { while open(&another, SUBSYSTEM_PERSON).await.is_none() {} };
+    timeout(SOON, again).await.expect("the seats come back");
+}
+
+#[tokio::test]
 async fn nothing_but_subsystems_is_given() {
     let fixture = Fixture::start().await;
     let handle = fixture.alice().await;

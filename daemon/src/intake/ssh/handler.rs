@@ -46,9 +46,9 @@ enum Who {
     },
 }
 
-/// A channel: with a subsystem already, or still without.
+/// A channel: with a subsystem already, or still without. A person's has a seat among all that the person has.
 enum State {
-    Open(Channel<Msg>),
+    Open(Channel<Msg>, Option<Seat<Name>>),
     Taken,
 }
 
@@ -153,26 +153,32 @@ impl Door {
             Who::New { .. } => name == SUBSYSTEM_ENROL,
         };
         let Some(state) = self.channels.get_mut(&id).filter(|_| fits) else { return false };
-        let State::Open(channel) = std::mem::replace(state, State::Taken) else { return false };
+        let State::Open(channel, seat) = std::mem::replace(state, State::Taken) else { return false };
         let (core, from, patience) = (self.shared.core.clone(), self.from, self.shared.patience);
         let stream = channel.into_stream();
         match who {
             Who::Person { name, key, .. } => {
                 let speaker = Speaker::Person { name: name.clone(), key: key.clone(), address: from };
-                self.spawn(person::serve(core, speaker, stream, patience));
+                self.spawn(person::serve(core, speaker, stream, patience), seat);
             }
-            Who::Host { id, .. } => self.spawn(agent::serve(core, *id, from, stream, patience)),
-            Who::New { key, .. } => self.spawn(enrol::serve(core, (**key).clone(), from, stream, patience)),
+            Who::Host { id, .. } => self.spawn(agent::serve(core, *id, from, stream, patience), seat),
+            Who::New { key, .. } => {
+                self.spawn(enrol::serve(core, (**key).clone(), from, stream, patience), seat);
+            }
         }
         true
     }
 
-    fn spawn(&self, conversation: impl Future<Output = Result<(), PumpError>> + Send + 'static) {
+    fn spawn(
+        &self,
+        conversation: impl Future<Output = Result<(), PumpError>> + Send + 'static,
+        seat: Option<Seat<Name>>,
+    ) {
         let working = Working::on(&self.work);
         let (switch, from) = (Arc::clone(&self.switch), self.from);
         tokio::spawn(async move {
             let ended = conversation.await;
-            drop(working);
+            drop((working, seat));
             if let Err(error) = ended {
                 log::debug(&format!("{from}: {}", log::chain(&error)));
                 // Whoever breaks one conversation loses all of that connection (threat B06).
@@ -233,11 +239,15 @@ impl Handler for Door {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
-        if self.channels.len() >= self.channels_allowed() {
+        let seat = match &self.who {
+            Some(Who::Person { name, .. }) => self.shared.talks.take(name.clone()).map(Some),
+            Some(Who::Host { .. } | Who::New { .. }) | None => Some(None),
+        };
+        let Some(seat) = seat.filter(|_| self.channels.len() < self.channels_allowed()) else {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
-        }
-        self.channels.insert(channel.id(), State::Open(channel));
+        };
+        self.channels.insert(channel.id(), State::Open(channel, seat));
         reply.accept().await;
         Ok(())
     }

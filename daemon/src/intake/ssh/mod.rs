@@ -36,6 +36,9 @@ use crate::log;
 use elevate_protocol::id::HostId;
 use elevate_protocol::name::Name;
 
+/// Channels of one person at once, over all connections: each holds a message that has begun and what waits to be read of the
+/// next, half a megabyte at most (threat R08).
+const PERSON_CHANNELS: u32 = 64;
 /// Connections of one host: its agent has one, and old ones that are not yet known to be dead.
 const HOST_CONNECTIONS: u32 = 8;
 
@@ -57,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) core: Core,
     pub(crate) patience: Patience,
     pub(crate) people: Counter<Name>,
+    /// Channels of a person, over all of their connections.
+    pub(crate) talks: Counter<Name>,
     pub(crate) hosts: Counter<HostId>,
     sources: Crowd,
     config: Arc<Config>,
@@ -112,6 +117,7 @@ pub(crate) async fn serve(listener: Listener, core: Core, stop: watch::Receiver<
         core,
         patience,
         people: Counter::new(limits.connections_per_person, u32::MAX),
+        talks: Counter::new(PERSON_CHANNELS, u32::MAX),
         hosts: Counter::new(HOST_CONNECTIONS, u32::MAX),
         sources: Crowd::new(limits.unauthenticated_per_source, limits.unauthenticated),
         config: Arc::new(algorithms::config(host_key)),
