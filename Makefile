@@ -14,8 +14,9 @@ CARGO ?= cargo
 # Test hosts: a bootstrapper and its keyring, ip, nsenter and unshare, ssh-keygen.
 # Tests of the module and of the rendered rules: sudo with its cvtsudoers, pamtester.
 # The units are read by systemd-analyze, whether or not systemd runs here.
-# Faults: strace strikes at system calls, sqlite3 looks at the database from outside. Keys behind PKCS#11: softhsm2, opensc.
-DEPS := gcc libc6-dev libpam0g-dev libclang-dev mmdebstrap iproute2 util-linux openssh-client sudo pamtester strace sqlite3 softhsm2 opensc systemd
+# Faults: strace strikes at system calls, sqlite3 looks at the database from outside, xfs_io cuts the power of an ext4. Keys behind PKCS#11: softhsm2, opensc.
+DEPS := gcc libc6-dev libpam0g-dev libclang-dev mmdebstrap iproute2 util-linux openssh-client sudo pamtester strace sqlite3 softhsm2 opensc systemd \
+	e2fsprogs mount xfsprogs
 
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 

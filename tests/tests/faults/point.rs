@@ -24,6 +24,8 @@ pub(crate) enum Mode {
     Before,
     /// SIGKILL when the kernel has done it and nobody knows yet.
     After,
+    /// The power is cut when the kernel has done it and nobody knows yet: what is not durable is gone.
+    Power,
     /// The kernel says EIO.
     Eio,
     /// The kernel says ENOSPC.
@@ -31,7 +33,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// All of them.
+    /// All that a program alone can meet.
     pub(crate) const ALL: [Self; 4] = [Self::Before, Self::After, Self::Eio, Self::Enospc];
 }
 
@@ -108,12 +110,21 @@ fn named(arguments: &str, base: &str) -> Vec<String> {
     found
 }
 
+/// A power cut at each of the points, or at about `most`, spread over all.
+pub(crate) fn power_cuts(points: &[Point], most: usize) -> Vec<Strike> {
+    let step = if takes_all() { 1 } else { (points.len() / most.max(1)).max(1) };
+    points.iter().step_by(step).map(|point| Strike { point: point.clone(), mode: Mode::Power }).collect()
+}
+
+fn takes_all() -> bool {
+    std::env::var("ELEVATE_FAULTS").is_ok_and(|value| value == "all")
+}
+
 /// Which points are struck in which way: all of both, or about `most`, spread over all, with the modes by turns.
 pub(crate) fn strikes(points: &[Point], most: usize) -> Vec<Strike> {
-    let all = std::env::var("ELEVATE_FAULTS").is_ok_and(|value| value == "all");
     let each = |point: &Point| Mode::ALL.map(|mode| Strike { point: point.clone(), mode });
     let strikes: Vec<Strike> = points.iter().flat_map(each).collect();
-    if all {
+    if takes_all() {
         return strikes;
     }
     // An odd step: the modes take turns.

@@ -49,7 +49,7 @@ pub(crate) fn wrap(command: &[OsString], plan: &Plan, (base, trace): (&Path, &Pa
             }
             let what = match mode {
                 Mode::Before => "signal=KILL",
-                Mode::After => "delay_exit=120000000",
+                Mode::After | Mode::Power => "delay_exit=120000000",
                 Mode::Eio => "error=EIO",
                 Mode::Enospc => "error=ENOSPC",
             };
@@ -78,7 +78,7 @@ pub(crate) fn struck(trace: &Path) -> bool {
     ["(DELAYED)", "(INJECTED)", "= ?"].iter().any(|mark| text.contains(mark))
 }
 
-/// Kills a program as soon as strace holds it behind the call of [`Mode::After`].
+/// Kills a program as soon as strace holds it behind the call of [`Mode::After`] or [`Mode::Power`].
 #[derive(Debug)]
 pub(crate) struct Executioner {
     over: Arc<AtomicBool>,
@@ -86,9 +86,13 @@ pub(crate) struct Executioner {
 }
 
 impl Executioner {
-    /// For the process `pid` of this trace; nobody where the plan does not hold it.
-    pub(crate) fn wait(pid: u32, plan: &Plan, trace: PathBuf) -> Option<Self> {
-        if !matches!(plan, Plan::Strike(Strike { mode: Mode::After, .. })) {
+    /// For the process `pid` of this trace; nobody where the plan does not hold it. `first` is done before it is killed.
+    pub(crate) fn wait(
+        pid: u32,
+        plan: &Plan,
+        (trace, first): (PathBuf, impl FnOnce() + Send + 'static),
+    ) -> Option<Self> {
+        if !matches!(plan, Plan::Strike(Strike { mode: Mode::After | Mode::Power, .. })) {
             return None;
         }
         let over = Arc::new(AtomicBool::new(false));
@@ -96,6 +100,7 @@ impl Executioner {
         let thread = std::thread::spawn(move || {
             while !seen.load(Ordering::Relaxed) {
                 if struck(&trace) {
+                    first();
                     execute(pid.try_into().unwrap());
                     return;
                 }

@@ -135,7 +135,7 @@ impl Rig {
         let said = File::create(self.path(&format!("said{}", self.starts))).unwrap();
         let mut command = self.inside(&strace::wrap(&command, plan, (self.base(), &self.trace())));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn().unwrap();
-        self.executioner = Executioner::wait(child.id(), plan, self.trace());
+        self.executioner = Executioner::wait(child.id(), plan, (self.trace(), || ()));
         self.child = Some(child);
         let door = self.path("run/elevate/agent.sock");
         comes(|| self.has_ended() || UnixStream::connect(&door).is_ok()) && !self.has_ended()

@@ -15,6 +15,8 @@ use elevate_tests::places;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::disk::{Disk, cut_power};
+use crate::point::{Mode, Strike};
 use crate::strace::{self, Executioner, Plan};
 
 /// Longest wait for anything.
@@ -56,6 +58,8 @@ pub(crate) struct Vault {
     child: Option<Child>,
     /// Of the last start; before another start the one before is over.
     executioner: Option<Executioner>,
+    /// What `lib` is on, where its power is to be cut.
+    disk: Option<Disk>,
     starts: u32,
 }
 
@@ -87,12 +91,15 @@ impl Vault {
     fn empty() -> Self {
         let place = tempfile::tempdir().unwrap();
         std::fs::create_dir(place.path().join("run")).unwrap();
-        Self { place, address: address(), child: None, executioner: None, starts: 0 }
+        Self { place, address: address(), child: None, executioner: None, disk: None, starts: 0 }
     }
 
-    /// A copy of a stopped daemon's folder, at another address.
-    pub(crate) fn copy(&self) -> Self {
-        let copy = Self::empty();
+    /// A copy of a stopped daemon's folder, at another address; on a disk of its own where the plan cuts its power.
+    pub(crate) fn copy(&self, plan: &Plan) -> Self {
+        let mut copy = Self::empty();
+        if matches!(plan, Plan::Strike(Strike { mode: Mode::Power, .. })) {
+            copy.disk = Some(Disk::make(copy.path("image"), copy.path("lib")));
+        }
         for folder in ["etc", "lib"] {
             let done =
                 Command::new("/bin/cp").arg("-a").arg(self.path(folder)).arg(copy.place.path()).status();
@@ -103,6 +110,9 @@ impl Vault {
             .replace(self.place.path().to_str().unwrap(), copy.place.path().to_str().unwrap())
             .replace(&self.address, &copy.address);
         std::fs::write(copy.path("etc/daemon.toml"), config).unwrap();
+        if let Some(disk) = &copy.disk {
+            disk.settle();
+        }
         copy
     }
 
@@ -134,13 +144,19 @@ impl Vault {
     /// Starts the daemon; whether it became ready.
     pub(crate) fn start(&mut self, plan: &Plan) -> bool {
         self.starts += 1;
+        drop(self.executioner.take());
+        if let Some(disk) = self.disk.as_ref().filter(|_| self.starts > 1) {
+            disk.start_again();
+        }
         let program: OsString = places::program("elevated").unwrap().into();
         let command = [program, "--config".into(), self.path("etc/daemon.toml").into(), "run".into()];
         let said = File::create(self.path(&format!("said{}", self.starts))).unwrap();
         let mut command = strace::wrap(&command, plan, (self.base(), &self.trace()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).env("RUST_BACKTRACE", "0");
         let child = command.spawn().unwrap();
-        self.executioner = Executioner::wait(child.id(), plan, self.trace());
+        let lib = self.disk.is_some().then(|| self.path("lib"));
+        let first = move || lib.iter().for_each(|lib| cut_power(lib));
+        self.executioner = Executioner::wait(child.id(), plan, (self.trace(), first));
         self.child = Some(child);
         comes(|| self.has_ended() || self.said().contains("ready, listening on")) && !self.has_ended()
     }

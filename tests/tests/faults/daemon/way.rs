@@ -63,7 +63,7 @@ fn one(outcome: Outcome) -> ActivationView {
 impl Way {
     /// A copy of the template's daemon, started with the plan, and everybody beside it.
     pub(crate) fn begin(template: &Template, plan: &Plan) -> Self {
-        let mut vault = template.vault.copy();
+        let mut vault = template.vault.copy(plan);
         let place = |key: PathBuf| Place { address: vault.address.clone(), key };
         let (alice, bob) = (place(template.alice.clone()), place(template.bob.clone()));
         let identity = Identity { place: place(template.link.clone()), ..template.host.clone() };
