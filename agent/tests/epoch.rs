@@ -90,6 +90,7 @@ fn r25_a_new_epoch_begins_with_the_word_of_root_and_ends_what_was_in_force() {
     assert_eq!((waits(&rig), position(&rig)), (None, (2, 0)));
     let mut daemon = Daemon::connect(&rig);
     assert_eq!((daemon.hello.epoch, daemon.hello.seq, daemon.hello.head), (2, 0, None));
+    assert_eq!(daemon.hello.last, None);
     daemon.report(|report| *report == Report::Epoch { epoch: 2 });
     let restored = |report: &&Report| matches!(report, Report::Ended { cause: EndCause::Restored, .. });
     assert_eq!(daemon.reports.iter().filter(restored).count(), 2);
@@ -144,14 +145,16 @@ fn a_word_that_is_none_or_that_others_can_write_begins_nothing() {
 fn the_head_tells_what_was_applied_and_what_was_refused() {
     let rig = Rig::new();
     let mut daemon = Daemon::connect(&rig);
-    let mut log = None;
+    let (mut log, mut last) = (None, None);
     for (seq, id) in [(1, 5), (2, 5), (3, 6)] {
         let signed = sign(seq, act(grant(id, 3600)));
         log = Some(head(log, &signed.body));
+        last = Some(signed.clone());
         daemon.send(&ToAgent::Document(signed));
         let Some(Claim::Applied { result, .. }) = daemon.claim() else { panic!("not applied") };
         assert_eq!(result == Applied::Enforced, seq != 2, "the second is of an id that is there already");
     }
     drop(daemon);
-    assert_eq!(Daemon::greet(&rig).hello.head, log);
+    let hello = Daemon::greet(&rig).hello;
+    assert_eq!((hello.head, hello.last), (log, last));
 }

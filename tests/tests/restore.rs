@@ -60,6 +60,21 @@ fn wait_for_epoch(web1: &Managed) -> Result<()> {
     Ok(())
 }
 
+/// The witness was laid back with the rest. The host has shown what this daemon has signed and does not know: nobody gets anything,
+/// also on hosts that wait for nobody, until root accepts that.
+fn accepted(fleet: &Fleet, web1: &Managed) -> Result<()> {
+    let refused = web1.host.run("alice", ["elevate", "web-quick", "-m", "an ordinary reason"])?.exits(3)?;
+    ensure!(
+        refused.contains("restored from a backup") && refused.contains("elevatectl restore"),
+        "{refused}"
+    );
+    let shown = fleet.vault.run("root", ["elevatectl", "restore"])?.exits(3)?;
+    ensure!(shown.contains("web1 has document"), "{shown}");
+    fleet.ctl(&["restore", "accept", "-m", "the disk was lost"])?;
+    ensure!(fleet.events("restore.found")?.len() == 1, "once");
+    Ok(())
+}
+
 /// The causes of ended grants, as the daemon's log tells them, oldest first.
 fn causes(fleet: &Fleet) -> Result<Vec<String>> {
     let cause = |event: &Value| Some(event.get("details")?.get("cause")?.as_str()?.to_owned());
@@ -102,6 +117,7 @@ fn r25_a_daemon_restored_from_a_backup_gives_nothing_before_the_hosts_root_says_
     web1.wait_connected(&fleet)?;
     ensure!(web1.sudo("alice", &ID)?.0 != 0, "revived by the new epoch");
     ensure!(!fleet.ctl(&["host", "list"])?.contains("waits"), "no longer");
+    accepted(&fleet, &web1)?;
     activate(&web1, "web-quick")?;
     ensure!(web1.sudo("alice", &ID)?.0 == 0, "as before");
     eventually(PATIENCE, "root's word in the log", || {
@@ -139,6 +155,7 @@ fn r25_a_log_that_grew_again_is_told_from_the_one_that_was_applied() -> Result<(
     ensure!(web1.sudo("alice", &ID)?.0 != 0 && web1.sudo("alice", &LS)?.0 != 0, "both logs are over");
     let active = fleet.laptop.run("alice", ["elevate", "status", "--format", "json"])?.success()?;
     ensure!(!active.contains("\"active\""), "for the daemon too: {active}");
+    accepted(&fleet, &web1)?;
     activate(&web1, "web-list")?;
     ensure!(web1.sudo("alice", &LS)?.0 == 0, "a new one");
     Ok(())

@@ -31,8 +31,8 @@ const UID_GRANTS_MAX: usize = 64;
 pub(crate) struct Pending {
     /// Its place.
     seq: u64,
-    /// Its signed bytes.
-    body: String,
+    /// As it was signed.
+    signed: SignedBody,
     /// The grant as it will be.
     held: Held,
     /// What it is to be put in the place of.
@@ -135,7 +135,7 @@ impl Agent {
         match place {
             Some(place) => {
                 if self.is_in_turn(place.epoch, place.seq, now) {
-                    self.settle(&signed.body, Some(error.to_string()), now);
+                    self.settle(signed, Some(error.to_string()), now);
                 }
             }
             None => self.refuse_peer(now, &format!("a document was refused: {error}")),
@@ -150,27 +150,27 @@ impl Agent {
 
     fn apply(&mut self, signed: &SignedBody, document: &Document, now: Moment) {
         if let Act::End(end) = &document.act {
-            return self.apply_end(&signed.body, end, now);
+            return self.apply_end(signed, end, now);
         }
         if let Act::Keys(keys) = &document.act {
-            return self.apply_keys(&signed.body, (keys, (document.epoch, document.seq)), now);
+            return self.apply_keys(signed, (keys, (document.epoch, document.seq)), now);
         }
         let held = match self.assemble(signed, document) {
             Ok(held) => held,
-            Err(why) => return self.settle(&signed.body, Some(why), now),
+            Err(why) => return self.settle(signed, Some(why), now),
         };
         if let Err(error) = check::terms(&held.verified, now.wall) {
-            return self.settle(&signed.body, Some(error.to_string()), now);
+            return self.settle(signed, Some(error.to_string()), now);
         }
         // Looked at afresh: no rule is installed on the strength of a gate that stood some seconds ago.
         self.probe(now);
         if let Err(error) = &self.enforcement {
-            return self.settle(&signed.body, Some(error.to_string()), now);
+            return self.settle(signed, Some(error.to_string()), now);
         }
         if let Err(error) =
             self.within_abilities(&held.verified).and_then(|()| self.below_ceiling(&held.verified))
         {
-            return self.settle(&signed.body, Some(error), now);
+            return self.settle(signed, Some(error), now);
         }
         if held.verified.grant().lease.is_some() {
             self.ask_contact(now);
@@ -181,7 +181,7 @@ impl Agent {
         if let Some(result) = check::at_once(dialect, &held.verified, (now.wall, &accepted)) {
             let put =
                 result.map_err(|error| journal::chain(&error)).and_then(|()| self.put(held, before, now));
-            return self.settle(&signed.body, put.err(), now);
+            return self.settle(signed, put.err(), now);
         }
         let (paths, verified, sender) = (self.paths.clone(), held.verified.clone(), self.sender.clone());
         let started = thread::Builder::new().name("check".into()).spawn(move || {
@@ -190,9 +190,9 @@ impl Agent {
             drop(sender.send(Message::Checked { seq, result }));
         });
         match started {
-            Ok(_) => self.checking = Some(Pending { seq, body: signed.body.clone(), held, before }),
+            Ok(_) => self.checking = Some(Pending { seq, signed: signed.clone(), held, before }),
             Err(error) => {
-                self.settle(&signed.body, Some(format!("this host cannot check it: {error}")), now);
+                self.settle(signed, Some(format!("this host cannot check it: {error}")), now);
             }
         }
     }
@@ -228,18 +228,18 @@ impl Agent {
     }
 
     /// An end needs no check: it only takes away, and one for a grant that is not here is done already.
-    fn apply_end(&mut self, body: &str, end: &End, now: Moment) {
+    fn apply_end(&mut self, signed: &SignedBody, end: &End, now: Moment) {
         self.end(end.id, end.cause, now);
-        self.settle(body, None, now);
+        self.settle(signed, None, now);
     }
 
     /// The checks of the pending document are done.
     pub(crate) fn checked(&mut self, seq: u64, result: Result<(), String>) {
         let Some(pending) = self.checking.take().filter(|pending| pending.seq == seq) else { return };
         let now = clock::read();
-        let body = pending.body.clone();
+        let signed = pending.signed.clone();
         let refused = result.and_then(|()| self.install(pending, now)).err();
-        self.settle(&body, refused, now);
+        self.settle(&signed, refused, now);
         self.consider_epoch(now);
         self.next_document();
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use elevate_protocol::document::Keys;
-use elevate_protocol::signed::TrustedKeys;
+use elevate_protocol::signed::{SignedBody, TrustedKeys};
 
 use super::state::Agent;
 use crate::clock::Moment;
@@ -16,10 +16,15 @@ use crate::safe::{self, Durability};
 
 impl Agent {
     /// Trusts these keys from the next document on, each as far as it says.
-    pub(super) fn apply_keys(&mut self, body: &str, (keys, place): (&Keys, (u32, u64)), now: Moment) {
+    pub(super) fn apply_keys(
+        &mut self,
+        signed: &SignedBody,
+        (keys, place): (&Keys, (u32, u64)),
+        now: Moment,
+    ) {
         let next = match self.identity.signers.follow(keys, place) {
             Ok(next) => next.at(now.wall),
-            Err(error) => return self.settle(body, Some(error.to_string()), now),
+            Err(error) => return self.settle(signed, Some(error.to_string()), now),
         };
         if let Err(why) = self.write_signers(&next) {
             // Not acknowledged: the daemon sends it again.
@@ -29,7 +34,7 @@ impl Agent {
         let identity = Identity { config: own.config.clone(), signers: next, vouch: own.vouch.clone() };
         self.identity = Arc::new(identity);
         journal::log(Level::Info, "another grant key signs from the next document on");
-        self.settle(body, None, now);
+        self.settle(signed, None, now);
     }
 
     fn write_signers(&self, next: &TrustedKeys) -> Result<(), String> {

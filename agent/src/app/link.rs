@@ -195,6 +195,7 @@ impl Agent {
             epoch: self.position.epoch,
             seq: self.position.seq,
             head: self.position.head,
+            last: self.position.last.clone(),
             nonce,
             time: now.wall,
         }));

@@ -20,8 +20,8 @@ const AGAIN: Span = Span(1);
 /// A document that is done with and has no durable place yet.
 #[derive(Debug)]
 pub(crate) struct Unplaced {
-    /// Its signed bytes.
-    body: String,
+    /// As it was signed.
+    signed: SignedBody,
     /// Why it was refused, if it was.
     refused: Option<String>,
     /// Why it has no place; empty before the first try.
@@ -32,11 +32,12 @@ pub(crate) struct Unplaced {
 
 impl Agent {
     /// The next document is done with. Its place is durable before it is acknowledged.
-    pub(super) fn settle(&mut self, body: &str, refused: Option<String>, now: Moment) {
+    pub(super) fn settle(&mut self, signed: &SignedBody, refused: Option<String>, now: Moment) {
         if let Some(why) = &refused {
             journal::log(Level::Warning, &format!("a document was refused: {why}"));
         }
-        self.place(Unplaced { body: body.to_owned(), refused, why: String::new(), again: now.boot }, now);
+        let signed = signed.clone();
+        self.place(Unplaced { signed, refused, why: String::new(), again: now.boot }, now);
     }
 
     /// Tries again what the disk did not take.
@@ -50,7 +51,7 @@ impl Agent {
     }
 
     fn place(&mut self, done: Unplaced, now: Moment) {
-        let next = self.position.next(&done.body, done.refused.clone(), now.wall);
+        let next = self.position.next(&done.signed, done.refused.clone(), now.wall);
         // An end or a refusal is acknowledged when it will outlive this process, and not before.
         self.lingering.retain(|id| documents::forget(&self.paths, *id).is_err());
         let placed = if self.lingering.is_empty() {

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document;
+use elevate_protocol::message::agent::LAST_MAX;
+use elevate_protocol::signed::SignedBody;
 use elevate_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,9 @@ pub(crate) struct Position {
     /// What the log is up to that place; none at first.
     #[serde(default)]
     pub(crate) head: Option<Digest>,
+    /// The document of that place, for a daemon that was restored from a backup: none when it is longer than a hello shows.
+    #[serde(default)]
+    pub(crate) last: Option<SignedBody>,
     /// The latest wall clock that was seen when this was written.
     #[serde(default = "long_ago")]
     pub(crate) seen: Timestamp,
@@ -60,15 +65,16 @@ impl Position {
     /// Before the first document of an epoch.
     #[must_use]
     pub(crate) fn begin(epoch: u32, now: Timestamp) -> Self {
-        Self { epoch, seq: 0, head: None, seen: now, refused: BTreeMap::new() }
+        Self { epoch, seq: 0, head: None, last: None, seen: now, refused: BTreeMap::new() }
     }
 
-    /// The same after the next document, whose signed bytes are `body`.
+    /// The same after the next document.
     #[must_use]
-    pub(crate) fn next(&self, body: &str, refused: Option<String>, now: Timestamp) -> Self {
+    pub(crate) fn next(&self, signed: &SignedBody, refused: Option<String>, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.seq = self.seq.saturating_add(1);
-        next.head = Some(document::head(self.head, body));
+        next.head = Some(document::head(self.head, &signed.body));
+        next.last = Some(signed.clone()).filter(|last| last.body.len() <= LAST_MAX);
         next.seen = self.seen.max(now);
         if let Some(why) = refused {
             next.refused.insert(next.seq, why);
@@ -109,8 +115,12 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let paths = Paths::below(place.path());
         std::fs::create_dir_all(paths.position.parent().unwrap()).unwrap();
-        let whole =
-            Position::begin(3, Timestamp(1_800_000_000)).next("a document", Some("no".into()), Timestamp(0));
+        let signed = SignedBody { body: "a document".into(), signature: "signed".into() };
+        let long = SignedBody { body: "d".repeat(LAST_MAX + 1), ..signed.clone() };
+        let before = Position::begin(3, Timestamp(1_800_000_000)).next(&long, None, Timestamp(0));
+        assert_eq!((before.last.as_ref(), before.seq), (None, 1));
+        let whole = before.next(&signed, Some("no".into()), Timestamp(0));
+        assert_eq!(whole.last, Some(signed));
         whole.save(&paths).unwrap();
         assert_eq!(Position::load(&paths).unwrap(), whole);
         let text = std::fs::read(&paths.position).unwrap();

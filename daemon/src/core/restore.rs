@@ -126,6 +126,7 @@ pub(super) async fn accept(core: &Inner, talk: &Dialogue, reason: &UntrustedText
     let (ended, refused) = end_everything(core, &mut tx, &talk.voice, reason).await?;
     tx.void_unsure(step_after(tx.now())).await?;
     tx.hold_all_changes().await?;
+    tx.excuse_hosts().await?;
     tx.end_lock(lock.id, tx.now()).await?;
     tx.set_meta(META, "").await?;
     let kind = Kind::RestoreAccepted { from, reason: reason.clone(), ended, refused };

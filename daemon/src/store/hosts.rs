@@ -41,6 +41,8 @@ pub(crate) struct HostRow {
     pub(crate) seen_at: Option<Timestamp>,
     /// What enforces there; none: it has not said yet.
     pub(crate) sudo: Option<Enforcement>,
+    /// It may have documents that are not known here: root has gone on with an older database, and has not heard of this host since.
+    pub(crate) excused: bool,
 }
 
 /// The next place of a host's log.
@@ -90,6 +92,7 @@ fn host_of(row: &AnyRow) -> Result<HostRow, StoreError> {
         reported: row.number("reported")?,
         seen_at: row.maybe_time("seen_at")?,
         sudo,
+        excused: row.maybe_time("excused")?.is_some(),
     })
 }
 
@@ -226,7 +229,7 @@ impl Tx {
         sudo: Option<&Enforcement>,
     ) -> Result<(), StoreError> {
         self.seen.forget_host(id);
-        sqlx::query("UPDATE hosts SET seen_at = $2, sudo = COALESCE($3, sudo) WHERE id = $1")
+        sqlx::query("UPDATE hosts SET seen_at = $2, sudo = COALESCE($3, sudo), excused = NULL WHERE id = $1")
             .bind(id.to_string())
             .bind(self.now().0)
             .bind(sudo.map(|sudo| to_json("sudo", sudo)).transpose()?)
@@ -265,7 +268,7 @@ impl Tx {
     /// A [`StoreError`].
     pub(crate) async fn begin_epoch(&mut self, id: HostId, epoch: u32) -> Result<(), StoreError> {
         self.seen.forget_host(id);
-        sqlx::query("UPDATE hosts SET epoch = $2, issued = 0 WHERE id = $1")
+        sqlx::query("UPDATE hosts SET epoch = $2, issued = 0, excused = NULL WHERE id = $1")
             .bind(id.to_string())
             .bind(i64::from(epoch))
             .execute(self.ready().await?)

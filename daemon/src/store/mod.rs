@@ -325,6 +325,7 @@ fn migrator() -> Migrator {
         (5, "changes", include_str!("../../migrations/0005_changes.sql")),
         (6, "heads", include_str!("../../migrations/0006_heads.sql")),
         (7, "ends", include_str!("../../migrations/0007_ends.sql")),
+        (8, "restored", include_str!("../../migrations/0008_restored.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

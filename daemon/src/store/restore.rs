@@ -97,6 +97,18 @@ impl Tx {
         Ok(())
     }
 
+    /// What hosts have of the time before an accepted restore is no news.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn excuse_hosts(&mut self) -> Result<(), StoreError> {
+        sqlx::query("UPDATE hosts SET excused = $1 WHERE retired_at IS NULL")
+            .bind(self.now().0)
+            .execute(self.ready().await?)
+            .await?;
+        Ok(())
+    }
+
     /// Uses up whatever may have been used already: one-time codes up to `step`, recovery codes, invitations of people and hosts.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ use crate::time::{Span, Timestamp};
 
 /// Most conversations of one host at a time.
 pub const CONVERSATIONS_MAX: usize = 256;
+/// Longest document that a hello shows, in bytes.
+pub const LAST_MAX: usize = 16 * 1024;
 /// How often each side speaks when it has nothing to say.
 pub const HEARTBEAT: Span = Span(15);
 /// Silence after which the other side is taken for lost.
@@ -152,6 +154,8 @@ pub struct AgentHello {
     pub seq: u64,
     /// What the log is up to that place ([`crate::document::head`]); none at first.
     pub head: Option<Digest>,
+    /// The last applied document itself: who has signed it knew of it. None at first, and where it is longer than [`LAST_MAX`].
+    pub last: Option<SignedBody>,
     /// Fresh: what the daemon may answer about epochs is bound to it.
     pub nonce: Nonce,
     /// The host's clock.

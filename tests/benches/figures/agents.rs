@@ -131,6 +131,7 @@ impl Simulated {
             epoch: 1,
             seq,
             head,
+            last: None,
             nonce: Nonce::from_random([6; 16]),
             time: now(),
         };

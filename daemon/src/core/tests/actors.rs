@@ -156,6 +156,7 @@ impl Agent {
             epoch: 1,
             seq,
             head: self.head,
+            last: None,
             nonce: Nonce::from_random([6; 16]),
             time: self.clock.now(),
         }

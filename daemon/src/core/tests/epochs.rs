@@ -1,14 +1,15 @@
 //! A host with another log than ours: nobody's word is taken for it but the host's root's.
 
 use elevate_audit::Kind;
-use elevate_protocol::document::EndCause;
+use elevate_protocol::document::{Act, Document, End, EndCause, FORMAT};
 use elevate_protocol::epoch::NewEpoch;
-use elevate_protocol::id::Nonce;
+use elevate_protocol::id::{ActivationId, ClusterId, Nonce};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome};
 use elevate_protocol::message::agent::{AgentHello, Applied, Claim, ToAgent};
 use elevate_protocol::message::enrol::Enrolled;
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::message::view::{HostState, State};
-use elevate_protocol::signed::SignedBody;
+use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
 
 use super::place::*;
 
@@ -33,7 +34,15 @@ async fn in_force() -> (Place, Enrolled, Vec<SignedBody>) {
 
 /// What the daemon answers to a hello: the new epoch, or none when it bids welcome.
 async fn greeted(place: &Place, web1: &Enrolled, change: impl FnOnce(&mut AgentHello)) -> Option<u32> {
-    let mut agent = place.agent(web1, 31).await;
+    greeted_as(place, (web1, 31), change).await
+}
+
+async fn greeted_as(
+    place: &Place,
+    (web1, seed): (&Enrolled, u8),
+    change: impl FnOnce(&mut AgentHello),
+) -> Option<u32> {
+    let mut agent = place.agent(web1, seed).await;
     let mut hello = agent.greeting(0);
     hello.nonce = Nonce::from_random([5; 16]);
     change(&mut hello);
@@ -117,4 +126,95 @@ async fn a_host_that_is_behind_hears_the_rest_of_its_log() {
     let ToAgent::Document(signed) = agent.frame().await else { panic!("no document") };
     assert_eq!(agent.read(&signed).seq, 1);
     assert_eq!(place.count("host.epoch").await, 0);
+}
+
+/// A document for a host that nobody has put into the log.
+fn forgotten(place: &Place, host: &Enrolled, (epoch, seq): (u32, u64)) -> Document {
+    let end = End { id: ActivationId::from_random([8; 16]), revision: 2, cause: EndCause::Revoked };
+    Document {
+        format: FORMAT,
+        cluster: place.core.cluster(),
+        host: host.host,
+        epoch,
+        seq,
+        act: Act::End(end),
+    }
+}
+
+fn signed(document: &Document, by: u8) -> SignedBody {
+    SignedBody::sign(document.to_line().unwrap(), &key(by), GRANT_NAMESPACE).unwrap()
+}
+
+/// A hello of a host that has this as its last document.
+fn shows(last: SignedBody, (epoch, seq): (u32, u64)) -> impl FnOnce(&mut AgentHello) {
+    move |hello| {
+        (hello.epoch, hello.seq, hello.head) = (epoch, seq, Agent::head_of(std::slice::from_ref(&last)));
+        hello.last = Some(last);
+    }
+}
+
+fn accept() -> AdminAsk {
+    AdminAsk::RestoreAccept { reason: "the disk was lost".parse().unwrap() }
+}
+
+#[tokio::test]
+async fn r25_a_document_by_our_key_that_we_do_not_know_closes_the_gate_for_all() {
+    let place = Place::new().await;
+    let (web1, db1) = (place.enrol("web1", "web", 31).await, place.enrol("db1", "db", 32).await);
+    let last = signed(&forgotten(&place, &web1, (1, 5)), 1);
+    assert_eq!(greeted(&place, &web1, shows(last.clone(), (1, 5))).await, Some(2));
+    assert_eq!(place.count("restore.found").await, 1);
+    assert_eq!(
+        code_of(place.ask("alice", request("dba")).await),
+        Code::Locked,
+        "also where nothing is unknown"
+    );
+    let AdminOutcome::Restore(Some(view)) = place.admin(AdminAsk::RestoreShow).await else { panic!() };
+    assert!(view.why.raw().starts_with("web1 has document 5 of epoch 1"), "{view:?}");
+    place.admin(accept()).await;
+    // What hosts that were away have of that time is no news any more, and a host that waits is none.
+    assert_eq!(greeted(&place, &web1, shows(last, (1, 5))).await, Some(2));
+    let other = signed(&forgotten(&place, &db1, (1, 3)), 1);
+    assert_eq!(greeted_as(&place, (&db1, 32), shows(other, (1, 3))).await, Some(2));
+    assert_eq!((place.count("restore.found").await, place.count("host.epoch").await), (1, 2));
+    // Once it was heard in the epoch that has begun, it is believed again.
+    assert_eq!(greeted_as(&place, (&db1, 32), |hello| hello.epoch = 2).await, None);
+    let next = signed(&forgotten(&place, &db1, (2, 1)), 1);
+    assert_eq!(greeted_as(&place, (&db1, 32), shows(next, (2, 1))).await, Some(3));
+    assert_eq!(place.count("restore.found").await, 2);
+}
+
+/// Threat H11: the root of one host says what it likes, and others go on.
+#[tokio::test]
+async fn r25_what_a_host_merely_says_closes_no_gate() {
+    let (place, web1, log) = in_force().await;
+    let db1 = place.enrol("db1", "db", 32).await;
+    let own = |epoch, seq| forgotten(&place, &web1, (epoch, seq));
+    let elsewhere = Document { cluster: ClusterId::from_random([9; 16]), ..own(1, 5) };
+    let shown = [
+        (signed(&own(1, 5), 2), "another key"),
+        (signed(&forgotten(&place, &db1, (1, 5)), 1), "another host"),
+        (signed(&elsewhere, 1), "another cluster"),
+        (signed(&own(1, 4), 1), "another place"),
+        (signed(&own(9, 5), 1), "another epoch"),
+        (SignedBody { body: log[0].body.clone(), ..signed(&own(1, 5), 1) }, "no signature of it"),
+    ];
+    let mut epoch = 1;
+    for (last, what) in shown {
+        let begun = greeted(&place, &web1, shows(last, (epoch, 5))).await;
+        assert_eq!(begun, Some(epoch + 1), "{what}");
+        assert_eq!(place.count("restore.found").await, 0, "{what}");
+        epoch += 1;
+    }
+    assert!(matches!(place.admin(AdminAsk::RestoreShow).await, AdminOutcome::Restore(None)));
+}
+
+/// A document that we do know, under another head: the host has forgotten, not we.
+#[tokio::test]
+async fn r25_a_document_that_we_know_closes_no_gate() {
+    let (place, web1, log) = in_force().await;
+    let known = log[0].clone();
+    let change = |hello: &mut AgentHello| (hello.seq, hello.last) = (1, Some(known));
+    assert_eq!(greeted(&place, &web1, change).await, Some(2));
+    assert_eq!(place.count("restore.found").await, 0);
 }

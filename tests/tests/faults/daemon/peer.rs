@@ -208,6 +208,7 @@ fn hear(identity: &Identity, seen: &mut Seen, (said, ssh): (ToAgent, &Ssh)) {
                 epoch: 1,
                 seq: seen.place(),
                 head: seen.documents.values().fold(None, |before, (_, body)| Some(head(before, body))),
+                last: None,
                 nonce: Nonce::from_random([6; 16]),
                 time: now(),
             };
