@@ -189,23 +189,24 @@ async fn r25_a_document_by_our_key_that_we_do_not_know_closes_the_gate_for_all()
 async fn r25_what_a_host_merely_says_closes_no_gate() {
     let (place, web1, log) = in_force().await;
     let db1 = place.enrol("db1", "db", 32).await;
-    let own = |epoch, seq| forgotten(&place, &web1, (epoch, seq));
-    let elsewhere = Document { cluster: ClusterId::from_random([9; 16]), ..own(1, 5) };
-    let shown = [
-        (signed(&own(1, 5), 2), "another key"),
-        (signed(&forgotten(&place, &db1, (1, 5)), 1), "another host"),
-        (signed(&elsewhere, 1), "another cluster"),
-        (signed(&own(1, 4), 1), "another place"),
-        (signed(&own(9, 5), 1), "another epoch"),
-        (SignedBody { body: log[0].body.clone(), ..signed(&own(1, 5), 1) }, "no signature of it"),
+    type Change<'a> = &'a dyn Fn(Document) -> Document;
+    let shown: [(Change<'_>, u8, &str); 5] = [
+        (&|document| document, 2, "another key"),
+        (&|document| Document { host: db1.host, ..document }, 1, "another host"),
+        (&|document| Document { cluster: ClusterId::from_random([9; 16]), ..document }, 1, "another cluster"),
+        (&|document| Document { seq: 4, ..document }, 1, "another place"),
+        (&|document| Document { epoch: 99, ..document }, 1, "another epoch"),
     ];
-    let mut epoch = 1;
-    for (last, what) in shown {
-        let begun = greeted(&place, &web1, shows(last, (epoch, 5))).await;
-        assert_eq!(begun, Some(epoch + 1), "{what}");
+    for (epoch, (change, by, what)) in (1..).zip(shown) {
+        let last = signed(&change(forgotten(&place, &web1, (epoch, 5))), by);
+        assert_eq!(greeted(&place, &web1, shows(last, (epoch, 5))).await, Some(epoch + 1), "{what}");
         assert_eq!(place.count("restore.found").await, 0, "{what}");
-        epoch += 1;
     }
+    // A signature that is one, of something else.
+    let last =
+        SignedBody { signature: log[0].signature.clone(), ..signed(&forgotten(&place, &web1, (6, 5)), 1) };
+    assert_eq!(greeted(&place, &web1, shows(last, (6, 5))).await, Some(7));
+    assert_eq!(place.count("restore.found").await, 0);
     assert!(matches!(place.admin(AdminAsk::RestoreShow).await, AdminOutcome::Restore(None)));
 }
 
