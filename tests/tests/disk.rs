@@ -14,6 +14,8 @@ const ID: [&str; 2] = ["/usr/bin/id", "-u"];
 const DAEMON: &str = "/var/lib/elevated";
 /// What the agent keeps.
 const AGENT: &str = "/var/lib/elevate";
+/// Where rules are in force.
+const RUN: &str = "/run/elevate";
 /// Within which everything goes on by itself.
 const RECOVERY: Duration = Duration::from_secs(10);
 
@@ -43,6 +45,15 @@ fn fill(host: &Host, folder: &str) -> Result<()> {
 fn fill_below_the_daemon(fleet: &Fleet, web1: &Managed) -> Result<()> {
     fill(&fleet.vault, DAEMON)?;
     web1.wait_connected(fleet)
+}
+
+/// Makes what is at a path read-only for everybody who opens something there from now on.
+fn read_only(host: &Host, folder: &str) -> Result<()> {
+    sh(host, &format!("mount --bind {folder} {folder}; mount -o remount,bind,ro {folder}")).map(drop)
+}
+
+fn read_write(host: &Host, folder: &str) -> Result<()> {
+    sh(host, &format!("mount -o remount,bind,rw {folder}")).map(drop)
 }
 
 fn make_room(host: &Host, folder: &str) -> Result<()> {
@@ -215,4 +226,62 @@ fn r05_on_a_full_disk_the_agent_ends_what_is_over_and_taken_away() -> Result<()>
         fleet.events("host.ended").is_ok_and(|events| events.len() == 3)
             || fleet.events("host.reports-lost").is_ok_and(|events| !events.is_empty())
     })
+}
+
+#[test]
+fn r06_on_a_read_only_disk_the_agent_ends_what_is_over_and_taken_away() -> Result<()> {
+    let (fleet, mut web1) = fleet_with_web1()?;
+    all_three(&web1)?;
+    read_only(&web1.host, AGENT)?;
+    fleet.ctl(&["revoke", "--person", "alice", "-m", "it is enough"])?;
+    web1.wait_sudo("alice", &ID, false)?;
+    fleet.ctl(&["revoke", "--person", "bob", "-m", "it is enough"])?;
+    web1.wait_sudo("bob", &ID, false)?;
+    web1.wait_end("carol")?;
+    ensure!(web1.agent.as_mut().context("no agent")?.is_running(), "and the agent lives");
+    // One that is started again finds their files, and hears at once that they are over.
+    web1.kill_agent()?;
+    web1.start_agent()?;
+    for login in ["alice", "bob", "carol"] {
+        web1.wait_sudo(login, &ID, false)?;
+    }
+    let asking = web1.host.spawn("alice", ["elevate", "web-quick", "-m", "an ordinary reason"])?;
+    eventually(PATIENCE, "a grant on its way", || {
+        fleet.events("grant.issued").is_ok_and(|events| events.len() == 4)
+    })?;
+    ensure!(web1.sudo("alice", &ID)?.0 != 0, "nothing begins that is not durable");
+    ensure!(web1.agent.as_mut().context("no agent")?.is_running(), "no crash, and no loop of them");
+
+    read_write(&web1.host, AGENT)?;
+    eventually(RECOVERY, "a right as ever", || web1.sudo("alice", &ID).is_ok_and(|(code, _)| code == 0))?;
+    drop(asking);
+    web1.wait_connected(&fleet)?;
+    ensure!(web1.sudo("bob", &ID)?.0 != 0 && web1.sudo("carol", &ID)?.0 != 0, "ended is ended");
+    let left = sh(&web1.host, &format!("ls {AGENT}/log"))?;
+    ensure!(left.lines().count() == 1, "and their files are gone: {left}");
+    Ok(())
+}
+
+#[test]
+fn r06_with_run_read_only_rights_end_by_the_gate_and_nothing_new_begins() -> Result<()> {
+    let (fleet, mut web1) = fleet_with_web1()?;
+    asks(&web1, "alice", [])?;
+    asks(&web1, "carol", ["-d", "30s"])?;
+    ensure!(web1.sudo("alice", &ID)?.0 == 0 && web1.sudo("carol", &ID)?.0 == 0, "both are active");
+    read_only(&web1.host, RUN)?;
+    ensure!(asks(&web1, "bob", []).is_err(), "what cannot be enforced is not active");
+    ensure!(web1.sudo("bob", &ID)?.0 != 0, "nothing new begins");
+    // Its rule cannot be removed: an alarm, and the gate ends it in its time.
+    fleet.ctl(&["revoke", "--person", "alice", "-m", "it is enough"])?;
+    eventually(PATIENCE, "the alarm", || fleet.events("host.tampered").is_ok_and(|all| !all.is_empty()))?;
+    web1.wait_sudo("carol", &ID, false)?;
+    ensure!(web1.host.exists(format!("{RUN}/sudoers.d/u2002")), "by the gate alone");
+    ensure!(web1.sudo("root", &["true"])?.0 == 0, "root's sudo goes on");
+    ensure!(web1.agent.as_mut().context("no agent")?.is_running(), "and the agent lives");
+
+    read_write(&web1.host, RUN)?;
+    eventually(PATIENCE, "a right as ever", || asks(&web1, "bob", []).is_ok())?;
+    ensure!(web1.sudo("bob", &ID)?.0 == 0, "and it is in force");
+    web1.wait_end("alice")?;
+    web1.wait_end("carol")
 }

@@ -3,6 +3,7 @@
 //! In: a folder. Out: what is left of it after a power cut: what was durable, and perhaps more. Runs as: root; needs loop devices.
 //! Spec: ext4's shutdown (`EXT4_IOC_SHUTDOWN`, without writing the journal), as xfs_io(8) asks for it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,6 +31,26 @@ pub(crate) fn cut_power(folder: &Path) {
     run("/usr/sbin/xfs_io", &["-x".as_ref(), "-F".as_ref(), "-c".as_ref(), "shutdown".as_ref(), folder]);
 }
 
+/// What the kernel does with an ext4 that it finds damaged: from now on it is read-only, for files that are open too.
+pub(crate) fn damage(folder: &Path) {
+    let found = Command::new("/bin/findmnt").args(["-n", "-o", "SOURCE"]).arg(folder).output().unwrap();
+    let device = String::from_utf8(found.stdout).unwrap();
+    let device = Path::new(device.trim()).file_name().unwrap().to_owned();
+    let trigger = Path::new("/sys/fs/ext4").join(device).join("trigger_fs_error");
+    std::fs::write(trigger, "for a test").unwrap();
+}
+
+/// Takes all that is free.
+pub(crate) fn fill(ballast: &Path) {
+    let mut file = std::fs::File::create_new(ballast).unwrap();
+    for piece in [64 * 1024, 1] {
+        let bytes = vec![7; piece];
+        while file.write_all(&bytes).is_ok() {}
+    }
+    // It may have promised what it has not: now nothing is promised any more.
+    drop(file.sync_all());
+}
+
 /// An ext4 on a file, mounted.
 #[derive(Debug)]
 pub(crate) struct Disk {
@@ -51,7 +72,7 @@ impl Disk {
 
     fn mount(&self) {
         // Without lazy work: what is written is written by whoever wrote it.
-        let options = Path::new("loop,noatime,noinit_itable");
+        let options = Path::new("loop,noatime,noinit_itable,errors=remount-ro");
         run("/bin/mount", &["-o".as_ref(), options, &self.image, &self.folder]);
     }
 

@@ -13,6 +13,8 @@ mod way;
 
 use std::path::Path;
 
+use elevate_protocol::message::refusal::Code;
+use talk::Lost;
 use template::Template;
 use way::Way;
 
@@ -80,4 +82,50 @@ fn r03_a_power_cut_at_any_change_loses_nothing_that_was_acknowledged() {
     let report = campaign::run(&power_cuts(&found, 32), |strike| struck(&template, strike));
     eprintln!("power: {} points, {report}", found.len());
     report.check();
+}
+
+#[test]
+fn r06_a_disk_that_turns_read_only_is_the_end_of_the_daemon_and_loses_nothing() {
+    disk::own_mounts();
+    let template = Template::new();
+    let mut way = Way::begin_on(&template, &Plan::Leave, true);
+    way.begin_right();
+    disk::damage(&way.vault.path("lib"));
+    // Nothing is acknowledged, and it says why it ends.
+    assert!(way.revoke().is_err(), "there was nowhere to write it");
+    assert!(vault::comes(|| way.vault.has_ended()), "it goes on:\n{}", way.vault.said());
+    assert!(way.vault.said().contains("the store failed"), "{}", way.vault.said());
+    assert_eq!(way.vault.wait(), Some(1));
+    // As long as the disk is so: at once, and with the reason.
+    for _ in 0..3 {
+        assert!(!way.vault.launch(&Plan::Leave), "it runs:\n{}", way.vault.said());
+        assert!(way.vault.said().contains("cannot start"), "{}", way.vault.said());
+        assert_eq!(way.vault.wait(), Some(1));
+    }
+    assert!(
+        way.vault.start(&Plan::Leave),
+        "and with a disk that is whole it does not:\n{}",
+        way.vault.said()
+    );
+    way.walk_on();
+    oracle::judge(&mut way);
+}
+
+/// A journalling file system has the room of what was given up when it has written that it is free, and not before.
+#[test]
+fn r05_on_a_full_ext4_the_reserve_makes_room_for_a_revocation() {
+    disk::own_mounts();
+    let template = Template::new();
+    let mut way = Way::begin_on(&template, &Plan::Leave, true);
+    way.begin_right();
+    disk::fill(&way.vault.path("lib/ballast"));
+    match way.quick() {
+        Err(Lost::Refused(refusal)) => assert_eq!(refusal.code, Code::Full, "{refusal:?}"),
+        other => panic!("{other:?}"),
+    }
+    way.revoke().expect("what takes away is done");
+    std::fs::remove_file(way.vault.path("lib/ballast")).unwrap();
+    assert!(vault::comes(|| way.quick().is_ok()), "nothing begins:\n{}", way.vault.said());
+    way.give_back().unwrap();
+    oracle::judge(&mut way);
 }

@@ -16,7 +16,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::disk::{Disk, cut_power};
-use crate::point::{Mode, Strike};
 use crate::strace::{self, Executioner, Plan};
 
 /// Longest wait for anything.
@@ -94,10 +93,10 @@ impl Vault {
         Self { place, address: address(), child: None, executioner: None, disk: None, starts: 0 }
     }
 
-    /// A copy of a stopped daemon's folder, at another address; on a disk of its own where the plan cuts its power.
-    pub(crate) fn copy(&self, plan: &Plan) -> Self {
+    /// A copy of a stopped daemon's folder, at another address, and perhaps on a disk of its own.
+    pub(crate) fn copy(&self, own_disk: bool) -> Self {
         let mut copy = Self::empty();
-        if matches!(plan, Plan::Strike(Strike { mode: Mode::Power, .. })) {
+        if own_disk {
             copy.disk = Some(Disk::make(copy.path("image"), copy.path("lib")));
         }
         for folder in ["etc", "lib"] {
@@ -141,13 +140,18 @@ impl Vault {
         std::fs::read_to_string(self.path(&format!("said{}", self.starts))).unwrap_or_default()
     }
 
-    /// Starts the daemon; whether it became ready.
+    /// Starts the daemon, its disk too where it has one; whether it became ready.
     pub(crate) fn start(&mut self, plan: &Plan) -> bool {
-        self.starts += 1;
         drop(self.executioner.take());
-        if let Some(disk) = self.disk.as_ref().filter(|_| self.starts > 1) {
+        if let Some(disk) = self.disk.as_ref().filter(|_| self.starts > 0) {
             disk.start_again();
         }
+        self.launch(plan)
+    }
+
+    /// Starts the daemon on what is there; whether it became ready.
+    pub(crate) fn launch(&mut self, plan: &Plan) -> bool {
+        self.starts += 1;
         let program: OsString = places::program("elevated").unwrap().into();
         let command = [program, "--config".into(), self.path("etc/daemon.toml").into(), "run".into()];
         let said = File::create(self.path(&format!("said{}", self.starts))).unwrap();

@@ -18,6 +18,7 @@ use super::syslog::Syslog;
 use super::talk::{Lost, Place, admin, events, person};
 use super::template::{App, Template};
 use super::vault::{PATIENCE, Vault};
+use crate::point::{Mode, Strike};
 use crate::strace::Plan;
 
 /// Most times that one step is tried: one fault strikes once.
@@ -63,7 +64,13 @@ fn one(outcome: Outcome) -> ActivationView {
 impl Way {
     /// A copy of the template's daemon, started with the plan, and everybody beside it.
     pub(crate) fn begin(template: &Template, plan: &Plan) -> Self {
-        let mut vault = template.vault.copy(plan);
+        let power = matches!(plan, Plan::Strike(Strike { mode: Mode::Power, .. }));
+        Self::begin_on(template, plan, power)
+    }
+
+    /// The same, with a disk of its own.
+    pub(crate) fn begin_on(template: &Template, plan: &Plan, own_disk: bool) -> Self {
+        let mut vault = template.vault.copy(own_disk);
         let place = |key: PathBuf| Place { address: vault.address.clone(), key };
         let (alice, bob) = (place(template.alice.clone()), place(template.bob.clone()));
         let identity = Identity { place: place(template.link.clone()), ..template.host.clone() };
@@ -79,11 +86,23 @@ impl Way {
 
     /// From the request to the end, each step until it is acknowledged.
     pub(crate) fn walk(&mut self) {
-        let steps: [(&str, Walk); 11] = [
+        self.begin_right();
+        self.walk_on();
+    }
+
+    /// The first part: a right that is in force.
+    pub(crate) fn begin_right(&mut self) {
+        self.take(&[
             ("connect", Self::connect),
             ("request", Self::request),
             ("approve", Self::approve),
             ("in force", Self::in_force),
+        ]);
+    }
+
+    /// The rest.
+    pub(crate) fn walk_on(&mut self) {
+        self.take(&[
             ("use", Self::usage),
             ("extend", Self::extend),
             ("quick", Self::quick),
@@ -91,7 +110,10 @@ impl Way {
             ("policy", Self::policy),
             ("invite", Self::invite),
             ("revoke", Self::revoke),
-        ];
+        ]);
+    }
+
+    fn take(&mut self, steps: &[(&str, Walk)]) {
         for (name, step) in steps {
             self.again = false;
             for tries in 0.. {
@@ -246,14 +268,14 @@ impl Way {
         self.acknowledge("grant.extended", Some(id))
     }
 
-    fn quick(&mut self) -> Step {
+    pub(crate) fn quick(&mut self) -> Step {
         let view = self.ask("web-quick", 300)?;
         self.quick = Some(view.id);
         self.until("the quick grant on its host", |way| way.peer.seen().holds(view.id))?;
         self.acknowledge("grant.issued", Some(view.id))
     }
 
-    fn give_back(&mut self) -> Step {
+    pub(crate) fn give_back(&mut self) -> Step {
         let id = self.quick.unwrap();
         if !self.again || self.show(id)?.state == State::Active {
             self.alice(Ask::Drop { id: Some(id.into()), all: false })?;
@@ -282,7 +304,7 @@ impl Way {
         self.acknowledge("host.invited", None)
     }
 
-    fn revoke(&mut self) -> Step {
+    pub(crate) fn revoke(&mut self) -> Step {
         let id = self.slow.unwrap();
         if !self.again || self.show(id)?.state == State::Active {
             let ask = AdminAsk::Revoke { what: RevokeWhat::Grant(id.into()), reason: text("seen enough") };
