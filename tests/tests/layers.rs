@@ -5,34 +5,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use elevate_tests::fleet::{Fleet, Managed, POLICY};
+use elevate_tests::fleet::{BRIEF, Fleet, Managed, scene, uptime};
 use elevate_tests::{Clock, PATIENCE, eventually};
 use nix::libc::{SIGCONT, SIGSTOP};
 use serde_json::Value;
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
 const DROP_IN: &str = "/run/elevate/sudoers.d/u2000";
-/// A right that ends soon and is not asked about.
-const BRIEF: &str = r#"
-[roles.web-brief]
-who      = ["alice"]
-hosts    = { tier = "web" }
-sudo     = { as = "root", run = [["/usr/bin/id", "-u"]] }
-duration = "15s"
-mfa      = "none"
-warn     = []
-"#;
-
 /// web1 with a clock of its own, on which alice holds the brief right.
-fn scene() -> Result<(Fleet, Managed, Clock)> {
-    let fleet = Fleet::with_policy(&format!("{POLICY}{BRIEF}"))?;
-    let mut web1 = fleet.managed("web1", &["tier=web"])?;
-    (web1.agent, web1.link) = (None, None);
-    let clock = web1.host.clock()?;
-    web1.start_agent()?;
-    web1.start_link()?;
-    web1.wait_connected(&fleet)?;
-    web1.host.run("alice", ["elevate", "web-brief", "-m", "an ordinary reason"])?.success()?;
+fn begun() -> Result<(Fleet, Managed, Clock)> {
+    let (fleet, mut web1) = scene(BRIEF)?;
+    let clock = web1.own_clock(&fleet)?;
+    web1.begin("alice", "web-brief")?;
     Ok((fleet, web1, clock))
 }
 
@@ -45,25 +29,10 @@ fn without_gate(web1: &Managed) -> Result<()> {
 
 /// Turns NOTAFTER off: for sudo the end is 8 s later than it is.
 fn without_notafter(web1: &Managed, clock: &Clock) -> Result<()> {
-    let end = end(web1).context("no end is known")?;
+    let end = web1.end()?;
     // Not to before the grant's beginning: kernel timestamps keep the machine's time in a test host.
     eventually(PATIENCE, "the last seconds", || uptime().is_some_and(|now| now > end.saturating_sub(5_000)))?;
     clock.turn_back(Duration::from_secs(8))
-}
-
-/// The end of the one grant, in milliseconds since the boot.
-fn end(web1: &Managed) -> Option<u64> {
-    let text = web1.host.read("/run/elevate/deadlines.json").ok()?;
-    let ends = serde_json::from_str::<Value>(&text).ok()?.get("ends")?.as_object()?.clone();
-    ends.into_iter().next()?.1.as_u64()
-}
-
-/// CLOCK_BOOTTIME in milliseconds: the same in every test host.
-fn uptime() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/uptime").ok()?;
-    let (seconds, rest) = text.split_once('.')?;
-    let hundredths: u64 = rest.split(' ').next()?.parse().ok()?;
-    Some(seconds.parse::<u64>().ok()?.saturating_mul(1000).saturating_add(hundredths.saturating_mul(10)))
 }
 
 /// What sudo says when it first refuses.
@@ -80,10 +49,10 @@ fn refusal(web1: &Managed) -> Result<String> {
 
 #[test]
 fn the_agents_timer_alone_ends_a_right() -> Result<()> {
-    let (_fleet, web1, clock) = scene()?;
+    let (_fleet, web1, clock) = begun()?;
     without_gate(&web1)?;
     ensure!(web1.sudo("alice", &ID)?.0 == 0, "without the gate");
-    let end = end(&web1).context("no end is known")?;
+    let end = web1.end()?;
     without_notafter(&web1, &clock)?;
     eventually(PATIENCE, "the drop-in to go", || !web1.host.exists(DROP_IN))?;
     // THREATS 6.3: at most 5 s late, and not by NOTAFTER, which is 8 s late here.
@@ -95,7 +64,7 @@ fn the_agents_timer_alone_ends_a_right() -> Result<()> {
 
 #[test]
 fn g01_the_gate_alone_ends_a_right_by_a_clock_that_nobody_sets() -> Result<()> {
-    let (_fleet, mut web1, clock) = scene()?;
+    let (_fleet, mut web1, clock) = begun()?;
     web1.kill_agent()?;
     without_notafter(&web1, &clock)?;
     let said = refusal(&web1)?;
@@ -106,7 +75,7 @@ fn g01_the_gate_alone_ends_a_right_by_a_clock_that_nobody_sets() -> Result<()> {
 
 #[test]
 fn notafter_alone_ends_a_right() -> Result<()> {
-    let (_fleet, mut web1, _clock) = scene()?;
+    let (_fleet, mut web1, _clock) = begun()?;
     web1.kill_agent()?;
     without_gate(&web1)?;
     ensure!(web1.sudo("alice", &ID)?.0 == 0, "without agent and gate");
@@ -117,7 +86,7 @@ fn notafter_alone_ends_a_right() -> Result<()> {
 
 #[test]
 fn a_reboot_alone_ends_a_right() -> Result<()> {
-    let (_fleet, mut web1, _clock) = scene()?;
+    let (_fleet, mut web1, _clock) = begun()?;
     without_gate(&web1)?;
     (web1.agent, web1.link) = (None, None);
     web1.host.reboot()?;
@@ -127,9 +96,9 @@ fn a_reboot_alone_ends_a_right() -> Result<()> {
 
 #[test]
 fn the_daemon_raises_the_alarm_for_an_end_that_a_connected_host_does_not_tell_of() -> Result<()> {
-    let (fleet, web1, _clock) = scene()?;
+    let (fleet, web1, _clock) = begun()?;
     let told = |many: usize| fleet.events("host.ended").is_ok_and(|events| events.len() == many);
-    web1.host.run("alice", ["elevate", "web-quick", "-m", "an ordinary reason"])?.success()?;
+    web1.begin("alice", "web-quick")?;
     fleet.ctl(&["revoke", "--role", "web-brief", "-m", "no longer needed"])?;
     eventually(PATIENCE, "an end that is told of", || told(1))?;
     // It hangs: its link lives and keeps the connection, and the gate knows of no end.

@@ -5,14 +5,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use elevate_tests::fleet::{Fleet, Managed, POLICY};
+use elevate_tests::fleet::{BRIEF, Fleet, Managed, scene};
 use elevate_tests::{PATIENCE, eventually};
 use serde_json::Value;
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
 const DEADLINES: &str = "/run/elevate/deadlines.json";
-/// Roles of one command: with a lease, and with an end that comes soon.
-const ROLES: &str = r#"
+/// A right with a lease.
+const LEASE: &str = r#"
 [roles.web-lease]
 who      = ["alice"]
 hosts    = { tier = "web" }
@@ -20,25 +20,7 @@ sudo     = { as = "root", run = [["/usr/bin/id", "-u"]] }
 duration = "10m"
 mfa      = "none"
 offline  = "lease 10s"
-
-[roles.web-brief]
-who      = ["alice"]
-hosts    = { tier = "web" }
-sudo     = { as = "root", run = [["/usr/bin/id", "-u"]] }
-duration = "15s"
-mfa      = "none"
-warn     = []
 "#;
-
-fn scene() -> Result<(Fleet, Managed)> {
-    let fleet = Fleet::with_policy(&format!("{POLICY}{ROLES}"))?;
-    let web1 = fleet.managed("web1", &["tier=web"])?;
-    Ok((fleet, web1))
-}
-
-fn activate(web1: &Managed, role: &str) -> Result<String> {
-    web1.host.run("alice", ["elevate", role, "-m", "an ordinary reason"])?.success()
-}
 
 /// The last proven contact of a host, in milliseconds since its boot.
 fn contact(host: &Managed) -> Option<u64> {
@@ -55,8 +37,8 @@ fn newest(fleet: &Fleet, code: &str, host: &str) -> Option<Value> {
 
 #[test]
 fn a_lease_holds_while_the_daemon_answers_and_ends_when_it_is_gone() -> Result<()> {
-    let (mut fleet, web1) = scene()?;
-    activate(&web1, "web-lease")?;
+    let (mut fleet, web1) = scene(LEASE)?;
+    web1.begin("alice", "web-lease")?;
     let first = contact(&web1).context("no contact is known")?;
     eventually(PATIENCE.saturating_mul(3), "two leases of contact", || {
         contact(&web1) > Some(first.saturating_add(20_000))
@@ -86,7 +68,7 @@ fn a_lease_holds_while_the_daemon_answers_and_ends_when_it_is_gone() -> Result<(
     ensure!(web1.sudo("alice", &ID)?.0 != 0, "a lease that is over does not come back");
     let said = web1.host.run("alice", ["elevate", "list", "--expired"])?.success()?;
     ensure!(said.contains("ended"), "{said}");
-    activate(&web1, "web-lease").map(drop)
+    web1.begin("alice", "web-lease").map(drop)
 }
 
 /// What `elevate` says on a host once its link has noticed that the daemon is gone.
@@ -102,8 +84,8 @@ fn eventually_said(web1: &Managed) -> Result<String> {
 
 #[test]
 fn f08_a_lease_ends_with_the_agent_dead_by_the_gate_alone() -> Result<()> {
-    let (_fleet, mut web1) = scene()?;
-    activate(&web1, "web-lease")?;
+    let (_fleet, mut web1) = scene(LEASE)?;
+    web1.begin("alice", "web-lease")?;
     web1.kill_agent()?;
     ensure!(web1.sudo("alice", &ID)?.0 == 0, "the lease still runs");
     let mut said = String::new();
@@ -120,7 +102,7 @@ fn f08_a_lease_ends_with_the_agent_dead_by_the_gate_alone() -> Result<()> {
 
 #[test]
 fn a_shell_as_root_has_a_lease_and_a_command_has_none_where_nobody_says() -> Result<()> {
-    let (fleet, _web1) = scene()?;
+    let (fleet, _web1) = scene(LEASE)?;
     let shown = fleet.ctl(&["policy", "show", "--effective"])?;
     let of = |role: &str| {
         shown.split(&format!("[roles.{role}]")).nth(1).and_then(|rest| rest.split("[roles").next())
@@ -132,7 +114,7 @@ fn a_shell_as_root_has_a_lease_and_a_command_has_none_where_nobody_says() -> Res
 
 #[test]
 fn grants_and_ends_are_the_first_thing_that_hosts_get_when_they_are_back() -> Result<()> {
-    let (fleet, web1) = scene()?;
+    let (fleet, web1) = scene(LEASE)?;
     let alice = fleet.person("alice")?;
     let mut away = [fleet.managed("web2", &["tier=web"])?, fleet.managed("web3", &["tier=web"])?];
     // They have said which accounts they have, before they go.
@@ -177,14 +159,9 @@ fn grants_and_ends_are_the_first_thing_that_hosts_get_when_they_are_back() -> Re
 
 #[test]
 fn g01_g03_g04_a_clock_that_is_set_is_an_event_and_bars_new_grants() -> Result<()> {
-    let fleet = Fleet::with_policy(&format!("{POLICY}{ROLES}"))?;
-    let mut web1 = fleet.managed("web1", &["tier=web"])?;
-    (web1.agent, web1.link) = (None, None);
-    let clock = web1.host.clock()?;
-    web1.start_agent()?;
-    web1.start_link()?;
-    web1.wait_connected(&fleet)?;
-    activate(&web1, "web-quick")?;
+    let (fleet, mut web1) = scene(BRIEF)?;
+    let clock = web1.own_clock(&fleet)?;
+    web1.begin("alice", "web-quick")?;
     let hour = Duration::from_secs(3600);
     let stepped = |by: i64| {
         newest(&fleet, "host.clock-step", "web1")

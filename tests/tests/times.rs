@@ -5,23 +5,15 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use elevate_tests::fleet::{Fleet, Managed, POLICY};
+use elevate_tests::fleet::{BRIEF, Fleet, Managed, scene, uptime};
 use elevate_tests::{PATIENCE, eventually};
 use nix::libc::{SIGCONT, SIGSTOP};
 use serde_json::Value;
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
 const DROP_IN: &str = "/run/elevate/sudoers.d/u2000";
-/// Rights of one command: one that ends soon, one from elsewhere.
-const ROLES: &str = r#"
-[roles.web-brief]
-who      = ["alice"]
-hosts    = { tier = "web" }
-sudo     = { as = "root", run = [["/usr/bin/id", "-u"]] }
-duration = "15s"
-mfa      = "none"
-warn     = []
-
+/// A right from elsewhere.
+const LIST: &str = r#"
 [roles.web-list]
 who      = ["alice"]
 hosts    = { tier = "web" }
@@ -30,29 +22,9 @@ duration = "10m"
 mfa      = "none"
 "#;
 
-fn scene() -> Result<(Fleet, Managed)> {
-    let fleet = Fleet::with_policy(&format!("{POLICY}{ROLES}"))?;
-    let web1 = fleet.managed("web1", &["tier=web"])?;
-    Ok((fleet, web1))
-}
-
-fn activate(web1: &Managed, role: &str) -> Result<String> {
-    web1.host.run("alice", ["elevate", role, "-m", "an ordinary reason"])?.success()
-}
-
-/// CLOCK_BOOTTIME in milliseconds: the same in every test host.
-fn uptime() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/uptime").ok()?;
-    let (seconds, rest) = text.split_once('.')?;
-    let hundredths: u64 = rest.split(' ').next()?.parse().ok()?;
-    Some(seconds.parse::<u64>().ok()?.saturating_mul(1000).saturating_add(hundredths.saturating_mul(10)))
-}
-
-/// The end of the one grant, in milliseconds since the boot.
-fn end(web1: &Managed) -> Result<u64> {
-    let deadlines: Value = serde_json::from_str(&web1.host.read("/run/elevate/deadlines.json")?)?;
-    let ends = deadlines.get("ends").and_then(Value::as_object).context("no ends")?;
-    ends.values().next().and_then(Value::as_u64).context("no end")
+/// web1 with the right that ends soon as well.
+fn site() -> Result<(Fleet, Managed)> {
+    scene(&format!("{BRIEF}{LIST}"))
 }
 
 fn wait_until(boot: u64) -> Result<()> {
@@ -71,11 +43,11 @@ fn places(fleet: &Fleet, code: &str) -> Result<Vec<u64>> {
 
 #[test]
 fn g06_an_agent_that_stood_still_ends_what_is_over_before_anything_else() -> Result<()> {
-    let (fleet, web1) = scene()?;
+    let (fleet, web1) = site()?;
     let login = fleet.ctl(&["person", "invite", "alice", "-q"])?;
     fleet.laptop.cmd("alice", ["elevate", "login"]).input(login).run()?.success()?;
-    activate(&web1, "web-brief")?;
-    let end = end(&web1)?;
+    web1.begin("alice", "web-brief")?;
+    let end = web1.end()?;
     signal_agent(&web1, SIGSTOP)?;
     // Meanwhile a document waits for it, and people knock.
     let wanted = ["elevate", "web-list", "-H", "web1", "-m", "an ordinary reason"];
@@ -97,9 +69,9 @@ fn g06_an_agent_that_stood_still_ends_what_is_over_before_anything_else() -> Res
 
 #[test]
 fn g06_while_the_agent_stands_still_the_gate_ends_a_right() -> Result<()> {
-    let (fleet, web1) = scene()?;
-    activate(&web1, "web-brief")?;
-    let end = end(&web1)?;
+    let (fleet, web1) = site()?;
+    web1.begin("alice", "web-brief")?;
+    let end = web1.end()?;
     signal_agent(&web1, SIGSTOP)?;
     ensure!(web1.sudo("alice", &ID)?.0 == 0, "in force, without the agent");
     wait_until(end)?;
@@ -126,17 +98,17 @@ fn set_clocks(fleet: &Fleet, web1: &mut Managed, (moment, before): (u64, u64)) -
 
 #[test]
 fn g05_a_right_goes_over_2038_and_2106_and_ends_to_the_second() -> Result<()> {
-    let (mut fleet, mut web1) = scene()?;
+    let (mut fleet, mut web1) = site()?;
     fleet.own_clock()?;
     web1.own_clock(&fleet)?;
     for (moment, end_in_sudo) in
         [(2_147_483_648, "NOTAFTER=203801190314"), (4_294_967_296, "NOTAFTER=210602070628")]
     {
         set_clocks(&fleet, &mut web1, (moment, 9))?;
-        activate(&web1, "web-brief")?;
+        web1.begin("alice", "web-brief")?;
         let drop_in = web1.host.read(DROP_IN)?;
         ensure!(drop_in.contains(end_in_sudo), "{drop_in}");
-        let end = end(&web1)?;
+        let end = web1.end()?;
         ensure!(web1.sudo("alice", &ID)?.0 == 0, "before");
         // The moment is 9 s after the clocks were set, the end 15 s after the beginning: 5 s before it, it is past.
         wait_until(end.saturating_sub(4_000))?;
@@ -185,7 +157,7 @@ const ZONES: [&str; 30] = [
 
 #[test]
 fn g07_no_zone_and_no_language_of_a_process_is_in_a_file_or_a_log() -> Result<()> {
-    let (mut fleet, mut web1) = scene()?;
+    let (mut fleet, mut web1) = site()?;
     fleet.kill_daemon()?;
     web1.kill_link()?;
     web1.kill_agent()?;
@@ -202,7 +174,7 @@ fn g07_no_zone_and_no_language_of_a_process_is_in_a_file_or_a_log() -> Result<()
     web1.wait_connected(&fleet)?;
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs());
     let before = now()?;
-    activate(&web1, "web-list")?;
+    web1.begin("alice", "web-list")?;
     let issued = fleet.events("grant.issued")?.pop().context("no event")?;
     let at = |field: Option<&Value>| field.and_then(Value::as_u64).context("no time");
     let (recorded, over) = (at(issued.get("at"))?, at(issued.pointer("/details/not_after"))?);

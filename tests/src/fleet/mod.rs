@@ -5,6 +5,7 @@
 
 mod managed;
 mod person;
+mod scenes;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 
 pub use managed::Managed;
 pub use person::Person;
+pub use scenes::{BRIEF, scene, uptime};
 
 use crate::inside::sudo_rs;
 use crate::{Clock, Host, HostSpec, Lab, PATIENCE, Running, places};
