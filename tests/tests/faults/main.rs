@@ -17,5 +17,6 @@
 mod agent;
 mod campaign;
 mod daemon;
+mod link;
 mod point;
 mod strace;
