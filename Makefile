@@ -86,11 +86,12 @@ faults: deps build tree stage-debug ## strike at every change to a disk in every
 	$(ROOT) true
 	ELEVATE_FAULTS=all $(RUNNER) $(CARGO) test --package elevate-tests --test faults --locked -- --nocapture
 
+# The fuzz targets are checked without libFuzzer itself, which only linking needs.
 lint: deps ## check format, clippy and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked
-	@$(CARGO) metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 > /dev/null  # its lock file keeps up
+	CUSTOM_LIBFUZZER_PATH=/nowhere/libfuzzer.a $(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir '$(TARGET)' --locked --bins
 
 demo: deps release ## play the whole story in throw-away hosts, then leave you in a shell there
 	$(ROOT) $(KEEP) '$(TARGET)/release/testbed' tree
@@ -110,7 +111,8 @@ FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks
 FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
-fuzz: ## run the fuzz targets guided by coverage, FUZZ_SECONDS each (60); what they find goes to fuzz/artifacts
+fuzz: DEPS += g++
+fuzz: deps ## run the fuzz targets guided by coverage, FUZZ_SECONDS each (60); what they find goes to fuzz/artifacts
 	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) +nightly build --manifest-path fuzz/Cargo.toml --target-dir fuzz/target \
 		--release --locked --target '$(FUZZ_TARGET)' --bins
 	for target in $(TARGETS); do \

@@ -12,7 +12,6 @@ mod flavour {
 
 #[path = "../../agent/src/enforce"]
 mod enforce {
-    pub(crate) mod date;
     pub(crate) mod reader;
     pub(crate) mod render;
     #[path = "../../../fuzz/targets/sudoers.rs"]
