@@ -1,6 +1,6 @@
 //! A bound on the memory of one program of a host, and what the kernel did to keep it.
 //!
-//! In: a number of bytes. Out: a cgroup for [`crate::Cmd::within`]; it goes with the value, after its programs.
+//! In: a number of bytes. Out: a cgroup for [`crate::Cmd::within`]; it goes with the value, and its programs with it.
 //! Runs as: root. Spec: Linux Documentation/admin-guide/cgroup-v2.rst "Memory", and cgroup-v1/memory.rst for machines on which memory
 //! is still counted by version 1.
 
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::{PATIENCE, eventually, places};
 
@@ -117,7 +119,12 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // Its programs may end a moment later; what cannot be removed after that is left to the eye.
+        // Where a test has failed its programs run on.
+        let left = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
+        for pid in left.lines().filter_map(|pid| pid.parse().ok()) {
+            // One that has ended since needs no signal.
+            let _sent = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         let gone = eventually(PATIENCE, "an empty cgroup", || fs::remove_dir(&self.dir).is_ok());
         if let Err(error) = gone {
             eprintln!("{}: {error}", self.dir.display());
