@@ -88,23 +88,23 @@ kinds! {
         /// How many are left.
         left: u32,
     }
-    /// A factor in the place of another, or a key that the person did not have, waits before it counts.
+    /// A factor in the place of another, a key that is new to the person, or an invitation for the place of a host, waits.
     "change.waits" Alert ChangeWaits {
-        /// `factor`, or the key's fingerprint.
+        /// `factor`, `host`, or the key's fingerprint.
         what: UntrustedText,
         /// When it counts, unless an administrator confirms it before or the person is locked.
         counts_at: Timestamp,
     }
     /// What waited counts.
     "change.counts" Notice ChangeCounts {
-        /// `factor`, or the key's fingerprint.
+        /// `factor`, `host`, or the key's fingerprint.
         what: UntrustedText,
         /// `confirmed` by a second administrator, or `waited`.
         how: UntrustedText,
     }
     /// What waited will not count.
     "change.withdrawn" Notice ChangeWithdrawn {
-        /// `factor`, or the key's fingerprint.
+        /// `factor`, `host`, or the key's fingerprint.
         what: UntrustedText,
     }
     /// An administrator took a person's factor and recovery codes away.

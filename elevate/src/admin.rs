@@ -108,10 +108,10 @@ impl Administration {
     fn show(&mut self, verb: &Verb, outcome: AdminOutcome) -> u8 {
         let at = At { now: clock::now(), zone: clock::zone() };
         match outcome {
-            AdminOutcome::Paste { line, valid } => {
-                let value = json!({ "line": line.expose(), "valid_seconds": valid.0 });
-                self.data(&schema("invitation", value), &[Line::plain(line.expose())]);
+            AdminOutcome::Paste { line, valid, counts_at } => {
+                self.data(&admin::paste_json(&line, valid, counts_at), &[Line::plain(line.expose())]);
                 self.console.say(&Line::of(Tone::Faint, &format!("Valid {valid}, once. {}", next(verb))));
+                counts_at.iter().for_each(|at_| self.console.say(&admin::waits(*at_, &at)));
             }
             AdminOutcome::People(views) if self.only_names() => {
                 views.iter().for_each(|view| self.console.data(&Line::plain(view.person.as_str())));
@@ -272,6 +272,9 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
             valid: *valid,
         },
         Verb::Host(Host::Label { name, changes }) => relabel(name, changes),
+        Verb::Host(Host::Confirm { name, by }) => {
+            AdminAsk::HostConfirm { name: name.clone(), by: by.clone() }
+        }
         Verb::Host(Host::List) => AdminAsk::HostList,
         Verb::Policy(Policy::Check) => AdminAsk::PolicyCheck,
         Verb::Policy(Policy::Diff) => AdminAsk::PolicyDiff,

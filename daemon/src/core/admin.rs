@@ -15,7 +15,8 @@ use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
 use super::label::{self, Labels};
 use super::{
-    Core, Inner, changes, end, entitled, invite, keys, locks, policy_files, reload, restore, tail, view,
+    Core, Inner, changes, end, entitled, invite, keys, locks, policy_files, reload, replace, restore, tail,
+    view,
 };
 use crate::log::chain;
 use crate::sinks::Condition;
@@ -31,6 +32,7 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         AdminAsk::HostInvite { name, labels, valid } => {
             invite::host(inner, talk, (name, labels), *valid).await?
         }
+        AdminAsk::HostConfirm { name, by } => replace::confirm(inner, talk, (name, by)).await?,
         AdminAsk::PersonList => AdminOutcome::People(people(inner).await?),
         AdminAsk::HostLabel { name, set, remove } => {
             label::label(inner, talk, name, Labels { set, remove }).await?;
@@ -93,12 +95,14 @@ async fn people(core: &Inner) -> Told<Vec<PersonView>> {
 
 async fn hosts(core: &Inner) -> Told<Vec<HostView>> {
     let mut tx = core.store.read().await?;
-    let mut found = Vec::new();
+    let (mut found, now) = (Vec::new(), tx.now());
+    let waiting = tx.replacements().await?;
     for host in tx.hosts().await? {
         found.push(HostView {
             behind: tx.behind(host.id).await?,
             connected: core.agents.is_connected(host.id),
             new_epoch: core.agents.waits_for(host.id),
+            replacement: replace::shown(&waiting, &host.name, now),
             name: host.name,
             id: host.id,
             labels: host.labels,

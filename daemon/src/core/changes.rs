@@ -22,7 +22,7 @@ use super::{Inner, locks, random};
 use crate::store::{ChangeRow, Changed, KnownKey, StoreError, Tx, Voice};
 
 /// How long a change waits when nobody confirms it.
-const WAIT: Span = Span::DAY;
+pub(super) const WAIT: Span = Span::DAY;
 
 /// Keys that are in the policy and do not count yet, by person and fingerprint.
 pub(super) type Waiting = HashSet<(Name, String)>;
@@ -96,7 +96,7 @@ pub(super) async fn due(tx: &mut Tx) -> Result<(), StoreError> {
 }
 
 /// Whose word: whoever reloads by a signal is root on the daemon's machine as well.
-fn side(actor: &Actor) -> Option<&Name> {
+pub(super) fn side(actor: &Actor) -> Option<&Name> {
     match actor {
         Actor::Person(name) => Some(name),
         Actor::Daemon | Actor::Root(_) | Actor::Host(_) | Actor::Unknown(_) => None,

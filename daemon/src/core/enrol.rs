@@ -21,7 +21,7 @@ use super::end::everything;
 use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use super::mfa::token_hash;
 use super::strangers::Entry;
-use super::{Core, Inner, random, restore, room};
+use super::{Core, Inner, random, replace, restore, room};
 use crate::log::chain;
 use crate::store::{HostRow, HostToken, Tx, Voice};
 
@@ -78,6 +78,9 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     if restore::gate(&mut tx).await?.is_some() {
         return Err(Stop::Refuse(restore::refusal()));
     }
+    if let Some(refusal) = replace::may(&mut tx, &token).await? {
+        return Err(Stop::Refuse(refusal));
+    }
     if !tx.burn_host_token(token.hash).await? {
         return bad_token();
     }
@@ -99,7 +102,7 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     if core.policy().person_by_key(&link.fingerprint(HashAlg::Sha256)).is_some() {
         return refuse(Code::Integrity, "the link key is a person's key");
     }
-    let before = replace(core, &mut tx, &host).await?;
+    let before = take_place(core, &mut tx, &host).await?;
     tx.insert_host(&host).await?;
     let kind = Kind::HostEnrolled {
         labels: host.labels.clone(),
@@ -165,7 +168,7 @@ fn bad_token<T>() -> Told<T> {
 }
 
 /// A host of the same name or link key that was there before gives way: its rights end, its key is nobody's.
-async fn replace(core: &Inner, tx: &mut Tx, host: &HostRow) -> Told<Vec<HostId>> {
+async fn take_place(core: &Inner, tx: &mut Tx, host: &HostRow) -> Told<Vec<HostId>> {
     let before: Vec<HostId> = tx.hosts_alike(&host.name, &host.link_fingerprint).await?;
     if before.is_empty() {
         return Ok(before);

@@ -22,7 +22,10 @@ fn part(ask: &AdminAsk) -> AdminPart {
         | AdminAsk::PersonReset { .. }
         | AdminAsk::PersonConfirm { .. }
         | AdminAsk::PersonList => AdminPart::People,
-        AdminAsk::HostInvite { .. } | AdminAsk::HostLabel { .. } | AdminAsk::HostList => AdminPart::Hosts,
+        AdminAsk::HostInvite { .. }
+        | AdminAsk::HostConfirm { .. }
+        | AdminAsk::HostLabel { .. }
+        | AdminAsk::HostList => AdminPart::Hosts,
         AdminAsk::PolicyShow | AdminAsk::PolicyCheck | AdminAsk::PolicyDiff | AdminAsk::PolicyReload => {
             AdminPart::Policy
         }
@@ -47,6 +50,7 @@ fn gains(ask: &AdminAsk) -> Option<&Name> {
         AdminAsk::Unlock { what: LockWhat::Role(_) | LockWhat::Host(_) | LockWhat::Everything, .. }
         | AdminAsk::PersonList
         | AdminAsk::HostInvite { .. }
+        | AdminAsk::HostConfirm { .. }
         | AdminAsk::HostLabel { .. }
         | AdminAsk::HostList
         | AdminAsk::PolicyShow
@@ -85,6 +89,10 @@ pub(super) fn words(ask: &AdminAsk) -> (&'static str, Subject) {
         AdminAsk::HostInvite { name, .. } => {
             subject.host = Some(name.clone());
             "host invite"
+        }
+        AdminAsk::HostConfirm { name, .. } => {
+            subject.host = Some(name.clone());
+            "host confirm"
         }
         AdminAsk::HostLabel { name, .. } => {
             subject.host = Some(name.clone());

@@ -12,12 +12,12 @@ use elevate_protocol::name::Name;
 use elevate_protocol::paste::{Paste, PasteKind};
 use elevate_protocol::secret::Secret;
 use elevate_protocol::text::UntrustedText;
-use elevate_protocol::time::Span;
+use elevate_protocol::time::{Span, Timestamp};
 
 use super::dialogue::Dialogue;
 use super::fault::{Told, refuse, refuse_hint};
 use super::mfa::token_hash;
-use super::{Inner, changes, random};
+use super::{Inner, changes, random, replace};
 use crate::store::{HostToken, Tx};
 
 /// Longest life of a host's token, and what it is when nobody says.
@@ -30,14 +30,19 @@ fn fresh_token() -> Result<Secret, getrandom::Error> {
     Ok(Secret::new(Nonce::from_random(random()?).to_string()))
 }
 
-fn paste(core: &Inner, kind: PasteKind, token: Secret, valid: Span) -> AdminOutcome {
+fn paste(
+    core: &Inner,
+    kind: PasteKind,
+    token: Secret,
+    (valid, counts_at): (Span, Option<Timestamp>),
+) -> AdminOutcome {
     let paste = Paste {
         kind,
         address: core.advertised.clone(),
         fingerprint: core.fingerprint.clone(),
         token: Some(token),
     };
-    AdminOutcome::Paste { line: paste.to_line(), valid }
+    AdminOutcome::Paste { line: paste.to_line(), valid, counts_at }
 }
 
 fn within(valid: Option<Span>, default: Span, most: Span) -> Told<Span> {
@@ -66,7 +71,7 @@ pub(super) async fn person(
     }
     let token = invitation(&mut tx, talk, person, valid).await?;
     tx.commit().await?;
-    Ok(paste(core, PasteKind::Person, token, valid))
+    Ok(paste(core, PasteKind::Person, token, (valid, None)))
 }
 
 async fn invitation(tx: &mut Tx, talk: &Dialogue, person: &Name, valid: Span) -> Told<Secret> {
@@ -100,7 +105,7 @@ pub(super) async fn reset(
     tx.record(talk.voice.did(subject, Kind::FactorReset { reason: reason.clone() })).await?;
     let token = invitation(&mut tx, talk, person, Span::DAY).await?;
     tx.commit().await?;
-    Ok(paste(core, PasteKind::Person, token, Span::DAY))
+    Ok(paste(core, PasteKind::Person, token, (Span::DAY, None)))
 }
 
 pub(super) async fn host(
@@ -115,17 +120,26 @@ pub(super) async fn host(
     }
     let mut tx = core.store.write().await?;
     let token = fresh_token()?;
-    let valid_until = tx.now().after(valid);
+    let waits = replace::waits(&mut tx, talk, name, valid).await?;
+    let counts_at = waits.as_ref().and_then(|waits| waits.counts_at);
+    let valid_until = counts_at.unwrap_or(tx.now()).after(valid);
     let row = HostToken {
         hash: token_hash(&token),
         name: name.clone(),
         labels: labels.clone(),
         valid_until,
         used_at: None,
+        by: talk.voice.actor.clone(),
+        waits,
     };
     tx.insert_host_token(&row).await?;
     let subject = Subject { host: Some(name.clone()), ..Subject::default() };
-    tx.record(talk.voice.did(subject, Kind::HostInvited { labels: labels.clone(), valid_until })).await?;
+    let kind = Kind::HostInvited { labels: labels.clone(), valid_until };
+    tx.record(talk.voice.did(subject.clone(), kind)).await?;
+    if let Some(counts_at) = counts_at {
+        let kind = Kind::ChangeWaits { what: UntrustedText::lossy(replace::WHAT), counts_at };
+        tx.record(talk.voice.did(subject, kind)).await?;
+    }
     tx.commit().await?;
-    Ok(paste(core, PasteKind::Host, token, valid))
+    Ok(paste(core, PasteKind::Host, token, (valid, counts_at)))
 }

@@ -28,6 +28,7 @@ mod mfa;
 mod policy_files;
 mod recovery;
 mod reload;
+mod replace;
 mod request;
 mod requests;
 pub(crate) mod restore;

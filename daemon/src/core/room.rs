@@ -56,6 +56,7 @@ fn is_new_for_administrators(ask: &AdminAsk) -> bool {
         AdminAsk::PersonInvite { .. }
         | AdminAsk::PersonConfirm { .. }
         | AdminAsk::HostInvite { .. }
+        | AdminAsk::HostConfirm { .. }
         | AdminAsk::HostLabel { .. }
         | AdminAsk::KeyRotate { .. } => true,
         // A policy may take people's rights away; what it gives begins with a request. A reset takes a factor away.

@@ -58,21 +58,6 @@ pub(crate) struct NextPlace {
     pub(crate) key: (u64, String),
 }
 
-/// An invitation for a host.
-#[derive(Debug, Clone)]
-pub(crate) struct HostToken {
-    /// Digest of the token; the token itself is not kept.
-    pub(crate) hash: Digest,
-    /// The name it gives.
-    pub(crate) name: Name,
-    /// The labels it gives.
-    pub(crate) labels: BTreeMap<Name, Name>,
-    /// First second in which it is worth nothing.
-    pub(crate) valid_until: Timestamp,
-    /// When it was used.
-    pub(crate) used_at: Option<Timestamp>,
-}
-
 fn host_of(row: &AnyRow) -> Result<HostRow, StoreError> {
     let row = Row("hosts", row);
     let sudo = match row.maybe_text("sudo")? {
@@ -285,54 +270,6 @@ impl Tx {
         let done = sqlx::query("UPDATE hosts SET reported = $2 WHERE id = $1 AND reported < $2")
             .bind(id.to_string())
             .bind(big(number))
-            .execute(self.ready().await?)
-            .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// A new token.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn insert_host_token(&mut self, token: &HostToken) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO host_tokens (hash, name, labels, valid_until) VALUES ($1, $2, $3, $4)")
-            .bind(token.hash.to_string())
-            .bind(token.name.as_str())
-            .bind(to_json("labels", &token.labels)?)
-            .bind(token.valid_until.0)
-            .execute(self.ready().await?)
-            .await?;
-        Ok(())
-    }
-
-    /// The token with this digest.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn host_token(&mut self, hash: Digest) -> Result<Option<HostToken>, StoreError> {
-        let row = sqlx::query("SELECT * FROM host_tokens WHERE hash = $1")
-            .bind(hash.to_string())
-            .fetch_optional(self.ready().await?)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let row = Row("host_tokens", &row);
-        Ok(Some(HostToken {
-            hash,
-            name: row.parsed("name")?,
-            labels: row.json("labels")?,
-            valid_until: row.time("valid_until")?,
-            used_at: row.maybe_time("used_at")?,
-        }))
-    }
-
-    /// Burns a token; false when it was burnt before.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn burn_host_token(&mut self, hash: Digest) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE host_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL")
-            .bind(hash.to_string())
-            .bind(self.now().0)
             .execute(self.ready().await?)
             .await?;
         Ok(done.rows_affected() == 1)

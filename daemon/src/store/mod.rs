@@ -14,6 +14,7 @@ mod events;
 mod failure;
 mod full;
 mod group;
+mod host_tokens;
 mod hosts;
 mod keys;
 mod later;
@@ -52,7 +53,8 @@ pub(crate) use changes::{ChangeRow, Changed, KnownKey};
 pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
 pub(crate) use failure::come as failure;
-pub(crate) use hosts::{HostRow, HostToken, NextPlace};
+pub(crate) use host_tokens::{HostToken, Waits};
+pub(crate) use hosts::{HostRow, NextPlace};
 pub(crate) use keys::GrantKeyRow;
 pub(crate) use lock::StoreLock;
 pub(crate) use locks::LockRow;
@@ -326,6 +328,7 @@ fn migrator() -> Migrator {
         (6, "heads", include_str!("../../migrations/0006_heads.sql")),
         (7, "ends", include_str!("../../migrations/0007_ends.sql")),
         (8, "restored", include_str!("../../migrations/0008_restored.sql")),
+        (9, "replacements", include_str!("../../migrations/0009_replacements.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

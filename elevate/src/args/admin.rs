@@ -189,6 +189,13 @@ pub enum Host {
         #[arg(long, value_name = "DURATION")]
         valid: Option<Span>,
     },
+    /// Let an invitation take the place of an enrolled host at once, as the second administrator
+    Confirm {
+        /// The host's name
+        name: Name,
+        /// Who invited, as `host list` shows it
+        by: Name,
+    },
     /// Change the labels of an enrolled host; what roles no longer give it ends at once
     Label {
         /// The host's name

@@ -4,7 +4,8 @@
 
 use elevate_protocol::message::admin::SinkView;
 use elevate_protocol::message::view::{ChangeView, HostView, PersonView};
-use elevate_protocol::time::Timestamp;
+use elevate_protocol::secret::Secret;
+use elevate_protocol::time::{Span, Timestamp};
 use serde_json::{Value, json};
 
 use super::At;
@@ -54,6 +55,16 @@ pub fn hosts(views: &[HostView], at: &At) -> Table {
             (false, None) => (Tone::Bad, "offline".to_owned()),
             (false, Some(epoch)) => (Tone::Bad, format!("waits: confirm-epoch {epoch}")),
         };
+        let state = match &view.replacement {
+            None => state,
+            Some(waits) => {
+                let until = waits.counts_at.map_or_else(|| "a word".to_owned(), |end| when::until(end, at));
+                (
+                    Tone::Warn,
+                    format!("{}; to be replaced by {}, waits for {until}", state.1, waits.by.escaped()),
+                )
+            }
+        };
         let labels: Vec<String> = view.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         table.row(vec![
             (Tone::Strong, view.name.to_string()),
@@ -70,6 +81,31 @@ pub fn hosts(views: &[HostView], at: &At) -> Table {
     table
 }
 
+/// `elevate.invitation/1`.
+#[must_use]
+pub fn paste_json(line: &Secret, valid: Span, counts_at: Option<Timestamp>) -> Value {
+    let value = json!({ "line": line.expose(), "valid_seconds": valid.0, "counts_at": time(counts_at) });
+    schema("invitation", value)
+}
+
+/// An invitation for the place of a host that is there.
+#[must_use]
+pub fn waits(counts_at: Timestamp, at: &At) -> Line {
+    let until = when::until(counts_at, at);
+    Line::of(Tone::Warn, "It waits: ").then(&format!(
+        "a host of this name is enrolled. It works once a second administrator says so (elevatectl host confirm), or from {until} on"
+    ))
+}
+
+fn change_json(one: &ChangeView) -> Value {
+    json!({
+        "what": one.what,
+        "since": rfc3339(one.since),
+        "by": one.by.raw(),
+        "counts_at": time(one.counts_at),
+    })
+}
+
 /// `elevate.people/1`.
 #[must_use]
 pub fn people_json(views: &[PersonView]) -> Value {
@@ -80,12 +116,7 @@ pub fn people_json(views: &[PersonView]) -> Value {
             "keys": view.keys,
             "factor": view.factor,
             "invited": view.invited,
-            "waiting": view.waiting.iter().map(|one| json!({
-                "what": one.what,
-                "since": rfc3339(one.since),
-                "by": one.by.raw(),
-                "counts_at": time(one.counts_at),
-            })).collect::<Vec<_>>(),
+            "waiting": view.waiting.iter().map(change_json).collect::<Vec<_>>(),
             "until": time(view.until),
         })
     };
@@ -106,6 +137,7 @@ pub fn hosts_json(views: &[HostView]) -> Value {
             "sudo": view.sudo.as_ref().map(|sudo| sudo.raw().to_owned()),
             "behind": view.behind,
             "new_epoch": view.new_epoch,
+            "replacement": view.replacement.as_ref().map(change_json),
         })
     };
     schema("hosts", json!({ "hosts": views.iter().map(one).collect::<Vec<_>>() }))

@@ -59,6 +59,13 @@ pub enum AdminAsk {
         /// Keys of labels that it loses.
         remove: Vec<Name>,
     },
+    /// A second administrator's word: an invitation that is to take the place of a host counts at once.
+    HostConfirm {
+        /// The host.
+        name: Name,
+        /// Who invited: what is confirmed is what was looked at.
+        by: Name,
+    },
     /// Every host that enrolled.
     HostList,
     /// The policy that is in force, every default written out, as TOML.
@@ -211,6 +218,8 @@ pub enum AdminOutcome {
         line: Secret,
         /// Seconds it is valid.
         valid: Span,
+        /// Set where it waits: when it counts by itself, and is valid from then on.
+        counts_at: Option<Timestamp>,
     },
     /// People.
     People(Vec<PersonView>),

@@ -325,13 +325,15 @@ pub struct HostView {
     pub behind: u64,
     /// The epoch that waits for the word of the host's root, who was refused until then.
     pub new_epoch: Option<u32>,
+    /// An invitation that is to take its place, and waits before it counts.
+    pub replacement: Option<ChangeView>,
 }
 
-/// A change of who a person is, which waits before it counts.
+/// A change of who a person or a host is, which waits before it counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeView {
-    /// `factor`, or the fingerprint of a key.
+    /// `factor`, `host`, or the fingerprint of a key.
     pub what: String,
     /// Since when.
     pub since: Timestamp,

@@ -19,7 +19,7 @@ use crate::core::dialogue::{Demand, Dialogue, Recovery};
 use crate::core::end::everything;
 use crate::core::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use crate::core::settle::{Start, settle};
-use crate::core::{Core, Inner, random, restore};
+use crate::core::{Core, Inner, random, replace, restore};
 use crate::issue::about;
 use crate::store::{Activation, LockRow, Tx, Voice};
 
@@ -131,6 +131,7 @@ async fn sweep(core: &Inner, tx: &mut Tx, voice: &Voice, lock: &LockRow) -> Resu
     if let LockWhat::Person(name) = &lock.what {
         tx.hold_changes(name).await?;
     }
+    replace::hold(tx, &lock.what).await?;
     let policy = core.policy();
     let said = UntrustedText::lossy(&format!("{} is locked: {}", words(&lock.what), lock.reason.raw()));
     for mut one in everything(tx).await? {

@@ -29,6 +29,7 @@ mod model;
 mod model_tests;
 mod place;
 mod recovery;
+mod replacing;
 mod restart;
 mod restored;
 mod watched;
