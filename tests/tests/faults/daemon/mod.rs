@@ -11,8 +11,6 @@ mod template;
 pub(crate) mod vault;
 mod way;
 
-use std::path::Path;
-
 use elevate_protocol::message::refusal::Code;
 use talk::Lost;
 use template::Template;
@@ -56,9 +54,11 @@ fn struck(template: &Template, strike: &Strike) -> bool {
     met
 }
 
-/// SQLite itself does not look at what the sync of the folder says; it matters when the database is made, and no later.
+/// Of its own files: the folder's sync matters when the database is made and SQLite does not look at it later; reserve and witness
+/// beside it hold nothing that was acknowledged.
 fn is_sync_of_the_database(point: &Point) -> bool {
-    point.call.ends_with("sync") && point.path != Path::new("lib")
+    point.call.ends_with("sync")
+        && point.path.to_str().is_some_and(|path| path.starts_with("lib/elevated.db"))
 }
 
 #[test]
