@@ -4,7 +4,7 @@
 //! lifts; with it, what the older database gave is over, and what may have been used since counts no longer. Spec: docs/faults.md.
 
 use elevate_audit::{Actor, Kind, Subject};
-use elevate_protocol::document::EndCause;
+use elevate_protocol::document::{Act, Document, EndCause};
 use elevate_protocol::id::Nonce;
 use elevate_protocol::message::admin::{AdminOutcome, RestoreView};
 use elevate_protocol::message::lock::LockWhat;
@@ -20,7 +20,7 @@ use super::fault::{Fault, Told, refuse};
 use super::{Inner, Speaker, random};
 use crate::factor::step_at;
 use crate::issue::about;
-use crate::store::{LockRow, StoreError, Tx, Voice};
+use crate::store::{LockRow, StoreError, StoredDocument, Tx, Voice};
 
 /// In `meta`, while the gate is closed.
 const META: &str = "restore";
@@ -101,6 +101,20 @@ async fn evidence(tx: &mut Tx) -> Result<Evidence, Fault> {
     Ok(serde_json::from_str(&tx.meta_or(META, "").await?)?)
 }
 
+/// Whether a host is not sent a document while the gate is closed: what may have ended since the backup begins nowhere and lasts no
+/// longer. With root's word it has ended, and its end is sent behind it.
+pub(crate) async fn withholds(tx: &mut Tx, document: &StoredDocument) -> Result<bool, Fault> {
+    let Some(id) = document.activation else { return Ok(false) };
+    match serde_json::from_str::<Document>(&document.body)?.act {
+        Act::Grant(_) | Act::Extend(_) => {}
+        Act::End(_) | Act::Keys(_) => return Ok(false),
+    }
+    if gate(tx).await?.is_none() {
+        return Ok(false);
+    }
+    Ok(tx.activation(id).await?.is_some_and(|one| one.is_active()))
+}
+
 /// What is known of a restore that waits.
 pub(super) async fn show(core: &Inner) -> Told<AdminOutcome> {
     let mut tx = core.store.read().await?;
@@ -132,8 +146,10 @@ pub(super) async fn accept(core: &Inner, talk: &Dialogue, reason: &UntrustedText
     let kind = Kind::RestoreAccepted { from, reason: reason.clone(), ended, refused };
     tx.record(talk.voice.did(Subject::default(), kind)).await?;
     tx.commit().await?;
-    // A crash before this leaves the old witness: the next start asks once more.
-    core.store.settle_witness().await?;
+    // The word counts whatever becomes of this. A crash before the witness is written leaves the old one: the next start asks once more.
+    if let Err(error) = core.store.settle_witness().await {
+        crate::log::error(&format!("the witness is of the time before: {}", crate::log::chain(&error)));
+    }
     core.store.hold_witness(false);
     Ok(AdminOutcome::Restored { ended, refused })
 }

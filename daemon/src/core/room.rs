@@ -85,7 +85,12 @@ pub(super) fn takes_away(ask: &Ask) -> bool {
         ask,
         Ask::Cancel { .. }
             | Ask::Drop { .. }
-            | Ask::Admin(AdminAsk::Revoke { .. } | AdminAsk::Lock { .. } | AdminAsk::PersonReset { .. })
+            | Ask::Admin(
+                AdminAsk::Revoke { .. }
+                    | AdminAsk::Lock { .. }
+                    | AdminAsk::PersonReset { .. }
+                    | AdminAsk::RestoreAccept { .. }
+            )
     )
 }
 

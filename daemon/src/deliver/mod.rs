@@ -27,8 +27,8 @@ use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
 use tokio::sync::mpsc;
 
-use crate::core::{Core, Fault};
-use crate::store::{Heard, HostRow, Voice};
+use crate::core::{Core, Fault, restore};
+use crate::store::{Heard, HostRow, StoredDocument, Voice};
 
 use flood::Came;
 pub(crate) use flood::{Floods, record_all as record_floods};
@@ -193,7 +193,7 @@ impl Serving {
         }
     }
 
-    /// Sends every document from the next place on, up to the first that waits for its signature.
+    /// Sends every document from the next place on, up to the first that waits: for its signature, or for root's word on a restore.
     async fn pump(&mut self) -> Result<(), Cut> {
         loop {
             let mut tx = self.core.inner().store.glance().await?;
@@ -201,6 +201,9 @@ impl Serving {
             drop(tx);
             let all = u32::try_from(documents.len()).is_ok_and(|found| found < BATCH);
             for document in documents {
+                if self.is_withheld(&document).await? {
+                    return Ok(());
+                }
                 let Some(signed) = document.signed() else { return Ok(()) };
                 self.next = document.seq.saturating_add(1);
                 self.say(ToAgent::Document(signed)).await?;
@@ -209,6 +212,14 @@ impl Serving {
                 return Ok(());
             }
         }
+    }
+
+    async fn is_withheld(&self, document: &StoredDocument) -> Result<bool, Cut> {
+        let store = &self.core.inner().store;
+        if !store.is_witness_held() {
+            return Ok(false);
+        }
+        Ok(restore::withholds(&mut store.read().await?, document).await?)
     }
 
     async fn say(&self, message: ToAgent) -> Result<(), Cut> {

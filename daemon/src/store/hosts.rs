@@ -214,7 +214,7 @@ impl Tx {
         sudo: Option<&Enforcement>,
     ) -> Result<(), StoreError> {
         self.seen.forget_host(id);
-        sqlx::query("UPDATE hosts SET seen_at = $2, sudo = COALESCE($3, sudo), excused = NULL WHERE id = $1")
+        sqlx::query("UPDATE hosts SET seen_at = $2, sudo = COALESCE($3, sudo) WHERE id = $1")
             .bind(id.to_string())
             .bind(self.now().0)
             .bind(sudo.map(|sudo| to_json("sudo", sudo)).transpose()?)

@@ -52,6 +52,12 @@ impl Store {
         self.older.as_ref()
     }
 
+    /// Whether the database is not known to be the newest there was. The gate in the database says so to everybody else.
+    #[must_use]
+    pub(crate) fn is_witness_held(&self) -> bool {
+        self.witness.is_held()
+    }
+
     /// Whether the witness keeps what it says while the log goes on: what it is of may come back.
     pub(crate) fn hold_witness(&self, held: bool) {
         self.witness.hold(held);
@@ -62,8 +68,8 @@ impl Store {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn settle_witness(&self) -> Result<(), StoreError> {
-        // As the writer: nothing is committed between what is read and what is written.
-        let mut tx = self.write().await?;
+        // As a reader, who sees what is committed and nothing else. That it may be behind by then is no harm.
+        let mut tx = self.read().await?;
         let mark = tx.mark().await?;
         self.witness.settle(Said { cluster: self.cluster, mark })
     }

@@ -31,6 +31,8 @@ const NAME: &str = "reserve";
 struct Held {
     file: Option<File>,
     length: u64,
+    /// What was said to be wrong with it.
+    trouble: Option<io::ErrorKind>,
 }
 
 /// The room that is kept.
@@ -44,7 +46,7 @@ pub(crate) struct Room {
 impl Room {
     /// Makes the reserve in `folder`, or takes up what an earlier daemon left of it. That there is none is no error: then nothing new begins.
     pub(super) fn of(folder: &Path) -> Self {
-        let held = Held { file: None, length: 0 };
+        let held = Held { file: None, length: 0, trouble: None };
         let room = Self {
             folder: folder.to_owned(),
             held: Mutex::new(held),
@@ -87,7 +89,7 @@ impl Room {
             // More than was missing: what has room by a hair is full again with the next change.
             let fits = free >= missing.saturating_add(NEEDED).saturating_add(NEEDED);
             // Also to take up what is there: how much of it has room is seen by opening it.
-            let made = (fits || held.file.is_none()) && held.make(&self.folder.join(NAME), free).is_ok();
+            let made = (fits || held.file.is_none()) && held.is_made(&self.folder.join(NAME), free);
             !made
         } else {
             free < NEEDED
@@ -123,6 +125,23 @@ impl Room {
 }
 
 impl Held {
+    /// Makes it whole. Why it cannot be is said once, unless it is that there is no room.
+    fn is_made(&mut self, path: &Path, free: u64) -> bool {
+        let error = match self.make(path, free) {
+            Ok(()) => {
+                self.trouble = None;
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return false,
+            Err(error) => error,
+        };
+        if self.trouble.replace(error.kind()) != Some(error.kind()) {
+            let path = path.display();
+            crate::log::error(&format!("nothing new begins: the reserve {path} cannot be made: {error}"));
+        }
+        false
+    }
+
     /// Opens the file and makes it whole: all of it has its place on the disk, which a copy of it has not.
     fn make(&mut self, path: &Path, free: u64) -> io::Result<()> {
         let file = match self.file.take() {

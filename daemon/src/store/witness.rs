@@ -121,7 +121,9 @@ impl Witness {
 
     /// Writes it so that it outlives a power cut: before the database says that there is one.
     pub(super) fn settle(&self, said: Said) -> Result<(), StoreError> {
-        let written = self.file.set_len(0).and_then(|()| self.write(said));
+        // In place, as ever: whatever becomes of this, there is a witness. What was longer is none of ours.
+        let length = u64::try_from(said.to_text().len()).unwrap_or(u64::MAX);
+        let written = self.write(said).and_then(|()| self.file.set_len(length));
         let folder = || File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all();
         let synced = written.and_then(|()| self.file.sync_all()).and_then(|()| folder());
         synced.map_err(|source| StoreError::Open { path: self.path.clone(), source })
@@ -129,7 +131,7 @@ impl Witness {
 
     /// The log has come this far. What cannot be written is said once: the database is durable without it.
     pub(super) fn note(&self, said: Said) {
-        if self.held.load(Ordering::SeqCst) {
+        if self.is_held() {
             return;
         }
         match self.write(said) {
@@ -145,6 +147,11 @@ impl Witness {
 
     fn write(&self, said: Said) -> io::Result<()> {
         self.file.write_all_at(said.to_text().as_bytes(), 0)
+    }
+
+    /// Whether it keeps what it says.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
     }
 
     /// Whether it keeps what it says from now on.

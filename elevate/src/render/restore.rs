@@ -34,7 +34,8 @@ pub fn lines(view: Option<&RestoreView>, at: &At) -> Vec<Line> {
         Line::plain("What to do, in this order:"),
     ];
     for (number, text) in (1..).zip([
-        "Is there a newer database? Stop elevated, lay that one back, start it: nothing else is to be done.",
+        "Is there a newer database? Stop elevated, move elevated.db, -wal and -shm away, lay that one back, start it.\n   The newest there was \
+         fits the witness, and nothing else is to be done.",
         "Else read a collector's log of that time, and do again what took rights away: locks, factors and keys that were \
          taken from people. That works now: elevatectl lock, person reset, policy reload",
         "Go on with this database: elevatectl restore accept -m TEXT\n   Grants and requests that it knows end, recovery codes and \

@@ -174,6 +174,10 @@ async fn r25_a_document_by_our_key_that_we_do_not_know_closes_the_gate_for_all()
     place.admin(accept()).await;
     // What hosts that were away have of that time is no news any more, and a host that waits is none.
     assert_eq!(greeted(&place, &web1, shows(last, (1, 5))).await, Some(2));
+    // Neither by a connection that says nothing nor by a hello that forgets everything does it become news (threat H11).
+    drop(place.agent(&db1, 32).await);
+    place.event("host.lost", 1).await;
+    assert_eq!(greeted_as(&place, (&db1, 32), |hello| (hello.seq, hello.head) = (0, None)).await, None);
     let other = signed(&forgotten(&place, &db1, (1, 3)), 1);
     assert_eq!(greeted_as(&place, (&db1, 32), shows(other, (1, 3))).await, Some(2));
     assert_eq!((place.count("restore.found").await, place.count("host.epoch").await), (1, 2));

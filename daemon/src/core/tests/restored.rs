@@ -171,7 +171,8 @@ async fn r25_rights_can_be_taken_away_all_the_time_and_what_was_in_force_ends_wi
     // By the own key, and by root: none of it waits for the word.
     assert!(place.ask("dave", Ask::LockMe { ttl: None, reason: None }).await.is_ok());
     assert!(root(&place, lock(LockWhat::Person(name("mallory")))).await.is_ok());
-    assert_eq!(web.acts(), ["grant"]);
+    // Nor is a host that is behind sent what may have ended since.
+    assert!(web.acts().is_empty(), "{:?}", web.acts());
     assert_eq!(code_of(place.ask("alice", Ask::Resume { id: pending.id.into() }).await), Code::Locked);
     let AdminOutcome::Restored { ended, refused } = place.admin(accept()).await else { panic!() };
     assert_eq!((ended, refused), (1, 1));
