@@ -2,10 +2,10 @@
 //!
 //! In: the file. Out: [`Ceiling`]. Absent: the defaults. An error in it: no grants at all. Spec: docs/config.md "ceiling.toml".
 
-use elevate_protocol::document::{BACKDATE, Grant};
+use elevate_protocol::document::BACKDATE;
 use elevate_protocol::name::Name;
 use elevate_protocol::signed::VerifiedGrant;
-use elevate_protocol::sudo::{Allowed, RulePath};
+use elevate_protocol::sudo::{Allowed, RulePath, SudoPart};
 use elevate_protocol::time::Span;
 use serde::Deserialize;
 
@@ -119,14 +119,15 @@ impl Ceiling {
         if self.forbid_roles.contains(&grant.role) {
             return Err(Beyond::Role { name: grant.role.clone() });
         }
-        if self.forbid_run_as.contains(grant.sudo.run_as()) {
-            return Err(Beyond::RunAs { name: grant.sudo.run_as().clone() });
+        let Some(sudo) = &grant.sudo else { return Ok(()) };
+        if self.forbid_run_as.contains(sudo.run_as()) {
+            return Err(Beyond::RunAs { name: sudo.run_as().clone() });
         }
-        self.check_commands(grant)
+        self.check_commands(sudo)
     }
 
-    fn check_commands(&self, grant: &Grant) -> Result<(), Beyond> {
-        let named = match grant.sudo.allowed() {
+    fn check_commands(&self, sudo: &SudoPart) -> Result<(), Beyond> {
+        let named = match sudo.allowed() {
             Allowed::Everything => self.forbid_commands.first(),
             Allowed::Only { run, edit } => run
                 .iter()

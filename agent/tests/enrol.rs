@@ -39,8 +39,7 @@ chmod 0440 /etc/sudoers.d/site
 printf 'local edit, no line end' >> /etc/pam.d/sudo-i
 sed -i '$ s/^local edit/# local edit/' /etc/pam.d/sudo-i
 agent="$SITE/usr/sbin/elevate-agent"
-names() { find /etc /run/elevate /var/lib/elevate /var/lib/elevate-link -printf '%y %p %m %U %G %l\n' 2>/dev/null | sort; }
-sums() { find /etc /var/lib/elevate /var/lib/elevate-link -type f -print0 2>/dev/null | sort -z | xargs -0 sha256sum; }
+names() { find /etc /run/elevate /var/lib/elevate /var/lib/elevate-link -printf '%y %p %m %U %G %l\n' 2>/dev/null | sort; }; sums() { find /etc /var/lib/elevate /var/lib/elevate-link -type f -print0 2>/dev/null | sort -z | xargs -0 sha256sum; }
 stamps() { find /etc -type f -printf '%p %T@\n' | sort; }
 as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups sudo -n "$@"; }
 set +e
@@ -63,6 +62,7 @@ fn enrolled() -> EnrolReply {
         cluster: ClusterId::from_random([7; 16]),
         epoch: 3,
         grant_signers: TrustedKeys::one(key.public_key().clone()).unwrap().to_signers().unwrap(),
+        user_ca: Default::default(),
     })
 }
 

@@ -27,6 +27,7 @@ fn keys(until: Timestamp) -> Act {
             SigningKey { key: line(7), until: Some(until) },
             SigningKey { key: line(17), until: None },
         ],
+        user_ca: Default::default(),
     })
 }
 
@@ -95,7 +96,7 @@ fn a_list_of_keys_that_is_none_is_refused_and_nothing_changes() {
     let rig = Rig::new();
     let mut daemon = Daemon::connect(&rig);
     let before = rig.read(SIGNERS);
-    let none = Act::Keys(Keys { grant: vec![] });
+    let none = Act::Keys(Keys { grant: vec![], user_ca: Default::default() });
     let Applied::Refused { why } = applied(&mut daemon, 1, sign(1, none)) else { panic!("taken") };
     assert!(why.raw().contains("signers"), "{}", why.raw());
     assert_eq!(rig.read(SIGNERS), before);

@@ -164,7 +164,7 @@ fn c11_and_others_what_this_host_does_not_obey_is_refused_with_its_reason() {
     assert_eq!(refused(daemon.apply(3, act(root))), "uid 0 is not a person's account");
     assert!(refused(daemon.apply(4, act(grant(8, 90_000)))).contains("longer than this host allows"));
     let mut run_as = grant(9, 3600);
-    run_as.sudo = serde_json::from_str(r#"{"as":"postgres","shell":true}"#).unwrap();
+    run_as.sudo = Some(serde_json::from_str(r#"{"as":"postgres","shell":true}"#).unwrap());
     assert_eq!(refused(daemon.apply(5, act(run_as))), "there is no account postgres to run as on this host");
     let mut later = grant(10, 3600);
     later.not_before = now().after(Span(600));

@@ -308,7 +308,8 @@ impl Trust {
     fn check(&self, file: &Text, id: ActivationId, uid: u32, now: Timestamp) -> Result<AtUse, Closed> {
         let signed = SignedGrant::from_text(&file.text).map_err(|source| Closed::Verify { id, source })?;
         let grant = signed.verify(&self.keys, &self.host).map_err(|source| Closed::Verify { id, source })?;
-        if grant.grant().id != id || grant.grant().uid != uid {
+        // A grant without a sudo part is behind no rule.
+        if grant.grant().id != id || grant.grant().uid != uid || grant.grant().sudo.is_none() {
             return Err(Closed::Other { id });
         }
         grant.live(now).map_err(|source| Closed::NotLive { id, source })?;

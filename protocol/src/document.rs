@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::id::{ActivationId, ClusterId, HostId};
 use crate::name::{Login, Name};
+use crate::ssh::{SshPart, UserCas};
 use crate::sudo::SudoPart;
 use crate::time::{Span, Timestamp};
 
@@ -17,6 +18,8 @@ pub const FORMAT: u16 = 1;
 pub const DOCUMENT_MAX: usize = 64 * 1024;
 /// Names that may stand in `critical` and that this version enforces.
 pub const UNDERSTOOD: [&str; 3] = ["sudo", LEASE, FACTOR_AT_USE];
+/// The name of [`Grant::ssh`] among the critical fields.
+pub const SSH: &str = "ssh";
 /// The name of [`Grant::lease`] among the critical fields.
 pub const LEASE: &str = "lease";
 /// The name of [`Grant::factor_at_use`] among the critical fields.
@@ -85,8 +88,12 @@ pub struct Grant {
     /// Seconds before the end at which the person is warned, longest first.
     #[serde(default)]
     pub warn: Vec<Span>,
-    /// What sudo allows.
-    pub sudo: SudoPart,
+    /// What sudo allows; absent: nothing. One of this and `ssh` is there. Critical where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo: Option<SudoPart>,
+    /// What certificates of this grant open; absent: nothing. Critical where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshPart>,
     /// The second factor is asked for at every use; for so long a code counts at one terminal. Absent: it is not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor_at_use: Option<Span>,
@@ -137,6 +144,9 @@ pub struct End {
 pub struct Keys {
     /// Grant keys.
     pub grant: Vec<SigningKey>,
+    /// All the keys that sign certificates of people from here on.
+    #[serde(default, skip_serializing_if = "UserCas::is_empty")]
+    pub user_ca: UserCas,
 }
 
 /// A key that signs.

@@ -20,6 +20,7 @@ pub mod paste;
 pub mod secret;
 pub mod signed;
 pub mod signers;
+pub mod ssh;
 pub mod sudo;
 pub mod text;
 pub mod time;

@@ -60,6 +60,9 @@ pub enum VerifyError {
         /// The host that it names.
         named: HostId,
     },
+    /// A grant of nothing.
+    #[error("the grant allows nothing")]
+    Nothing,
     /// Documents that do not belong together.
     #[error("the documents of the grant do not follow each other")]
     Chain,
@@ -272,6 +275,9 @@ impl VerifiedGrant {
     fn begin(grant: Grant, epoch: u32) -> Result<Self, VerifyError> {
         if grant.revision != 1 || grant.not_after <= grant.not_before {
             return Err(VerifyError::Chain);
+        }
+        if grant.sudo.is_none() && grant.ssh.is_none() {
+            return Err(VerifyError::Nothing);
         }
         Ok(Self { epoch, revision: 1, not_after: grant.not_after, ended: None, grant })
     }

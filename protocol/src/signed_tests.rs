@@ -43,7 +43,8 @@ fn grant() -> Grant {
         not_after: Timestamp(4600),
         duration: Span::HOUR,
         warn: vec![],
-        sudo: SudoPart::everything("root".parse().unwrap()),
+        sudo: Some(SudoPart::everything("root".parse().unwrap())),
+        ssh: None,
         factor_at_use: None,
         approvals: vec![],
         lease: None,
@@ -188,4 +189,16 @@ fn ssh_keygen_verifies_a_grant_by_hand() {
     };
     assert!(run("GRANT.json").status.success(), "{:?}", run("GRANT.json"));
     assert!(!run("signers").status.success());
+}
+
+#[test]
+fn a_grant_of_nothing_is_refused_and_of_one_part_is_not() {
+    let of = |grant: Grant| SignedGrant::new(sign(Act::Grant(Box::new(grant)))).verify(&keys(1), &host(1));
+    let nothing = Grant { sudo: None, critical: vec![], ..grant() };
+    assert_eq!(of(nothing.clone()).unwrap_err(), VerifyError::Nothing);
+    let part = serde_json::from_str(r#"{"logins":["postgres"]}"#).unwrap();
+    let login = Grant { ssh: Some(part), ..nothing };
+    assert_eq!(of(login.clone()).unwrap().grant(), &login);
+    let critical = Grant { critical: vec!["ssh".into()], ..login };
+    assert_eq!(of(critical).unwrap_err(), VerifyError::Critical { name: "ssh".into() }, "not enforced yet");
 }

@@ -222,18 +222,18 @@ mod tests {
             until: until.map(Timestamp),
         };
         let first = TrustedKeys::one(key(1)).unwrap();
-        let keys = Keys { grant: vec![line(1, Some(1_800_000_000)), line(2, None)] };
+        let of = |grant| Keys { grant, user_ca: Default::default() };
+        let keys = of(vec![line(1, Some(1_800_000_000)), line(2, None)]);
         let second = first.follow(&keys, (1, 57)).unwrap();
         assert_eq!(second.keys()[0], replaced(1));
         assert_eq!(second.follow(&keys, (1, 57)).unwrap(), second, "again after a crash");
-        let keys =
-            Keys { grant: vec![line(1, Some(1_800_000_000)), line(2, Some(1_900_000_000)), line(3, None)] };
+        let keys = of(vec![line(1, Some(1_800_000_000)), line(2, Some(1_900_000_000)), line(3, None)]);
         let third = second.follow(&keys, (1, 90)).unwrap();
         let places: Vec<_> = third.keys().iter().map(|one| one.last().map(|last| last.place)).collect();
         assert_eq!(places, [Some((1, 57)), Some((1, 90)), None]);
         assert!(third.keys()[0].covers((1, 57)) && !third.keys()[0].covers((1, 58)));
         for bad in [vec![], vec![line(1, Some(5))], vec![line(1, None), line(2, None)]] {
-            assert!(matches!(first.follow(&Keys { grant: bad }, (1, 5)), Err(VerifyError::Signers { .. })));
+            assert!(matches!(first.follow(&of(bad), (1, 5)), Err(VerifyError::Signers { .. })));
         }
     }
 

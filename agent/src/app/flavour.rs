@@ -101,7 +101,8 @@ impl Agent {
     pub(crate) fn within_abilities(&self, grant: &VerifiedGrant) -> Result<(), String> {
         // Without a sudo that we know nothing is installed anyway.
         let Some(installed) = self.flavour.sudo.installed() else { return Ok(()) };
-        match Enforcement::With(installed).hindrance(&grant.grant().sudo) {
+        let Some(part) = &grant.grant().sudo else { return Ok(()) };
+        match Enforcement::With(installed).hindrance(part) {
             Some(why) => Err(why),
             None => Ok(()),
         }

@@ -123,7 +123,11 @@ impl Agent {
         if self.enforcement.is_err() {
             return Vec::new();
         }
-        let of_uid = self.grants.values().filter(|standing| standing.held.verified.grant().uid == uid);
+        let has_rules = |standing: &&Standing| {
+            let grant = standing.held.verified.grant();
+            grant.uid == uid && grant.sudo.is_some()
+        };
+        let of_uid = self.grants.values().filter(has_rules);
         of_uid.filter_map(|standing| standing.in_force(now, self.contact.proven)).collect()
     }
 

@@ -146,8 +146,9 @@ pub(crate) fn at_once(
     (now, accepted): (Timestamp, &Accepted),
 ) -> Option<Result<(), CheckError>> {
     let account = nss::in_files(grant.grant().login.as_str())?;
-    nss::in_files(grant.grant().sudo.run_as().as_str())?;
-    accepted::question(&grant.grant().sudo, dialect).filter(|asked| accepted.has(*asked))?;
+    let Some(sudo) = &grant.grant().sudo else { return Some(same(grant.grant(), &account)) };
+    nss::in_files(sudo.run_as().as_str())?;
+    accepted::question(sudo, dialect).filter(|asked| accepted.has(*asked))?;
     Some(same(grant.grant(), &account).and_then(|()| text(dialect, grant, now).map(drop)))
 }
 
@@ -172,13 +173,14 @@ pub(crate) fn host(
     (now, accepted): (Timestamp, &Accepted),
 ) -> Result<(), CheckError> {
     account(grant.grant())?;
-    let name = grant.grant().sudo.run_as().as_str();
+    let Some(sudo) = &grant.grant().sudo else { return Ok(()) };
+    let name = sudo.run_as().as_str();
     let run_as = nss::by_login(name).map_err(|source| CheckError::Nss { source })?;
     if run_as.is_none() {
         return Err(CheckError::NoRunAs { name: name.to_owned() });
     }
     let text = text(dialect, grant, now)?;
-    let asked = accepted::question(&grant.grant().sudo, dialect);
+    let asked = accepted::question(sudo, dialect);
     if asked.is_some_and(|asked| accepted.has(asked)) {
         return Ok(());
     }

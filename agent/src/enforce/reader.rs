@@ -162,13 +162,14 @@ fn argument_of(written: &str) -> Option<String> {
 /// What a drop-in for `uid` has to say, straight from the grants.
 #[must_use]
 pub(crate) fn intended(dialect: Dialect, uid: u32, grants: &[LiveGrant<'_>]) -> DropIn {
-    let mut rules = BTreeSet::new();
+    let (mut ids, mut rules) = (BTreeSet::new(), BTreeSet::new());
     for live in grants {
-        let grant = live.grant();
+        let Some(sudo) = &live.grant().sudo else { continue };
+        ids.insert(live.grant().id);
         let mut add = |what| {
             rules.insert(Rule {
                 uid,
-                run_as: grant.sudo.run_as().as_str().to_owned(),
+                run_as: sudo.run_as().as_str().to_owned(),
                 last: match dialect {
                     Dialect::Classic => Some(Timestamp(live.not_after().0.saturating_sub(1))),
                     Dialect::Rs => None,
@@ -176,7 +177,7 @@ pub(crate) fn intended(dialect: Dialect, uid: u32, grants: &[LiveGrant<'_>]) -> 
                 what,
             })
         };
-        match grant.sudo.allowed() {
+        match sudo.allowed() {
             Allowed::Everything => {
                 add(What::Everything);
             }
@@ -190,7 +191,7 @@ pub(crate) fn intended(dialect: Dialect, uid: u32, grants: &[LiveGrant<'_>]) -> 
             }
         }
     }
-    DropIn { ids: grants.iter().map(|live| live.grant().id).collect(), rules }
+    DropIn { ids, rules }
 }
 
 /// Reads `text` back and compares it with the grants that it was rendered from.

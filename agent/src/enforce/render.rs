@@ -24,6 +24,7 @@ pub(crate) fn drop_in(dialect: Dialect, uid: u32, grants: &[LiveGrant<'_>]) -> R
     let mut lines = BTreeSet::new();
     for live in grants {
         let grant = live.grant();
+        let Some(sudo) = &grant.sudo else { continue };
         ids.insert(grant.id.to_string());
         // NOTAFTER includes its second, not_after does not (THREATS X-c).
         let last = date::write(Timestamp(live.not_after().0.saturating_sub(1)))?;
@@ -31,8 +32,8 @@ pub(crate) fn drop_in(dialect: Dialect, uid: u32, grants: &[LiveGrant<'_>]) -> R
             Dialect::Classic => format!(" NOTAFTER={last}"),
             Dialect::Rs => String::new(),
         };
-        let run_as = grant.sudo.run_as();
-        for command in commands(grant.sudo.allowed()) {
+        let run_as = sudo.run_as();
+        for command in commands(sudo.allowed()) {
             lines.insert(format!("#{uid} ALL=({run_as}){last} NOPASSWD: {command}\n"));
         }
     }

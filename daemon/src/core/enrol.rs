@@ -14,6 +14,7 @@ use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply, Enrolled};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::State;
 use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE};
+use elevate_protocol::ssh::UserCas;
 use elevate_protocol::text::UntrustedText;
 use ssh_key::{HashAlg, PublicKey};
 
@@ -115,18 +116,24 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     let grant_signers = super::keys::signers(core, &mut tx).await?;
     tx.touch_policy();
     tx.commit().await?;
-    let mut known = core.link_keys.write().unwrap_or_else(PoisonError::into_inner);
-    known.retain(|_, id| !before.contains(id));
-    known.insert(host.link_fingerprint, host.id);
-    drop(known);
-    before.iter().for_each(|id| core.agents.drop_host(*id));
+    let_in(core, &host, &before);
     Ok(Enrolled {
         host: host.id,
         name: host.name,
         cluster: core.store.cluster(),
         epoch: host.epoch,
         grant_signers,
+        user_ca: UserCas::default(),
     })
+}
+
+/// The link key opens the door from now on, and those of the hosts before it do not.
+fn let_in(core: &Inner, host: &HostRow, before: &[HostId]) {
+    let mut known = core.link_keys.write().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|_, id| !before.contains(id));
+    known.insert(host.link_fingerprint.clone(), host.id);
+    drop(known);
+    before.iter().for_each(|id| core.agents.drop_host(*id));
 }
 
 /// Both keys, of types that sign here, the link key that of the connection, the vouch key proven.

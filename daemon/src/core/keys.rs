@@ -10,6 +10,7 @@ use elevate_protocol::document::{Keys, SigningKey};
 use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::signers::{SIGNERS_MAX, TrustedKey, TrustedKeys};
+use elevate_protocol::ssh::UserCas;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 use ssh_key::private::Ed25519Keypair;
@@ -211,7 +212,9 @@ async fn replace(
     }
     let hosts = tx.hosts().await?;
     for host in &hosts {
-        core.issuer.keys(&mut tx, &current, host.id, Keys { grant: grant.clone() }).await?;
+        core.issuer
+            .keys(&mut tx, &current, host.id, Keys { grant: grant.clone(), user_ca: UserCas::default() })
+            .await?;
     }
     let print = |key: &PublicKey| UntrustedText::lossy(&key.fingerprint(HashAlg::Sha256).to_string());
     let kind = Kind::KeyRotated {

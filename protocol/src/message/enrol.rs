@@ -9,6 +9,7 @@ use super::refusal::Refusal;
 use crate::id::{ClusterId, HostId};
 use crate::name::Name;
 use crate::secret::Secret;
+use crate::ssh::UserCas;
 
 /// What `elevate-agent enroll` gives to `elevate-link enroll` on its standard input: one JSON text, then the end. The link
 /// makes its key where there is none, asks the daemon, and writes the [`EnrolReply`] as one JSON text to its standard output.
@@ -67,4 +68,7 @@ pub struct Enrolled {
     pub epoch: u32,
     /// The signers file of grants, see [`crate::signed::TrustedKeys::from_signers`].
     pub grant_signers: String,
+    /// The keys that sign certificates of people.
+    #[serde(default, skip_serializing_if = "UserCas::is_empty")]
+    pub user_ca: UserCas,
 }

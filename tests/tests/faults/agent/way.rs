@@ -58,6 +58,7 @@ fn grant(number: u8, begun: Timestamp, path: &str) -> Act {
         duration: Span(600),
         warn: vec![],
         sudo: serde_json::from_str(&format!(r#"{{"as":"root","run":[["{path}"]]}}"#)).unwrap(),
+        ssh: None,
         approvals: vec![],
         lease: None,
         factor_at_use: None,
