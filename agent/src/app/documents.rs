@@ -155,6 +155,9 @@ impl Agent {
         if let Act::Keys(keys) = &document.act {
             return self.apply_keys(signed, (keys, (document.epoch, document.seq)), now);
         }
+        if document.activation().is_some_and(|id| self.early.has(id)) {
+            return self.settle(signed, Some("it has ended: its end came while this waited".into()), now);
+        }
         let held = match self.assemble(signed, document) {
             Ok(held) => held,
             Err(why) => return self.settle(signed, Some(why), now),

@@ -3,7 +3,10 @@
 //! In: documents that are done with. Out: acknowledgements. While the disk takes nothing, later documents wait in their order; what
 //! ends takes effect all the same (threat R05). Spec: docs/faults.md "The agent".
 
+use std::collections::BTreeMap;
+
 use elevate_protocol::document::Act;
+use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim};
 use elevate_protocol::signed::{SignedBody, verify_document};
 use elevate_protocol::text::UntrustedText;
@@ -16,6 +19,33 @@ use crate::store::documents;
 
 /// Between two tries.
 const AGAIN: Span = Span(1);
+/// Most ends that are remembered: more than can wait at a time.
+const EARLY_MAX: usize = 4096;
+
+/// Grants that ended before their end had its turn, by the place of that end. The same documents come again with the next
+/// connection, the grant first: it must not begin again.
+#[derive(Debug, Default)]
+pub(crate) struct Early(BTreeMap<u64, ActivationId>);
+
+impl Early {
+    /// It ended. Of more than are remembered those go that are furthest ahead in the log.
+    fn note(&mut self, seq: u64, id: ActivationId) {
+        self.0.insert(seq, id);
+        while self.0.len() > EARLY_MAX {
+            self.0.pop_last();
+        }
+    }
+
+    /// Whether it ended.
+    pub(super) fn has(&self, id: ActivationId) -> bool {
+        self.0.values().any(|ended| *ended == id)
+    }
+
+    /// The log has come to `seq`: ends up to there have had their turn.
+    fn come_to(&mut self, seq: u64) {
+        self.0.retain(|end, _| *end > seq);
+    }
+}
 
 /// A document that is done with and has no durable place yet.
 #[derive(Debug)]
@@ -63,6 +93,7 @@ impl Agent {
             return self.wait_for_the_disk(done, why, now);
         }
         self.position = next;
+        self.early.come_to(self.position.seq);
         self.acknowledge(self.position.seq);
         self.settle_contact(now);
     }
@@ -80,7 +111,8 @@ impl Agent {
         }
     }
 
-    /// An end that has to wait for its turn takes effect at once. It only takes away, and finds nothing to do in its turn.
+    /// An end that has to wait for its turn takes effect at once. It only takes away, and finds nothing to do in its turn. That it
+    /// did is remembered over connections, not over a start: then the grant is in force again until its end, sent right behind it, comes.
     pub(super) fn end_early(&mut self, signed: &SignedBody, now: Moment) {
         let config = &self.identity.config;
         let Ok(verified) = verify_document(signed, &self.identity.signers, &config.host) else { return };
@@ -90,6 +122,7 @@ impl Agent {
             && ours
             && document.seq > self.position.seq
         {
+            self.early.note(document.seq, end.id);
             self.end(end.id, end.cause, now);
         }
     }

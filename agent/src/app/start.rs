@@ -22,6 +22,7 @@ use super::grants::{Account, Standing};
 use super::manager::Manager;
 use super::message::Message;
 use super::people::People;
+use super::place::Early;
 use super::state::{Agent, Rounds};
 use crate::changed::{self, OnItsWay};
 use crate::clock::{self, Alarm, Boot, Moment};
@@ -210,6 +211,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         inbox: VecDeque::new(),
         checking: None,
         unplaced: None,
+        early: Early::default(),
         offers: VecDeque::new(),
         people: People::default(),
         clocks: now,

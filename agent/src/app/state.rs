@@ -20,7 +20,7 @@ use super::manager::Manager;
 use super::message::{Message, Roles};
 use super::mine::Mine;
 use super::people::People;
-use super::place::Unplaced;
+use super::place::{Early, Unplaced};
 use crate::changed::OnItsWay;
 use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::Identity;
@@ -66,6 +66,8 @@ pub(crate) struct Agent {
     pub(crate) checking: Option<Pending>,
     /// The document that is done with, but for its place on the disk.
     pub(crate) unplaced: Option<Unplaced>,
+    /// What has ended all the same.
+    pub(crate) early: Early,
     /// Offers whose accounts are to be looked up, each answered once and in order; the first is being looked up when
     /// [`Rounds::resolving`] says so.
     pub(crate) offers: VecDeque<Roles>,
