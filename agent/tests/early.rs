@@ -14,16 +14,38 @@
 
 mod rig;
 
-use elevate_protocol::document::{Act, End, EndCause};
+use elevate_protocol::document::{Act, End, EndCause, Keys, SigningKey};
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
-use rig::{Daemon, Rig, act, grant, sign, until};
+use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
+use elevate_protocol::time::Span;
+use rig::{Daemon, Rig, act, document, grant, key, now, sign, until};
 
 const DROP_IN: &str = "run/elevate/sudoers.d/u2000";
 const POSITION: &str = "var/lib/elevate/position";
+const SIGNERS: &str = "etc/elevate/trust/grant_signers";
 
 fn end(id: u8) -> Act {
     Act::End(End { id: ActivationId::from_random([id; 16]), revision: 2, cause: EndCause::Revoked })
+}
+
+/// Another key takes over.
+fn keys() -> Act {
+    let line = |seed: u8| key(seed).public_key().to_openssh().unwrap();
+    let until = Some(now().after(Span(3600)));
+    Act::Keys(Keys {
+        grant: vec![SigningKey { key: line(7), until }, SigningKey { key: line(17), until: None }],
+    })
+}
+
+/// By that key.
+fn sign_next(seq: u64, act: Act) -> SignedBody {
+    SignedBody::sign(document(seq, act).to_line().unwrap(), &key(17), GRANT_NAMESPACE).unwrap()
+}
+
+fn has(rig: &Rig, id: u8) -> bool {
+    let id = ActivationId::from_random([id; 16]);
+    rig.path(&format!("run/elevate/grants/u2000/{id}.grant")).exists()
 }
 
 /// Whether the next document that was done with was enforced; it has to be that of `seq`.
@@ -73,4 +95,45 @@ fn r05_a_grant_that_ended_before_its_turn_does_not_begin() {
     let done: Vec<bool> = (1..=4).map(|seq| enforced(&mut daemon, seq)).collect();
     assert_eq!(done, [true, false, true, true]);
     assert!(!rig.path(DROP_IN).exists());
+}
+
+#[test]
+fn k05_an_end_by_the_next_key_is_obeyed_before_the_document_about_that_key_has_its_turn() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    for id in [5, 6] {
+        assert_eq!(daemon.apply(u64::from(id) - 4, act(grant(id, 3600))), Applied::Enforced);
+    }
+    rig.hold(POSITION);
+    daemon.send(&ToAgent::Document(sign(3, act(grant(7, 3600)))));
+    until("the grant", || has(&rig, 7));
+    // Behind the keys the one of before ends nothing.
+    for signed in [sign(4, keys()), sign(5, end(6)), sign_next(6, end(5))] {
+        daemon.send(&ToAgent::Document(signed));
+    }
+    daemon.report(|report| matches!(report, Report::Ended { .. }));
+    assert!(!has(&rig, 5) && has(&rig, 6) && has(&rig, 7));
+    assert_eq!(rig.read(SIGNERS).lines().count(), 1, "they are still to come");
+    rig.let_go(POSITION);
+    assert!(enforced(&mut daemon, 3) && enforced(&mut daemon, 4));
+    assert!(daemon.claim().is_none(), "the agent hangs up on the key of before");
+    assert!(has(&rig, 6));
+}
+
+/// The keys cannot be written: it is the document about them that waits.
+#[test]
+fn k05_keys_that_cannot_be_written_hold_up_no_end_behind_them() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    assert_eq!(daemon.apply(1, act(grant(5, 3600))), Applied::Enforced);
+    rig.hold(SIGNERS);
+    for signed in [sign(2, keys()), sign_next(3, end(5))] {
+        daemon.send(&ToAgent::Document(signed));
+    }
+    daemon.report(|report| matches!(report, Report::Ended { .. }));
+    assert!(!has(&rig, 5));
+    assert_eq!(rig.read(SIGNERS).lines().count(), 1);
+    rig.let_go(SIGNERS);
+    assert!(enforced(&mut daemon, 2) && enforced(&mut daemon, 3));
+    assert_eq!(rig.read(SIGNERS).lines().count(), 2);
 }

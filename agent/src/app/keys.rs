@@ -22,24 +22,28 @@ impl Agent {
         (keys, place): (&Keys, (u32, u64)),
         now: Moment,
     ) {
-        let next = match self.identity.signers.follow(keys, place) {
-            Ok(next) => next.at(now.wall),
-            Err(error) => return self.settle(signed, Some(error.to_string()), now),
-        };
-        if let Err(why) = self.write_signers(&next) {
-            // Not acknowledged: the daemon sends it again.
-            return self.cut_link(&why);
+        let next = self.identity.signers.follow(keys, place).map(|next| next.at(now.wall));
+        match next.and_then(|next| next.to_signers().map(|_| next)) {
+            Ok(next) => self.settle_keys(signed, next, now),
+            Err(error) => self.settle(signed, Some(error.to_string()), now),
         }
-        let own = &self.identity;
-        let identity = Identity { config: own.config.clone(), signers: next, vouch: own.vouch.clone() };
-        self.identity = Arc::new(identity);
-        journal::log(Level::Info, "another grant key signs from the next document on");
-        self.settle(signed, None, now);
     }
 
-    fn write_signers(&self, next: &TrustedKeys) -> Result<(), String> {
+    /// Takes these keys over, once they are durable.
+    ///
+    /// # Errors
+    /// Why they are not; those of before count on.
+    pub(super) fn trust(&mut self, keys: &mut Option<TrustedKeys>) -> Result<(), String> {
+        let Some(next) = keys.as_ref() else { return Ok(()) };
         let text = next.to_signers().map_err(|error| error.to_string())?;
         let written = safe::write(&self.paths.grant_signers, &text, 0o644, Durability::Disk);
-        written.map_err(|error| journal::chain(&error))
+        written.map_err(|error| journal::chain(&error))?;
+        if let Some(signers) = keys.take() {
+            let own = &self.identity;
+            let identity = Identity { config: own.config.clone(), signers, vouch: own.vouch.clone() };
+            self.identity = Arc::new(identity);
+            journal::log(Level::Info, "another grant key signs from the next document on");
+        }
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use elevate_protocol::document::Act;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim};
-use elevate_protocol::signed::{SignedBody, verify_document};
+use elevate_protocol::signed::{SignedBody, TrustedKeys, verify_document};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
@@ -54,6 +54,10 @@ pub(crate) struct Unplaced {
     signed: SignedBody,
     /// Why it was refused, if it was.
     refused: Option<String>,
+    /// The keys that count from it on; they are written before its place is. None: written, or the same as before.
+    keys: Option<TrustedKeys>,
+    /// The keys that will count behind all that waits; none: those that count now.
+    behind: Option<TrustedKeys>,
     /// Why it has no place; empty before the first try.
     why: String,
     /// When it is tried again.
@@ -66,8 +70,17 @@ impl Agent {
         if let Some(why) = &refused {
             journal::log(Level::Warning, &format!("a document was refused: {why}"));
         }
-        let signed = signed.clone();
-        self.place(Unplaced { signed, refused, why: String::new(), again: now.boot }, now);
+        self.done(signed, refused, None, now);
+    }
+
+    /// The next document is done with, and from it on these keys count.
+    pub(super) fn settle_keys(&mut self, signed: &SignedBody, keys: TrustedKeys, now: Moment) {
+        self.done(signed, None, Some(keys), now);
+    }
+
+    fn done(&mut self, signed: &SignedBody, refused: Option<String>, keys: Option<TrustedKeys>, now: Moment) {
+        let (signed, behind) = (signed.clone(), keys.clone());
+        self.place(Unplaced { signed, refused, keys, behind, why: String::new(), again: now.boot }, now);
     }
 
     /// Tries again what the disk did not take.
@@ -80,12 +93,13 @@ impl Agent {
         }
     }
 
-    fn place(&mut self, done: Unplaced, now: Moment) {
+    fn place(&mut self, mut done: Unplaced, now: Moment) {
         let next = self.position.next(&done.signed, done.refused.clone(), now.wall);
         // An end or a refusal is acknowledged when it will outlive this process, and not before.
         self.lingering.retain(|id| documents::forget(&self.paths, *id).is_err());
         let placed = if self.lingering.is_empty() {
-            next.save(&self.paths).map_err(|error| journal::chain(&error))
+            self.trust(&mut done.keys)
+                .and_then(|()| next.save(&self.paths).map_err(|error| journal::chain(&error)))
         } else {
             Err("what is over cannot be removed from the disk".to_owned())
         };
@@ -113,17 +127,30 @@ impl Agent {
 
     /// An end that has to wait for its turn takes effect at once. It only takes away, and finds nothing to do in its turn. That it
     /// did is remembered over connections, not over a start: then the grant is in force again until its end, sent right behind it, comes.
+    /// Who may sign it is decided by the documents about keys that wait before it (threat K05).
     pub(super) fn end_early(&mut self, signed: &SignedBody, now: Moment) {
+        let Some(waiting) = &mut self.unplaced else { return };
         let config = &self.identity.config;
-        let Ok(verified) = verify_document(signed, &self.identity.signers, &config.host) else { return };
+        let signers = waiting.behind.as_ref().unwrap_or(&self.identity.signers);
+        let Ok(verified) = verify_document(signed, signers, &config.host) else { return };
         let document = verified.document();
-        let ours = document.cluster == config.cluster && document.epoch == self.position.epoch;
-        if let Act::End(end) = &document.act
-            && ours
-            && document.seq > self.position.seq
-        {
-            self.early.note(document.seq, end.id);
-            self.end(end.id, end.cause, now);
+        let (epoch, seq) = (document.epoch, document.seq);
+        let ours = document.cluster == config.cluster && epoch == self.position.epoch;
+        if !ours || seq <= self.position.seq {
+            return;
+        }
+        match &document.act {
+            Act::End(end) => {
+                self.early.note(seq, end.id);
+                self.end(end.id, end.cause, now);
+            }
+            // Its turn says why, if it is refused.
+            Act::Keys(keys) => {
+                if let Ok(next) = signers.follow(keys, (epoch, seq)) {
+                    waiting.behind = Some(next.at(now.wall));
+                }
+            }
+            Act::Grant(_) | Act::Extend(_) => {}
         }
     }
 
