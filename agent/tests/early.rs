@@ -35,6 +35,7 @@ fn keys() -> Act {
     let until = Some(now().after(Span(3600)));
     Act::Keys(Keys {
         grant: vec![SigningKey { key: line(7), until }, SigningKey { key: line(17), until: None }],
+        user_ca: Default::default(),
     })
 }
 
