@@ -272,7 +272,7 @@ async fn answer(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcome> {
     let mut tries = core.inner().store.tries();
     loop {
         match answer_once(core, talk, ask).await {
-            Err(Stop::Fault(_)) if room::takes_away(ask) && tries.again() => {}
+            Err(Stop::Fault(fault)) if room::takes_away(ask) && tries.again(&fault) => {}
             told => return told,
         }
     }

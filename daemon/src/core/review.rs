@@ -87,7 +87,7 @@ pub(super) async fn deny(
     let mut tries = inner.store.tries();
     loop {
         match denied(inner, talk, &seen, reason).await {
-            Err(Stop::Fault(_)) if tries.again() => {}
+            Err(Stop::Fault(fault)) if tries.again(&fault) => {}
             told => return told,
         }
     }

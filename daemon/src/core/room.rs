@@ -14,7 +14,7 @@ use elevate_protocol::text::UntrustedText;
 use super::fault::{Fault, Told, refuse_hint};
 use super::{Core, Inner};
 use crate::log::{self, chain};
-use crate::store::{StoreError, Voice};
+use crate::store::{StoreError, Voice, found_no_room};
 
 /// Between two looks at a disk that is full.
 const SOON: Duration = Duration::from_secs(2);
@@ -124,22 +124,13 @@ fn said(folder: &Path) -> String {
 /// What somebody is told of a fault. Why it was goes to the log, unless they may know: all of the reserve is used up, say.
 pub(super) fn failed(core: &Inner, fault: &Fault) -> Refusal {
     log::error(&chain(fault));
-    match fault {
-        Fault::Store { source } if source.is_full() => {
-            let folder = shown(core.store.room().folder());
-            let message =
-                format!("there was no room for it on the disk of the daemon ({folder}): nothing was changed");
-            Refusal::new(Code::Full, message).hint(HINT)
-        }
-        Fault::Store { .. }
-        | Fault::Factor { .. }
-        | Fault::Issue { .. }
-        | Fault::Form { .. }
-        | Fault::Random { .. }
-        | Fault::Broken { .. } => {
-            Refusal::new(Code::Internal, "the daemon could not do it; its own log says why")
-        }
+    if found_no_room(fault) {
+        let folder = shown(core.store.room().folder());
+        let message =
+            format!("there was no room for it on the disk of the daemon ({folder}): nothing was changed");
+        return Refusal::new(Code::Full, message).hint(HINT);
     }
+    Refusal::new(Code::Internal, "the daemon could not do it; its own log says why")
 }
 
 impl Core {

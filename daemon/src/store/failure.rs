@@ -4,15 +4,12 @@
 //! may be gone although a later one succeeds, so nothing is tried again: the next process reads what is on the disk (R04).
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
 /// Why. One per process, as the page cache that can no longer be trusted is.
 static FAILED: OnceLock<String> = OnceLock::new();
 static NOTED: Notify = Notify::const_new();
-/// How often the database found no room.
-static FULL: AtomicU64 = AtomicU64::new(0);
 /// SQLITE_FULL (sqlite.org/rescode.html).
 const NO_ROOM: u32 = 13;
 
@@ -35,16 +32,8 @@ pub(super) fn is_full(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(NO_ROOM)
 }
 
-/// Counts the changes of this process that found no room.
-pub(super) fn found_full() -> u64 {
-    FULL.load(Ordering::SeqCst)
-}
-
 /// Looks at an error of the database.
 pub(super) fn look(error: &sqlx::Error) {
-    if is_full(error) {
-        FULL.fetch_add(1, Ordering::SeqCst);
-    }
     // Unit tests open many stores in one process, and remove their folders under pools that are still at work.
     if is_fatal(error) && !cfg!(test) {
         FAILED.get_or_init(|| error.to_string());

@@ -2,7 +2,9 @@
 //!
 //! In: the [`Room`]. Out: refusals, tries, SQLite's own log kept short. Spec: docs/faults.md "A full disk", docs/decisions/0033.
 
-use super::room::Room;
+use std::error::Error;
+
+use super::room::{PIECES, Room};
 use super::row::Row;
 use super::{Store, StoreError, failure};
 
@@ -10,32 +12,35 @@ use super::{Store, StoreError, failure};
 pub(super) const PAGES: u32 = 4096;
 /// The same on a full disk: the log is written over again and again, and grows no more.
 const PAGES_FULL: u32 = 64;
-/// A change is tried this often: each time with a piece more of the reserve.
-const TRIES: u32 = 4;
-
 /// Whether to do something again that found no room.
 pub(crate) struct Tries<'a> {
     room: &'a Room,
-    seen: u64,
-    left: u32,
+    /// As often as there are pieces of the reserve: each time with one more.
+    left: u64,
 }
 
 impl Tries<'_> {
     /// After a change that failed: whether it may be done again, from its beginning. Nothing of it is in the store.
-    pub(crate) fn again(&mut self) -> bool {
-        let seen = failure::found_full();
-        let full = std::mem::replace(&mut self.seen, seen) != seen;
+    pub(crate) fn again(&mut self, fault: &(dyn Error + 'static)) -> bool {
+        if self.left == 0 || !found_no_room(fault) {
+            return false;
+        }
         self.left = self.left.saturating_sub(1);
-        full && self.left > 0 && self.room.give_way()
+        self.room.give_way()
     }
+}
+
+/// Whether it was for lack of room, whoever else says that it failed.
+pub(crate) fn found_no_room(fault: &(dyn Error + 'static)) -> bool {
+    let full = fault.downcast_ref::<StoreError>().is_some_and(StoreError::is_full);
+    full || fault.source().is_some_and(found_no_room)
 }
 
 impl StoreError {
     /// Whether there was no room for it.
-    #[must_use]
-    pub(crate) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         match self {
-            Self::Full { .. } => true,
+            Self::Full { .. } | Self::Group { full: true } => true,
             Self::Database { source } => failure::is_full(source),
             Self::InUse { .. }
             | Self::Open { .. }
@@ -43,7 +48,7 @@ impl StoreError {
             | Self::Failed { .. }
             | Self::Migrate { .. }
             | Self::Damaged { .. }
-            | Self::Group
+            | Self::Group { full: false }
             | Self::Form { .. } => false,
         }
     }
@@ -63,7 +68,7 @@ impl Store {
 
     /// For a change that has to be made, however full the disk is.
     pub(crate) fn tries(&self) -> Tries<'_> {
-        Tries { room: &self.room, seen: failure::found_full(), left: TRIES }
+        Tries { room: &self.room, left: PIECES }
     }
 
     /// The room that is kept.
@@ -93,5 +98,50 @@ impl Store {
         let whole: u64 = Row("the database", &row).number("bytes")?;
         let there = std::fs::metadata(self.room.folder().join("elevated.db")).map_or(0, |meta| meta.len());
         Ok(whole.saturating_sub(there))
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// As on a disk with room for this many pages, and at least for those that there are.
+    pub(crate) async fn has_room_for(&self, pages: u32) {
+        let mut tx = self.write().await.unwrap();
+        let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        sqlx::query(pragma).execute(tx.ready().await.unwrap()).await.unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use elevate_protocol::id::ClusterId;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::core::Fault;
+
+    /// More than its page has room for.
+    async fn grow(store: &Store) -> Result<(), StoreError> {
+        let mut tx = store.write().await?;
+        tx.set_meta("x", &"x".repeat(20_000)).await?;
+        tx.commit().await
+    }
+
+    #[tokio::test]
+    async fn r05_a_change_is_done_again_for_its_own_lack_of_room_only_and_with_every_piece() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(1_800_000_000);
+        let store = Store::open(folder.path(), clock, ClusterId::from_random([1; 16])).await.unwrap();
+        store.has_room_for(1).await;
+        let (mut tries, mut others) = (store.tries(), store.tries());
+        for _ in 0..PIECES {
+            assert!(tries.again(&Fault::from(grow(&store).await.unwrap_err())));
+            // Somebody else's, at the same time.
+            assert!(!others.again(&Fault::Broken { what: "a thing" }));
+            assert!(!others.again(&StoreError::Group { full: false }));
+        }
+        assert_eq!(std::fs::metadata(folder.path().join("reserve")).unwrap().len(), 0);
+        assert!(!tries.again(&Fault::from(grow(&store).await.unwrap_err())), "there is nothing left");
+        store.has_room_for(1_000_000).await;
+        grow(&store).await.unwrap();
     }
 }

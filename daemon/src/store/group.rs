@@ -16,14 +16,32 @@ use tokio::time::timeout;
 use elevate_protocol::id::ClusterId;
 
 use super::StoreError;
+use super::failure;
 use super::later::Later;
 use super::witness::{Mark, Said, Witness};
 
 /// How long a change waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What became of a group: true when it is durable.
-type Fate = Arc<OnceLock<bool>>;
+/// What became of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is durable.
+    Durable,
+    /// Nothing of it is left, for lack of room on the disk.
+    NoRoom,
+    /// Nothing of it is left.
+    Lost,
+}
+
+impl End {
+    fn by(error: &sqlx::Error) -> Self {
+        if failure::is_full(error) { Self::NoRoom } else { Self::Lost }
+    }
+}
+
+/// The same, for those who wait for it.
+type Fate = Arc<OnceLock<End>>;
 
 /// How far a change brings the log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -124,16 +142,16 @@ impl Group {
     }
 
     /// Gives the whole group up. Those who wait for its fate hear it.
-    async fn fail(&mut self) {
+    async fn fail(&mut self, end: End) {
         // Where there is no transaction any more there is nothing to take back.
         drop(self.say("ROLLBACK").await);
-        self.close(false);
+        self.close(end);
         (self.next, self.mark) = (None, None);
     }
 
-    fn close(&mut self, durable: bool) {
+    fn close(&mut self, end: End) {
         if let Some(fate) = self.open.take() {
-            fate.get_or_init(|| durable);
+            fate.get_or_init(|| end);
         }
         (self.whole, self.changing) = (0, false);
     }
@@ -141,17 +159,18 @@ impl Group {
     /// Takes back what somebody began and dropped.
     async fn tidy(&mut self) {
         if self.unsure || (self.changing && self.whole == 0) {
-            return self.fail().await;
+            return self.fail(End::Lost).await;
         }
         if self.changing {
-            // SQLite ends a transaction by itself when the disk is full or fails; then there is no savepoint, and no group.
+            // SQLite ends a transaction by itself when the disk is full or fails; then there is no savepoint, and no group. When it
+            // fails this process ends.
             let back = match self.say("ROLLBACK TO change").await {
                 Ok(()) => self.say("RELEASE change").await,
                 Err(error) => Err(error),
             };
             match back {
                 Ok(()) => self.changing = false,
-                Err(_) => self.fail().await,
+                Err(_) => self.fail(End::NoRoom).await,
             }
         }
     }
@@ -200,7 +219,7 @@ impl Group {
         }
         match self.say("COMMIT").await {
             Ok(()) => {
-                self.close(true);
+                self.close(End::Durable);
                 // After the commit: a witness that is ahead is the sign of an older database.
                 if let (Some(mark), Some((witness, cluster))) = (self.mark.take(), &self.witness) {
                     witness.note(Said { cluster: *cluster, mark });
@@ -208,7 +227,7 @@ impl Group {
                 Ok(())
             }
             Err(error) => {
-                self.fail().await;
+                self.fail(End::by(&error)).await;
                 Err(error)
             }
         }
@@ -289,7 +308,7 @@ impl Change {
     pub(super) async fn commit(self, log: Log, later: Later) -> Result<(), StoreError> {
         match tokio::spawn(self.settle(log, later)).await {
             Ok(settled) => settled,
-            Err(_) => Err(StoreError::Group),
+            Err(_) => Err(StoreError::Group { full: false }),
         }
     }
 
@@ -305,7 +324,10 @@ impl Change {
             {
                 group.commit().await?;
             }
-            return if fate.get() == Some(&true) { Ok(()) } else { Err(StoreError::Group) };
+            return match fate.get() {
+                Some(End::Durable) => Ok(()),
+                end => Err(StoreError::Group { full: end == Some(&End::NoRoom) }),
+            };
         }
         Ok(self.group.commit().await?)
     }

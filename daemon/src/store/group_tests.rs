@@ -91,6 +91,25 @@ async fn a_commit_that_fails_fails_for_all_of_its_group_and_for_nobody_after_it(
     assert_eq!((done, names(&store).await), (Some(true), vec!["x5".to_owned()]));
 }
 
+/// What SQLite does by itself when the disk is full while a change is made.
+#[tokio::test]
+async fn r05_who_shared_a_group_that_found_no_room_hears_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut first = store.writer.begin().await.unwrap();
+    put(&mut first, "x1").await;
+    let writer = store.writer.clone();
+    let second = tokio::spawn(async move {
+        let mut change = writer.begin().await.unwrap();
+        sqlx::query("ROLLBACK").execute(&mut *change.group.connection).await.unwrap();
+    });
+    until_waiting(&store.writer, 1).await;
+    let told = first.commit(Log::default(), Later::default()).await;
+    assert!(matches!(told, Err(StoreError::Group { full: true })), "{told:?}");
+    second.await.unwrap();
+    assert!(names(&store).await.is_empty());
+}
+
 #[tokio::test]
 async fn the_first_of_a_group_that_is_dropped_leaves_nothing_to_the_next() {
     let folder = tempfile::tempdir().unwrap();

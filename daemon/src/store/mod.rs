@@ -53,6 +53,7 @@ pub(crate) use changes::{ChangeRow, Changed, KnownKey};
 pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
 pub(crate) use failure::come as failure;
+pub(crate) use full::found_no_room;
 pub(crate) use host_tokens::{HostToken, Waits};
 pub(crate) use hosts::{HostRow, NextPlace};
 pub(crate) use keys::GrantKeyRow;
@@ -122,7 +123,10 @@ pub(crate) enum StoreError {
     },
     /// The commit that this change shared with others failed.
     #[error("the commit failed that this change shared with others")]
-    Group,
+    Group {
+        /// Whether it was for lack of room.
+        full: bool,
+    },
     /// Something cannot be written as a row.
     #[error("cannot write {what}")]
     Form {

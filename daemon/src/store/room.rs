@@ -20,6 +20,8 @@ const MIB: u64 = 1024 * 1024;
 const RESERVE: u64 = 8 * MIB;
 /// Given up at a time.
 const PIECE: u64 = MIB;
+/// How often.
+pub(super) const PIECES: u64 = RESERVE / PIECE;
 /// The disk is full with less than this free. A change with its events writes less.
 const NEEDED: u64 = MIB;
 /// Of a file that keeps its own size, blocks(2) are of this many bytes.

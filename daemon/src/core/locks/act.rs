@@ -64,7 +64,7 @@ pub(in crate::core) async fn lock_me(
     let mut tries = inner.store.tries();
     let view = loop {
         match set(inner, talk, &what, wish).await {
-            Err(Stop::Fault(_)) if tries.again() => {}
+            Err(Stop::Fault(fault)) if tries.again(&fault) => {}
             told => break told?,
         }
     };

@@ -57,6 +57,30 @@ async fn scene() -> (Place, Obedient, Obedient) {
     (place, web, db)
 }
 
+/// The reserve is tried to its end before somebody is told that there is no room; and what is told so is not there.
+#[tokio::test]
+async fn r05_a_lock_without_room_has_all_of_the_reserve_and_is_set_once() {
+    let place = Place::new().await;
+    let store = &place.core.inner().store;
+    store.has_room_for(1).await;
+    let ask =
+        |reason: &str| AdminAsk::Lock { what: person("alice"), ttl: None, reason: reason.parse().unwrap() };
+    let mut there = 0;
+    let refusal = loop {
+        match root(&place, ask(&"why ".repeat(200))).await {
+            Ok(_) => there += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(there < 100, "the database grows without room");
+    };
+    assert_eq!(refusal.code, Code::Full, "{refusal:?}");
+    assert_eq!(std::fs::metadata(place.folder.path().join("reserve")).unwrap().len(), 0);
+    assert_eq!(place.count("lock.set").await, there);
+    store.has_room_for(1_000_000).await;
+    root(&place, ask("at last")).await.unwrap();
+    assert_eq!(place.count("lock.set").await, there + 1);
+}
+
 #[tokio::test]
 async fn a_locked_person_has_nothing_and_begins_nothing_also_after_restart_and_reload() {
     let (mut place, web, db) = scene().await;
