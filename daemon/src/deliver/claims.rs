@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use elevate_audit::{Kind, Subject};
-use elevate_protocol::document::{Act, Document, EndCause};
+use elevate_protocol::document::{Act, Document};
 use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
@@ -16,7 +16,6 @@ use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Timestamp;
 
 use super::{Cut, Serving, hello, reports, subject, voice};
-use crate::issue::close;
 use crate::store::Tx;
 
 impl Serving {
@@ -75,22 +74,9 @@ impl Serving {
         };
         tx.record(voice(&self.host).did(about, kind)).await?;
         if let (Some(id), Some(_)) = (activation, refused) {
-            self.nowhere_in_force(&mut tx, id).await?;
+            self.refused_there(&mut tx, id).await?;
         }
         tx.commit().await?;
-        Ok(())
-    }
-
-    /// A grant that every host refused from the beginning is none.
-    async fn nowhere_in_force(&self, tx: &mut Tx, id: ActivationId) -> Result<(), Cut> {
-        let Some(mut activation) = tx.activation(id).await? else { return Ok(()) };
-        let documents = tx.documents_of(id).await?;
-        let all_refused = documents.iter().all(|document| document.refused.is_some());
-        if activation.is_active() && all_refused {
-            let why = UntrustedText::lossy("no host enforces it");
-            let cause = (EndCause::NotEnforced, Some(&why));
-            self.core.inner().issuer().end(tx, &voice(&self.host), cause, &mut activation).await?;
-        }
         Ok(())
     }
 
@@ -165,29 +151,6 @@ impl Serving {
         }
         tx.commit().await?;
         self.say(ToAgent::Recorded { number }).await
-    }
-
-    /// A grant that no host keeps is over; a host's word is enough to lose a right there.
-    async fn ended_there(&self, tx: &mut Tx, id: ActivationId, cause: EndCause) -> Result<(), Cut> {
-        let lost = matches!(
-            cause,
-            EndCause::NotEnforced | EndCause::AccountChanged | EndCause::NoContact | EndCause::Restored
-        );
-        let Some(mut activation) = tx.activation(id).await? else { return Ok(()) };
-        // A grant without hosts, to administer, is no host's to end: it is not found among its hosts.
-        if !lost || !activation.is_active() {
-            return Ok(());
-        }
-        let Some(part) = activation.hosts.iter_mut().find(|host| host.id == self.host.id) else {
-            return Ok(());
-        };
-        part.lost = Some(cause);
-        if activation.hosts.iter().all(|host| host.lost.is_some()) {
-            close(tx, &voice(&self.host), (cause, None), &mut activation).await?;
-        } else {
-            tx.update_activation(&activation).await?;
-        }
-        Ok(())
     }
 
     /// The subject of what this host says, with the activation that it names when that is one of this host.

@@ -8,6 +8,7 @@ mod contact;
 mod epochs;
 mod flood;
 mod hello;
+mod lost;
 mod offers;
 mod registry;
 mod reports;

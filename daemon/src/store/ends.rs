@@ -45,6 +45,21 @@ impl Tx {
         Ok(())
     }
 
+    /// Whether a host has told of an end, or never had anything to end.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn has_told_end(&mut self, id: ActivationId, host: HostId) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT COUNT(end_told) AS told FROM activation_hosts WHERE activation = $1 AND host = $2",
+        )
+        .bind(id.to_string())
+        .bind(host.to_string())
+        .fetch_one(self.ready().await?)
+        .await?;
+        Ok(Row("activation_hosts", &row).number::<u64>("told")? > 0)
+    }
+
     /// Nothing is awaited any more of a host whose log is over.
     ///
     /// # Errors
