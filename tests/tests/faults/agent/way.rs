@@ -1,4 +1,5 @@
-//! A log of documents for one host, from the first grant to the last end, against an agent that may die at any moment.
+//! A log of documents for one host, from the first grant to the last end, against an agent that may die at any moment; and one
+//! that begins anew on the way, by the word of the host's root.
 //!
 //! In: a plan. Out: after each document and after each start, what sudo lists is what the acknowledged documents say.
 
@@ -8,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{Act, Document, End, EndCause, Extend, Grant};
+use elevate_protocol::epoch::NewEpoch;
 use elevate_protocol::frame;
 use elevate_protocol::id::{ActivationId, Nonce};
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
+use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, TrustedKeys};
 use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
@@ -32,11 +35,14 @@ struct Link {
 pub(crate) struct Way {
     pub(crate) rig: Rig,
     link: Option<Link>,
-    /// What the host acknowledged, by place: whether it is enforced.
-    acknowledged: BTreeMap<u64, bool>,
+    /// The daemon's log: acts, each with its epoch.
+    log: Vec<(u32, Act)>,
+    /// The epoch that the daemon's log is in.
+    epoch: u32,
+    /// What the host acknowledged, by epoch and place: whether it is enforced.
+    acknowledged: BTreeMap<(u32, u64), bool>,
     /// Every report by its number.
     reports: BTreeMap<u64, Report>,
-    begun: Timestamp,
 }
 
 fn id(number: u8) -> ActivationId {
@@ -66,48 +72,92 @@ fn grant(number: u8, begun: Timestamp, path: &str) -> Act {
     }))
 }
 
-/// The log: two rights, one is extended, both end.
-fn log(begun: Timestamp) -> Vec<Act> {
-    let end = |number, revision| Act::End(End { id: id(number), revision, cause: EndCause::Revoked });
-    vec![
-        grant(5, begun, "/usr/bin/id"),
-        Act::Extend(Extend { id: id(5), revision: 2, not_after: begun.after(Span(900)) }),
-        grant(6, begun, "/usr/bin/uptime"),
-        end(5, 3),
-        end(6, 2),
-    ]
+fn end(number: u8, revision: u32) -> Act {
+    Act::End(End { id: id(number), revision, cause: EndCause::Revoked })
+}
+
+/// Which log is walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Two rights, one is extended, both end.
+    Rights,
+    /// The log begins anew while two rights are in force. One of them is given again.
+    Epoch,
+}
+
+impl Route {
+    fn log(self, begun: Timestamp) -> Vec<(u32, Act)> {
+        match self {
+            Self::Rights => vec![
+                (1, grant(5, begun, "/usr/bin/id")),
+                (1, Act::Extend(Extend { id: id(5), revision: 2, not_after: begun.after(Span(900)) })),
+                (1, grant(6, begun, "/usr/bin/uptime")),
+                (1, end(5, 3)),
+                (1, end(6, 2)),
+            ],
+            Self::Epoch => vec![
+                (1, grant(5, begun, "/usr/bin/id")),
+                (1, grant(6, begun, "/usr/bin/uptime")),
+                (2, grant(7, begun, "/usr/bin/id")),
+                (2, end(7, 2)),
+            ],
+        }
+    }
 }
 
 impl Way {
-    pub(crate) fn begin(plan: &Plan) -> Self {
+    pub(crate) fn begin(plan: &Plan, route: Route) -> Self {
         let mut rig = Rig::new();
         rig.start(plan);
-        Self { rig, link: None, acknowledged: BTreeMap::new(), reports: BTreeMap::new(), begun: now() }
+        let (acknowledged, reports) = (BTreeMap::new(), BTreeMap::new());
+        Self { rig, link: None, log: route.log(now()), epoch: 1, acknowledged, reports }
     }
 
     pub(crate) fn walk(&mut self) {
-        let log = log(self.begun);
-        for (place, act) in log.iter().enumerate() {
-            let seq = u64::try_from(place + 1).unwrap();
-            let document =
-                Document { format: 1, cluster: cluster(), host: host(), epoch: 1, seq, act: act.clone() };
-            let signed = SignedBody::sign(document.to_line().unwrap(), &key(7), GRANT_NAMESPACE).unwrap();
-            let mut tries = 0;
-            while self.apply(seq, &signed).is_err() {
-                tries += 1;
-                assert!(tries < 2000, "document {seq} is not applied:\n{}", self.rig.said());
-                self.recover();
+        let mut seq = 0;
+        for (epoch, act) in self.log.clone() {
+            if epoch != self.epoch {
+                self.begin_epoch(epoch);
+                seq = 0;
             }
-            self.rules_are_those_of(&log);
+            seq += 1;
+            let document = Document { format: 1, cluster: cluster(), host: host(), epoch, seq, act };
+            let signed = SignedBody::sign(document.to_line().unwrap(), &key(7), GRANT_NAMESPACE).unwrap();
+            self.again_until(&format!("document {seq} of epoch {epoch}"), |way| way.apply(seq, &signed));
+            self.rules_are_those_of_the_log();
         }
         // One more start: what is on the disk says the same, and nothing lies about.
         self.rig.kill();
         self.link = None;
         assert!(self.rig.start(&Plan::Leave), "no start at the end:\n{}", self.rig.said());
-        self.rules_are_those_of(&log);
+        self.rules_are_those_of_the_log();
         let drafts = self.rig.drafts();
         assert!(drafts.is_empty(), "left behind: {drafts:?}");
         self.ends_were_reported();
+    }
+
+    fn again_until(&mut self, what: &str, step: impl Fn(&mut Self) -> Result<(), Lost>) {
+        let mut tries = 0;
+        while step(self).is_err() {
+            tries += 1;
+            assert!(tries < 2000, "{what} is not done:\n{}", self.rig.said());
+            self.recover();
+        }
+    }
+
+    /// The daemon's log is another one from now on; the host's root says so too, as soon as the host has heard of it.
+    fn begin_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+        self.link = None;
+        self.again_until("the new epoch", |way| {
+            // Without root's word it says so again and again, and is not welcome.
+            let begun = way.connect();
+            if begun.is_err() {
+                way.rig.confirm(epoch);
+            }
+            begun
+        });
+        self.rules_are_those_of_the_log();
     }
 
     /// Starts the agent again when it is gone.
@@ -135,8 +185,19 @@ impl Way {
         let mut vouches = VouchReader::new(keys, host(), nonce);
         let signed: SignedBody = frame::read(&mut stream).map_err(|_| Lost)?.ok_or(Lost)?;
         let Claim::Hello(hello) = vouches.open(&signed).unwrap() else { panic!("no hello") };
-        let known = self.acknowledged.last_key_value().map_or(0, |(seq, _)| *seq);
-        assert!(hello.seq >= known, "place {known} was acknowledged, and the host is at {}", hello.seq);
+        let known = self.acknowledged.last_key_value().map_or((1, 0), |(place, _)| *place);
+        let place = (hello.epoch, hello.seq);
+        assert!(place >= known, "{known:?} was acknowledged, and the host is at {place:?}");
+        if hello.epoch != self.epoch {
+            let (cluster, host, nonce) = (cluster(), host(), hello.nonce);
+            let said = NewEpoch { cluster, host, nonce, epoch: self.epoch }.sign(&key(7)).unwrap();
+            frame::write(&mut stream, &ToAgent::Epoch(said)).map_err(|_| Lost)?;
+            let refusal = Refusal::new(Code::Integrity, "another log");
+            frame::write(&mut stream, &ToAgent::Refused(refusal)).map_err(|_| Lost)?;
+            // It hangs up when it has heard that.
+            while let Ok(Some(_)) = frame::read::<SignedBody>(&mut stream) {}
+            return Err(Lost);
+        }
         let welcome = ToAgent::Welcome { version: 1, name: "web1".parse().unwrap() };
         frame::write(&mut stream, &welcome).map_err(|_| Lost)?;
         self.link = Some(Link { stream, vouches });
@@ -163,44 +224,50 @@ impl Way {
             if let Claim::Applied { seq: found, result } = self.claim()?
                 && found == seq
             {
-                self.acknowledged.insert(seq, result == Applied::Enforced);
+                self.acknowledged.insert((self.epoch, seq), result == Applied::Enforced);
                 return Ok(());
             }
         }
     }
 
-    /// The model: what the acknowledged documents come to.
-    fn model(&self, log: &[Act]) -> BTreeSet<ActivationId> {
+    /// What became of the documents that were acknowledged, with their epochs.
+    fn done(&self) -> impl Iterator<Item = (u32, &Act, bool)> {
+        let mut seq = BTreeMap::new();
+        self.log.iter().filter_map(move |(epoch, act)| {
+            let seq = seq.entry(*epoch).and_modify(|seq| *seq += 1).or_insert(1);
+            Some((*epoch, act, *self.acknowledged.get(&(*epoch, *seq))?))
+        })
+    }
+
+    /// The model: what the acknowledged documents of this epoch come to, as the commands that may be run.
+    fn model(&self) -> BTreeSet<&'static str> {
         let mut live = BTreeSet::new();
-        for (place, act) in log.iter().enumerate() {
-            let enforced = self.acknowledged.get(&u64::try_from(place + 1).unwrap());
+        for (_, act, enforced) in self.done().filter(|(epoch, ..)| *epoch == self.epoch) {
             match act {
-                Act::Grant(grant) if enforced == Some(&true) => drop(live.insert(grant.id)),
-                Act::End(end) if enforced.is_some() => drop(live.remove(&end.id)),
+                Act::Grant(grant) if enforced => drop(live.insert(grant.id)),
+                Act::End(end) => drop(live.remove(&end.id)),
                 _ => {}
             }
         }
-        live
+        live.iter().map(|live| if *live == id(6) { "/usr/bin/uptime" } else { "/usr/bin/id" }).collect()
     }
 
     /// What the real sudo lists is exactly that. A rule may come back with the agent's next look at its folders.
-    fn rules_are_those_of(&mut self, log: &[Act]) {
-        let live = self.model(log);
+    fn rules_are_those_of_the_log(&mut self) {
+        let live = self.model();
         let mut listed = String::new();
         let fits = comes(|| {
             listed = self.rig.sudo_lists("alice");
             // More than the model is never right, not for a moment.
-            for (number, path) in [(5, "/usr/bin/id"), (6, "/usr/bin/uptime")] {
-                let wider = listed.contains(path) && !live.contains(&id(number));
+            for path in ["/usr/bin/id", "/usr/bin/uptime"] {
+                let wider = listed.contains(path) && !live.contains(path);
                 assert!(
                     !wider,
                     "{path} is allowed and was never granted or is over:\n{listed}\n{}",
                     self.rig.said()
                 );
             }
-            live.contains(&id(5)) == listed.contains("/usr/bin/id")
-                && live.contains(&id(6)) == listed.contains("/usr/bin/uptime")
-                || self.rig.has_ended()
+            live.iter().all(|path| listed.contains(path)) || self.rig.has_ended()
         });
         assert!(fits, "a right without its rule:\n{listed}\n{}", self.rig.said());
         let mallory = self.rig.sudo_lists("mallory");
@@ -209,17 +276,21 @@ impl Way {
 
     /// Every right that began here is told to have ended.
     fn ends_were_reported(&mut self) {
-        let began: Vec<u8> = [(1, 5), (3, 6)]
-            .iter()
-            .filter(|(seq, _)| self.acknowledged[seq])
-            .map(|(_, number)| *number)
-            .collect();
+        let grant = |(_, act, enforced): (u32, &Act, bool)| match act {
+            Act::Grant(grant) if enforced => Some(grant.id),
+            _ => None,
+        };
+        let began: Vec<ActivationId> = self.done().filter_map(grant).collect();
         // What the disk refused to take is lost, and the agent says so at once.
         if self.rig.ever_said("a report is lost") {
             return;
         }
         let begin = Instant::now();
-        while !began.iter().all(|number| self.reports.values().any(|report| ends(report, id(*number)))) {
+        let told = |reports: &BTreeMap<u64, Report>, epoch: u32| {
+            let ended = began.iter().all(|id| reports.values().any(|report| ends(report, *id)));
+            ended && (epoch == 1 || reports.values().any(|report| *report == Report::Epoch { epoch }))
+        };
+        while !told(&self.reports, self.epoch) {
             assert!(begin.elapsed() < PATIENCE, "no end reported: {:?}\n{}", self.reports, self.rig.said());
             if self.connect().and_then(|()| self.claim()).is_err() {
                 self.recover();
