@@ -25,6 +25,7 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
     let inner = core.inner();
     entitled::entitled(inner, talk, ask).await?;
     used(inner, talk, ask).await?;
+    restore::remind(inner, talk, ask).await?;
     let outcome = match ask {
         AdminAsk::PersonInvite { person, valid } => invite::person(inner, talk, person, *valid).await?,
         AdminAsk::PersonReset { person, reason } => invite::reset(inner, talk, person, reason).await?,

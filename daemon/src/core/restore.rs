@@ -6,8 +6,9 @@
 use elevate_audit::{Actor, Kind, Subject};
 use elevate_protocol::document::{Act, Document, EndCause};
 use elevate_protocol::id::Nonce;
-use elevate_protocol::message::admin::{AdminOutcome, RestoreView};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RestoreView};
 use elevate_protocol::message::lock::LockWhat;
+use elevate_protocol::message::person::Reply;
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::State;
 use elevate_protocol::text::UntrustedText;
@@ -122,6 +123,18 @@ pub(super) async fn show(core: &Inner) -> Told<AdminOutcome> {
     let Evidence { from, seen, why } = evidence(&mut tx).await?;
     let why = UntrustedText::lossy(&why);
     Ok(AdminOutcome::Restore(Some(RestoreView { since, from, seen, why })))
+}
+
+/// Whoever looks for what is wrong, or does something beside it, is told that the gate is closed.
+pub(super) async fn remind(core: &Inner, talk: &Dialogue, ask: &AdminAsk) -> Told<()> {
+    // They speak of nothing else, or follow the log, which has the alert.
+    let knows =
+        matches!(ask, AdminAsk::RestoreShow | AdminAsk::RestoreAccept { .. } | AdminAsk::AuditTail { .. });
+    if !knows && gate(&mut core.store.glance().await?).await?.is_some() {
+        let text = UntrustedText::lossy(&format!("{MESSAGE}; see: elevatectl restore"));
+        talk.tell(Reply::Notice { text }).await?;
+    }
+    Ok(())
 }
 
 /// Root goes on with the older database. Nobody's grant to administer says so: whose grants live is what is not known.

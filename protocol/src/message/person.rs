@@ -229,7 +229,7 @@ pub enum Reply {
         /// Whether what is typed may be seen.
         echo: bool,
     },
-    /// Door 1 only, from the agent: a message of its PAM stack.
+    /// At door 1, from the agent: a message of its PAM stack. From the daemon: what an administrator should know beside the answer.
     Notice {
         /// The text.
         text: UntrustedText,

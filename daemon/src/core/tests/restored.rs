@@ -105,6 +105,9 @@ async fn r25_an_older_database_is_told_by_its_witness_and_nothing_begins_before_
         for ask in [invite("alice"), Ask::Admin(AdminAsk::PersonList), Ask::Admin(accept())] {
             assert_eq!(code_of(place.ask("carol", ask).await), Code::Locked, "{round}");
         }
+        let mut listed = place.talk(Speaker::Root { uid: 0 }, Ask::Admin(AdminAsk::HostList));
+        let Reply::Notice { text } = listed.next().await else { panic!("{round}") };
+        assert!(text.raw().contains("elevatectl restore"), "{round}: {}", text.raw());
         let unlock = AdminAsk::Unlock { what: LockWhat::Everything, reason: "no".parse().unwrap() };
         assert_eq!(code_of(root(&place, unlock).await), Code::Locked, "{round}");
     }
@@ -112,6 +115,8 @@ async fn r25_an_older_database_is_told_by_its_witness_and_nothing_begins_before_
     assert_eq!((ended, refused), (1, 0));
     assert_eq!(code_of(place.ask("carol", invite("alice")).await), Code::NotEligible, "over by the word");
     assert_eq!(code_of(root(&place, accept()).await), Code::Gone);
+    let mut listed = place.talk(Speaker::Root { uid: 0 }, Ask::Admin(AdminAsk::HostList));
+    assert!(matches!(listed.next().await, Reply::Done(_)), "nothing is to be said");
     place.restart().await;
     assert_eq!(known(&place).await, None);
     place.clock.advance(60);
