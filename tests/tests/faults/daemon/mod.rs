@@ -84,6 +84,22 @@ fn r03_a_power_cut_at_any_change_loses_nothing_that_was_acknowledged() {
     report.check();
 }
 
+/// From a folder that was laid back to the first right of a new epoch, with power cuts among the faults.
+#[test]
+fn r25_the_daemon_struck_at_a_new_epoch_begins_nothing_too_early_and_forgets_no_word() {
+    disk::own_mounts();
+    let template = Template::laid_back();
+    let found = record(&template);
+    assert!(found.len() > 200, "{} points", found.len());
+    let mut all = strikes(&found, 28);
+    let of_its_disk: Vec<Point> =
+        found.iter().filter(|point| point.path.starts_with("lib")).cloned().collect();
+    all.extend(power_cuts(&of_its_disk, 7));
+    let report = campaign::run(&all, |strike| struck(&template, strike));
+    eprintln!("daemon, a new epoch: {} points, {report}", found.len());
+    report.check();
+}
+
 #[test]
 fn r06_a_disk_that_turns_read_only_is_the_end_of_the_daemon_and_loses_nothing() {
     disk::own_mounts();

@@ -26,6 +26,9 @@ pub(crate) fn judge(way: &mut Way) {
     way.met = strace::struck(&way.vault.trace());
     let log: Vec<Value> = way.seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     dense(&log);
+    if way.laid_back {
+        each_word_counts_once(&log);
+    }
     acknowledged_is_there(way, &log);
     effects_have_events(way, &heard, &log);
     stop_and_look_at_the_disk(way);
@@ -35,6 +38,23 @@ fn dense(log: &[Value]) {
     for (place, event) in log.iter().enumerate() {
         assert_eq!(event["seq"].as_u64(), u64::try_from(place).ok(), "a gap or a double in the log: {event}");
     }
+}
+
+/// Root is asked again only when the daemon was killed before its witness was written anew.
+fn each_word_counts_once(log: &[Value]) {
+    let times = |code: &str| log.iter().filter(|event| event["code"] == code).count();
+    assert!(
+        times("restore.found") == times("restore.accepted") && times("restore.found") <= 2,
+        "root's word"
+    );
+    assert_eq!((times("host.epoch"), times("host.epoch-confirmed")), (1, 1), "the host's word");
+    // Nothing begins before the first, and nothing for the host before the second.
+    let place = |code: &str| log.iter().rposition(|event| event["code"] == code);
+    assert!(place("grant.issued") > place("host.epoch"));
+    let accepted = log.iter().position(|event| event["code"] == "restore.accepted");
+    let found = log.iter().position(|event| event["code"] == "restore.found");
+    let between = &log[found.unwrap()..accepted.unwrap()];
+    assert!(!has(between, "request.created", None) && !has(between, "grant.issued", None), "{between:?}");
 }
 
 fn has(log: &[Value], code: &str, about: Option<&str>) -> bool {
@@ -65,7 +85,7 @@ fn acknowledged_is_there(way: &Way, log: &[Value]) {
 fn effects_have_events(way: &Way, heard: &[Heard], log: &[Value]) {
     let seen = way.peer.seen();
     assert!(seen.trouble.is_empty(), "{:?}", seen.trouble);
-    for (document, _) in seen.documents.values() {
+    for (document, _) in seen.log.documents.values() {
         let id = document.activation().expect("no key is replaced here").to_string();
         let code = match &document.act {
             Act::Grant(_) => "grant.issued",

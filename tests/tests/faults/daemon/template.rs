@@ -17,7 +17,7 @@ use elevate_protocol::time::{Span, Timestamp};
 use ssh_key::{PrivateKey, private::Ed25519Keypair};
 use totp_rs::Totp;
 
-use super::peer::{Identity, Peer};
+use super::peer::{Identity, Log, Peer};
 use super::talk::{Lost, Place, Ssh, admin, enrol_factor, person};
 use super::vault::{Vault, comes, now};
 use crate::strace::Plan;
@@ -82,6 +82,10 @@ pub(crate) struct Template {
     pub(crate) link: PathBuf,
     pub(crate) host: Identity,
     pub(crate) app: App,
+    /// What the host has applied.
+    pub(crate) log: Log,
+    /// Whether the daemon's folder is an older one than that.
+    pub(crate) laid_back: bool,
 }
 
 fn key(seed: u8) -> PrivateKey {
@@ -118,18 +122,18 @@ fn enrol_host(vault: &Vault, place: Place, (link, vouch): (&PrivateKey, PrivateK
     };
     let signers = TrustedKeys::from_signers(&enrolled.grant_signers).unwrap();
     let accounts = BTreeMap::from([("alice".to_owned(), 2000), ("bob".to_owned(), 2001)]);
-    Identity { host: enrolled.host, place, vouch, signers, accounts }
+    Identity { host: enrolled.host, cluster: enrolled.cluster, place, vouch, signers, accounts }
 }
 
-/// A right of two seconds; the end that it had.
-fn short_right(alice: &Place, host: &Identity) -> Timestamp {
-    let peer = Peer::start(host.clone());
-    let mut end = None;
+/// A right of so many seconds; the end that it had, and the log of the host with it.
+fn right(alice: &Place, host: &Identity, seconds: u32) -> (Timestamp, Log) {
+    let peer = Peer::start(host.clone(), Log::of(1));
+    let mut given = None;
     let asked = comes(|| {
         let ask = RequestAsk {
             role: "web-quick".parse().unwrap(),
             hosts: vec!["web1".parse().unwrap()],
-            duration: Some(Span(2)),
+            duration: Some(Span(seconds)),
             reason: Some(elevate_protocol::text::UntrustedText::lossy("a short look")),
             ticket: None,
             wait: false,
@@ -138,15 +142,17 @@ fn short_right(alice: &Place, host: &Identity) -> Timestamp {
         };
         // Refused until the host has said which accounts it has.
         match person(alice, "alice", Ask::Request(ask), None) {
-            Ok(Outcome::Activation(view)) => end = view.ends_at,
+            Ok(Outcome::Activation(view)) => given = view.ends_at.map(|end| (view.id, end)),
             Err(Lost::Refused(_)) => {}
             other => panic!("{other:?}"),
         }
-        end.is_some()
+        given.is_some()
     });
     assert!(asked, "no right was given");
-    drop(peer);
-    end.unwrap()
+    let (id, end) = given.unwrap();
+    assert!(comes(|| peer.seen().holds(id)), "it did not come to its host");
+    let log = peer.seen().log.clone();
+    (end, log)
 }
 
 impl Template {
@@ -169,10 +175,32 @@ impl Template {
             code
         });
         let host = enrol_host(&vault, place(&link_file), (&link, key(4)));
-        let end = short_right(&place(&alice), &host);
+        let (end, _) = right(&place(&alice), &host, 2);
         vault.kill();
         // The first thing that every run has to do is to end it.
         assert!(comes(|| now() > end));
-        Self { vault, alice, bob, link: link_file, host, app: app.unwrap() }
+        Self {
+            vault,
+            alice,
+            bob,
+            link: link_file,
+            host,
+            app: app.unwrap(),
+            log: Log::of(1),
+            laid_back: false,
+        }
+    }
+
+    /// The same, laid back: a right was given that it does not know, which its witness and the host's log tell.
+    pub(crate) fn laid_back() -> Self {
+        let mut template = Self::new();
+        let mut newer = template.vault.copy(false);
+        assert!(newer.start(&Plan::Leave), "{}", newer.said());
+        let place = |key: &PathBuf| Place { address: newer.address.clone(), key: key.clone() };
+        let host = Identity { place: place(&template.link), ..template.host.clone() };
+        (_, template.log) = right(&place(&template.alice), &host, 600);
+        newer.kill();
+        std::fs::copy(newer.path("lib/witness"), template.vault.path("lib/witness")).unwrap();
+        Self { laid_back: true, ..template }
     }
 }
