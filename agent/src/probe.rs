@@ -62,6 +62,9 @@ pub(crate) enum ProbeError {
     /// Such an option may stand where nobody can look.
     #[error(transparent)]
     Unseen(#[from] sudoers_files::Unseen),
+    /// No descriptor is left, so the ceiling cannot be looked at.
+    #[error("no file descriptor is left to look at ceiling.toml")]
+    Descriptors,
     /// The module's file is not there, not loadable, or not root's alone.
     #[error(
         "{MODULE} is not in the system's PAM folder, or not whole, or not root's alone; install it again"

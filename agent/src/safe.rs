@@ -62,6 +62,15 @@ pub(crate) enum SafeError {
     },
 }
 
+impl SafeError {
+    /// Whether no descriptor was left to look with: that says nothing about the file.
+    #[must_use]
+    pub(crate) fn is_want_of_descriptors(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE))
+    }
+}
+
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SafeError {
     move |source| SafeError::Io { what, path: path.to_owned(), source }
 }

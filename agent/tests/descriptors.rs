@@ -1,6 +1,6 @@
 //! A real agent that has no descriptor left: it does not turn in circles, and goes on when there is one. Needs root.
 //!
-//! In: prlimit(1). Out: processor time, an answer at the door. Threat R07.
+//! In: prlimit(1). Out: processor time, an answer at the door, rules. Threat R07.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +19,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use elevate_protocol::message::Versions;
+use elevate_protocol::message::agent::{Applied, Report};
 use elevate_protocol::message::person::{Reply, Say};
-use rig::{Rig, until};
+use rig::{Daemon, Rig, act, grant, until};
 
 /// Not a test of its own: what the other tests run as alice.
 #[test]
@@ -62,4 +63,25 @@ fn r07_without_descriptors_the_agent_waits_and_lets_people_in_when_there_are_som
     drop(others);
     assert!(matches!(alice.hears(), Reply::Hello { version: 1 }));
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+/// Without a descriptor nothing can be looked at, so nothing is in force; but nothing of that is for good.
+#[test]
+fn r07_rules_go_without_descriptors_and_come_back_when_there_are_some() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    assert_eq!(daemon.apply(1, act(grant(5, 3600))), Applied::Enforced);
+    let rule = rig.path("run/elevate/sudoers.d/u2000");
+    let before = std::fs::read_to_string(&rule).unwrap();
+    limit(rig.pid(), 3);
+    // A change at which it looks, before its next round.
+    rig.gates();
+    until("the rule to go", || !rule.exists());
+    limit(rig.pid(), 1024);
+    rig.gates();
+    until("the rule to come back", || rule.exists());
+    assert_eq!(std::fs::read_to_string(&rule).unwrap(), before);
+    assert_eq!(daemon.apply(2, act(grant(6, 3600))), Applied::Enforced);
+    let ended = |report: &Report| matches!(report, Report::Ended { .. });
+    assert!(!daemon.reports.iter().any(ended), "{:?}", daemon.reports);
 }

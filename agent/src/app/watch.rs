@@ -16,12 +16,12 @@ use elevate_protocol::time::Span;
 use super::grants::Account as Confirmation;
 use super::message::{AccountState, Message, Roles};
 use super::state::{Agent, Looking, Rounds};
-use crate::ceiling::Ceiling;
+use crate::ceiling::{Ceiling, CeilingError};
 use crate::clock::{self, Boot, Moment};
 use crate::enforce::check::{self, CheckError, FIRST_UID};
 use crate::journal::{self, Level};
 use crate::nss::{self, Account, NssError};
-use crate::probe;
+use crate::probe::{self, ProbeError};
 use crate::safe::{self, Durability};
 use crate::status::{GrantStatus, Status};
 
@@ -131,6 +131,10 @@ impl Agent {
     /// Looks whether rules may still be installed, and takes all away when not.
     pub(crate) fn probe(&mut self, now: Moment) {
         let found = probe::enforcement(&self.paths, &self.flavour.sudo);
+        self.enforce_if(found, now);
+    }
+
+    fn enforce_if(&mut self, found: Result<(), ProbeError>, now: Moment) {
         if found == self.enforcement {
             return;
         }
@@ -158,12 +162,21 @@ impl Agent {
         ceiling.check(grant).map_err(|error| error.to_string())
     }
 
-    /// Ends what root put below a new ceiling. A ceiling that cannot be read ends everything: it may say so.
+    /// Ends what root put below a new ceiling. A ceiling that cannot be read ends everything: it may say so. Where there is no
+    /// descriptor to look with, rules only wait for one.
     pub(crate) fn check_ceiling(&mut self, now: Moment) {
         if self.grants.is_empty() {
             return;
         }
-        let ceiling = Ceiling::load(&self.paths).map_err(|error| journal::chain(&error));
+        let ceiling = match Ceiling::load(&self.paths) {
+            Err(CeilingError::File { source }) if source.is_want_of_descriptors() => {
+                if self.enforcement.is_ok() {
+                    self.enforce_if(Err(ProbeError::Descriptors), now);
+                }
+                return;
+            }
+            ceiling => ceiling.map_err(|error| journal::chain(&error)),
+        };
         let beyond = self.grants.iter().filter_map(|(id, standing)| {
             let verified = &standing.held.verified;
             let why = match &ceiling {
