@@ -4,7 +4,7 @@
 //! ended. Threats R25, K04. Runs as: root, in test hosts.
 
 use anyhow::{Context, Result, ensure};
-use elevate_tests::fleet::{Fleet, Managed, POLICY};
+use elevate_tests::fleet::{Fleet, Managed, scene};
 use elevate_tests::{PATIENCE, eventually};
 use serde_json::Value;
 
@@ -20,16 +20,6 @@ sudo     = { as = "root", run = [["/usr/bin/ls", "-a", "/root"]] }
 duration = "10m"
 mfa      = "none"
 "#;
-
-fn scene() -> Result<(Fleet, Managed)> {
-    let fleet = Fleet::with_policy(&format!("{POLICY}{ROLES}"))?;
-    let web1 = fleet.managed("web1", &["tier=web"])?;
-    Ok((fleet, web1))
-}
-
-fn activate(web1: &Managed, role: &str) -> Result<String> {
-    web1.host.run("alice", ["elevate", role, "-m", "an ordinary reason"])?.success()
-}
 
 /// Copies the daemon's folder while nothing writes to it, and starts the daemon anew.
 fn backup(fleet: &mut Fleet, web1: &Managed) -> Result<()> {
@@ -83,13 +73,13 @@ fn causes(fleet: &Fleet) -> Result<Vec<String>> {
 
 #[test]
 fn r25_a_daemon_restored_from_a_backup_gives_nothing_before_the_hosts_root_says_so() -> Result<()> {
-    let (mut fleet, web1) = scene()?;
-    activate(&web1, "web-quick")?;
+    let (mut fleet, web1) = scene(ROLES)?;
+    web1.begin("alice", "web-quick")?;
     backup(&mut fleet, &web1)?;
     // Of what comes now the restored daemon will know nothing: an end, and a right that goes on.
     fleet.ctl(&["revoke", "--role", "web-quick", "-m", "no longer needed"])?;
     web1.wait_sudo("alice", &ID, false)?;
-    activate(&web1, "web-list")?;
+    web1.begin("alice", "web-list")?;
     ensure!(web1.sudo("alice", &LS)?.0 == 0, "the other right");
     restore(&mut fleet)?;
     wait_for_epoch(&web1)?;
@@ -118,7 +108,7 @@ fn r25_a_daemon_restored_from_a_backup_gives_nothing_before_the_hosts_root_says_
     ensure!(web1.sudo("alice", &ID)?.0 != 0, "revived by the new epoch");
     ensure!(!fleet.ctl(&["host", "list"])?.contains("waits"), "no longer");
     accepted(&fleet, &web1)?;
-    activate(&web1, "web-quick")?;
+    web1.begin("alice", "web-quick")?;
     ensure!(web1.sudo("alice", &ID)?.0 == 0, "as before");
     eventually(PATIENCE, "root's word in the log", || {
         fleet.events("host.epoch-confirmed").is_ok_and(|events| events.len() == 1)
@@ -133,12 +123,12 @@ fn r25_a_daemon_restored_from_a_backup_gives_nothing_before_the_hosts_root_says_
 
 #[test]
 fn r25_a_log_that_grew_again_is_told_from_the_one_that_was_applied() -> Result<()> {
-    let (mut fleet, mut web1) = scene()?;
+    let (mut fleet, mut web1) = scene(ROLES)?;
     let login = fleet.ctl(&["person", "invite", "alice", "-q"])?;
     fleet.laptop.cmd("alice", ["elevate", "login"]).input(login).run()?.success()?;
-    activate(&web1, "web-quick")?;
+    web1.begin("alice", "web-quick")?;
     backup(&mut fleet, &web1)?;
-    activate(&web1, "web-list")?;
+    web1.begin("alice", "web-list")?;
     // The host is away when the daemon comes back, and its log grows beyond the place that the host has applied.
     web1.kill_link()?;
     restore(&mut fleet)?;
@@ -156,7 +146,7 @@ fn r25_a_log_that_grew_again_is_told_from_the_one_that_was_applied() -> Result<(
     let active = fleet.laptop.run("alice", ["elevate", "status", "--format", "json"])?.success()?;
     ensure!(!active.contains("\"active\""), "for the daemon too: {active}");
     accepted(&fleet, &web1)?;
-    activate(&web1, "web-list")?;
+    web1.begin("alice", "web-list")?;
     ensure!(web1.sudo("alice", &LS)?.0 == 0, "a new one");
     Ok(())
 }
