@@ -51,7 +51,7 @@ build: ## build everything for development
 
 # Root code is built by itself: what the SSH side turns on in a crate that both use is not linked into it
 # (docs/dependencies/; tests/tests/layering.rs).
-ROOT_CODE := elevate-agent pam-elevate
+ROOT_CODE := elevate-agent elevate-principals pam-elevate
 release: ## build the programs as they are installed
 	$(CARGO) build --workspace $(ROOT_CODE:%=--exclude %) --release --locked
 	$(CARGO) build $(ROOT_CODE:%=--package %) --release --locked

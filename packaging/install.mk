@@ -31,7 +31,7 @@ PAMDIR ?= $(patsubst %/,%,$(dir $(firstword $(wildcard \
 
 PACKAGING := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 UNITS := elevated.service elevate-agent.service elevate-link.service
-NEEDED = $(addprefix $(BUILT)/,elevate elevatectl elevate-pages elevate-agent elevated elevate-link libpam_elevate.so)
+NEEDED = $(addprefix $(BUILT)/,elevate elevatectl elevate-pages elevate-agent elevated elevate-link elevate-principals libpam_elevate.so)
 
 install: ## put programs, PAM module and units in place (DESTDIR, PREFIX, PAMDIR)
 	@missing=(); for file in $(NEEDED); do [[ -f "$$file" ]] || missing+=("$$file"); done; \
@@ -44,6 +44,9 @@ install: ## put programs, PAM module and units in place (DESTDIR, PREFIX, PAMDIR
 	$(INSTALL) -D -m 0755 '$(BUILT)/elevate-agent' '$(DESTDIR)$(SBINDIR)/elevate-agent'
 	$(INSTALL) -D -m 0755 '$(BUILT)/elevated' '$(DESTDIR)$(SBINDIR)/elevated'
 	$(INSTALL) -D -m 0755 '$(BUILT)/elevate-link' '$(DESTDIR)$(LIBEXECDIR)/elevate-link'
+	# Under another name first: sshd may ask it meanwhile. By root in folders of root, or sshd does not run it.
+	$(INSTALL) -D -m 0755 '$(BUILT)/elevate-principals' '$(DESTDIR)$(LIBEXECDIR)/.principals.new'
+	mv -f '$(DESTDIR)$(LIBEXECDIR)/.principals.new' '$(DESTDIR)$(LIBEXECDIR)/principals'
 	# Manual pages and completions, as the parsers of the programs say.
 	'$(BUILT)/elevate-pages' '$(DESTDIR)$(SHAREDIR)'
 	# Under another name first: a sudo that loads the module meanwhile must find the old or the new one, never a part.
@@ -77,7 +80,7 @@ uninstall: ## take away what install put in place; an enrolled host says `elevat
 		echo 'error: this host is enrolled' >&2; echo 'hint: elevate-agent unenroll' >&2; exit 1; \
 	fi
 	rm -f '$(DESTDIR)$(BINDIR)/elevate' '$(DESTDIR)$(BINDIR)/elevatectl' '$(DESTDIR)$(SBINDIR)/elevate-agent' \
-		'$(DESTDIR)$(SBINDIR)/elevated' '$(DESTDIR)$(LIBEXECDIR)/elevate-link' '$(DESTDIR)$(PAMDIR)/pam_elevate.so' \
+		'$(DESTDIR)$(SBINDIR)/elevated' '$(DESTDIR)$(LIBEXECDIR)/elevate-link' '$(DESTDIR)$(LIBEXECDIR)/principals' '$(DESTDIR)$(PAMDIR)/pam_elevate.so' \
 		$(addprefix '$(DESTDIR)$(UNITDIR)'/,$(UNITS)) \
 		'$(DESTDIR)$(SYSUSERSDIR)/elevate.conf' '$(DESTDIR)$(TMPFILESDIR)/elevate.conf'
 	for program in elevate elevatectl elevated elevate-agent elevate-link; do \

@@ -5,6 +5,7 @@
 use elevate_protocol::document::BACKDATE;
 use elevate_protocol::name::Name;
 use elevate_protocol::signed::VerifiedGrant;
+use elevate_protocol::ssh::SshPart;
 use elevate_protocol::sudo::{Allowed, RulePath, SudoPart};
 use elevate_protocol::time::Span;
 use serde::Deserialize;
@@ -119,11 +120,25 @@ impl Ceiling {
         if self.forbid_roles.contains(&grant.role) {
             return Err(Beyond::Role { name: grant.role.clone() });
         }
+        if let Some(ssh) = &grant.ssh {
+            self.check_ssh(ssh)?;
+        }
         let Some(sudo) = &grant.sudo else { return Ok(()) };
         if self.forbid_run_as.contains(sudo.run_as()) {
             return Err(Beyond::RunAs { name: sudo.run_as().clone() });
         }
         self.check_commands(sudo)
+    }
+
+    /// Who logs in as an account runs everything as it, whatever command a certificate forces.
+    fn check_ssh(&self, ssh: &SshPart) -> Result<(), Beyond> {
+        if let Some(name) = ssh.logins().iter().find(|name| self.forbid_run_as.contains(name)) {
+            return Err(Beyond::RunAs { name: name.clone() });
+        }
+        match self.forbid_commands.first() {
+            Some(path) => Err(Beyond::Command { path: path.as_str().to_owned() }),
+            None => Ok(()),
+        }
     }
 
     fn check_commands(&self, sudo: &SudoPart) -> Result<(), Beyond> {
@@ -167,6 +182,18 @@ mod tests {
         let shell = ceiling("forbid_commands = [\"/usr/bin/dd\"]");
         assert_eq!(shell.check(&id.verified), Ok(()));
         assert_eq!(shell.check(&all.verified), Err(Beyond::Command { path: "/usr/bin/dd".into() }));
+    }
+
+    #[test]
+    fn a_login_is_everything_as_its_account() {
+        let mut terms = grant(5, 2000, runs(r#"{"as":"deploy","run":[["/usr/bin/id"]]}"#));
+        terms.ssh = Some(serde_json::from_str(r#"{"logins":["deploy","root"]}"#).unwrap());
+        let login = held(terms);
+        assert_eq!(Ceiling::default().check(&login.verified), Ok(()));
+        let root = ceiling("forbid_run_as = [\"root\"]").check(&login.verified);
+        assert_eq!(root, Err(Beyond::RunAs { name: "root".parse().unwrap() }));
+        let command = ceiling("forbid_commands = [\"/usr/bin/dd\"]").check(&login.verified);
+        assert_eq!(command, Err(Beyond::Command { path: "/usr/bin/dd".into() }));
     }
 
     #[test]

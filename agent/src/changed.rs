@@ -20,7 +20,7 @@ use crate::paths::Paths;
 use crate::probe::{MODULE, SERVICES};
 
 /// Names in /etc that matter.
-const OF_ETC: [&str; 5] = ["sudoers", "sudoers-rs", "sudoers.d", "pam.d", "elevate"];
+const OF_ETC: [&str; 6] = ["sudoers", "sudoers-rs", "sudoers.d", "pam.d", "elevate", "ssh"];
 
 /// Whether a message is on its way: many changes are one look.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,8 @@ fn watched(paths: &Paths) -> Vec<Watched> {
             matters: |name| SERVICES.iter().any(|known| name == *known),
         },
         Watched { folder: etc.join("sudoers.d"), matters: |_| true },
+        Watched { folder: etc.join("ssh"), matters: |name| name == "sshd_config" || name == "sshd_config.d" },
+        Watched { folder: etc.join("ssh/sshd_config.d"), matters: |_| true },
         Watched { folder: etc.join("elevate"), matters: |name| name == "ceiling.toml" || name == "epoch" },
     ];
     folders.extend(paths.pam_modules().map(|folder| Watched { folder, matters: |name| name == MODULE }));

@@ -26,6 +26,7 @@ mod paths;
 mod peer;
 mod probe;
 mod safe;
+mod sshd;
 mod status;
 mod store;
 mod sudoers_files;

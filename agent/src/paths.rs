@@ -20,6 +20,8 @@ pub(crate) struct Paths {
     pub(crate) trust: PathBuf,
     /// Signers of grants, read by `ssh-keygen -Y verify -f` too.
     pub(crate) grant_signers: PathBuf,
+    /// Who signs certificates of people, for sshd.
+    pub(crate) user_ca: PathBuf,
     /// Folder of the host's own keys.
     pub(crate) keys: PathBuf,
     /// Private key that signs what the host claims.
@@ -46,6 +48,8 @@ pub(crate) struct Paths {
     pub(crate) mine: PathBuf,
     /// Roles that may be activated here, by login.
     pub(crate) offers: PathBuf,
+    /// What certificates open, by account.
+    pub(crate) principals: PathBuf,
     /// When each grant ends on CLOCK_BOOTTIME.
     pub(crate) deadlines: PathBuf,
     /// Held by the one agent that runs.
@@ -56,6 +60,10 @@ pub(crate) struct Paths {
     pub(crate) include: PathBuf,
     /// What sudo-rs reads instead of /etc/sudoers, where it is there.
     pub(crate) sudoers_rs: PathBuf,
+    /// sshd's main file.
+    pub(crate) sshd_main: PathBuf,
+    /// Ours among those that it includes.
+    pub(crate) sshd_file: PathBuf,
     /// Folder of PAM services.
     pub(crate) pam_services: PathBuf,
     /// Folder of terminals.
@@ -76,6 +84,7 @@ impl Paths {
             epoch: at("etc/elevate/epoch"),
             trust: at("etc/elevate/trust"),
             grant_signers: at("etc/elevate/trust/grant_signers"),
+            user_ca: at("etc/elevate/trust/user_ca"),
             keys: at("etc/elevate/keys"),
             vouch_key: at("etc/elevate/keys/vouch"),
             state: at("var/lib/elevate"),
@@ -89,11 +98,14 @@ impl Paths {
             grants: at("run/elevate/grants"),
             mine: at("run/elevate/mine"),
             offers: at("run/elevate/offers.json"),
+            principals: at("run/elevate/principals"),
             deadlines: at("run/elevate/deadlines.json"),
             lock: at("run/elevate/agent.lock"),
             status: at("run/elevate/status.json"),
             include: at("etc/sudoers.d/zz-elevate"),
             sudoers_rs: at("etc/sudoers-rs"),
+            sshd_main: at("etc/ssh/sshd_config"),
+            sshd_file: at("etc/ssh/sshd_config.d/20-elevate.conf"),
             pam_services: at("etc/pam.d"),
             terminals: PathBuf::from("/dev/pts"),
             modules: Arc::default(),

@@ -17,7 +17,7 @@ pub const FORMAT: u16 = 1;
 /// Longest document in bytes, its line end included.
 pub const DOCUMENT_MAX: usize = 64 * 1024;
 /// Names that may stand in `critical` and that this version enforces.
-pub const UNDERSTOOD: [&str; 3] = ["sudo", LEASE, FACTOR_AT_USE];
+pub const UNDERSTOOD: [&str; 4] = ["sudo", SSH, LEASE, FACTOR_AT_USE];
 /// The name of [`Grant::ssh`] among the critical fields.
 pub const SSH: &str = "ssh";
 /// The name of [`Grant::lease`] among the critical fields.

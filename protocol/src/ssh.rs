@@ -1,6 +1,6 @@
 //! The SSH part of a role and of a grant: the accounts that a certificate opens, and what it allows there.
 //!
-//! In: text from a policy, a document or a certificate. Out: values that sshd reads in one way only (THREATS X-n, E10).
+//! In: text from a policy, a document or a certificate. Out: values that sshd reads in one way only (THREATS E01, E08, E10).
 //! Spec: docs/grant-format.md "ssh".
 
 use std::fmt;

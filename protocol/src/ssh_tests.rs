@@ -61,7 +61,7 @@ fn e10_a_part_of_another_form_is_refused() {
 }
 
 #[test]
-fn x_n_a_principal_is_one_grant_and_no_other_text_is_one() {
+fn e08_a_principal_is_one_grant_and_no_other_text_is_one() {
     let id = ActivationId::from_random([7; 16]);
     assert_eq!(of_principal(&principal(id)), Some(id));
     let letters = id.to_string();

@@ -19,7 +19,7 @@ struct Row {
 }
 
 /// docs/architecture.md "Programs, crates, privileges".
-const TABLE: [Row; 9] = [
+const TABLE: [Row; 10] = [
     Row { name: "elevate-protocol", may_use: &[], asynchronous: false },
     Row { name: "elevate-policy", may_use: &["elevate-protocol"], asynchronous: false },
     Row { name: "elevate-audit", may_use: &["elevate-protocol"], asynchronous: false },
@@ -30,6 +30,7 @@ const TABLE: [Row; 9] = [
     },
     Row { name: "elevate-agent", may_use: &["elevate-protocol"], asynchronous: false },
     Row { name: "elevate-link", may_use: &["elevate-protocol"], asynchronous: true },
+    Row { name: "elevate-principals", may_use: &["elevate-protocol"], asynchronous: false },
     Row { name: "pam-elevate", may_use: &["elevate-protocol"], asynchronous: false },
     Row { name: "elevate", may_use: &["elevate-protocol"], asynchronous: true },
     Row { name: "elevate-tests", may_use: &["elevate-protocol"], asynchronous: false },

@@ -127,6 +127,8 @@ impl Agent {
                 drop(self.enforce(uid, now));
             }
         }
+        // The end of a lease stands in what sshd is told.
+        drop(self.enforce_ssh(now));
     }
 
     /// What a person is told while the daemon cannot be reached.

@@ -165,14 +165,11 @@ impl Agent {
         if let Err(error) = check::terms(&held.verified, now.wall) {
             return self.settle(signed, Some(error.to_string()), now);
         }
-        // Looked at afresh: no rule is installed on the strength of a gate that stood some seconds ago.
-        self.probe(now);
-        if let Err(error) = &self.enforcement {
-            return self.settle(signed, Some(error.to_string()), now);
-        }
-        if let Err(error) =
-            self.within_abilities(&held.verified).and_then(|()| self.below_ceiling(&held.verified))
-        {
+        let able = self
+            .can_enforce(&held.verified, now)
+            .and_then(|()| self.within_abilities(&held.verified))
+            .and_then(|()| self.below_ceiling(&held.verified));
+        if let Err(error) = able {
             return self.settle(signed, Some(error), now);
         }
         if held.verified.grant().lease.is_some() {
@@ -255,8 +252,7 @@ impl Agent {
             return Err("the grant ended while the document was checked".into());
         }
         check::terms(&pending.held.verified, now.wall).map_err(|error| error.to_string())?;
-        self.probe(now);
-        self.enforcement.as_ref().map_err(ToString::to_string)?;
+        self.can_enforce(&pending.held.verified, now)?;
         self.within_abilities(&pending.held.verified)?;
         self.below_ceiling(&pending.held.verified)?;
         self.put(pending.held, pending.before, now)

@@ -148,7 +148,7 @@ impl Agent {
                 journal::log(Level::Error, &journal::chain(&error));
             }
         }
-        done
+        done.and(self.enforce_ssh(now))
     }
 
     /// Ends a grant here: rules first, then the report, then its documents. An agent that is killed in between ends it again
@@ -236,6 +236,7 @@ impl Agent {
         for uid in uids {
             drop(self.enforce(uid, now));
         }
+        drop(self.enforce_ssh(now));
     }
 
     /// Writes down when grants end on this boot's clock, for the PAM gate and for an agent that is started again. Always before

@@ -1,4 +1,4 @@
-//! A document about the keys that sign: another grant key takes over (threat K05).
+//! A document about the keys that sign: another grant key or user CA takes over (threat K05).
 //!
 //! In: a verified document. Out: the signers file, then the set in memory. The file is durable before the document's place is,
 //! so a crash between the two finds a file that the same document, sent again, leaves as it is.
@@ -7,12 +7,25 @@ use std::sync::Arc;
 
 use elevate_protocol::document::Keys;
 use elevate_protocol::signed::{SignedBody, TrustedKeys};
+use elevate_protocol::ssh::UserCas;
 
 use super::state::Agent;
 use crate::clock::Moment;
 use crate::config::Identity;
 use crate::journal::{self, Level};
 use crate::safe::{self, Durability};
+
+/// Mode of the file that sshd reads.
+const CA_MODE: u32 = 0o644;
+
+/// The keys that count from a document on.
+#[derive(Debug)]
+pub(super) struct Next {
+    /// Those that sign documents.
+    pub(super) signers: TrustedKeys,
+    /// Those that sign certificates of people.
+    pub(super) user_ca: UserCas,
+}
 
 impl Agent {
     /// Trusts these keys from the next document on, each as far as it says.
@@ -24,7 +37,7 @@ impl Agent {
     ) {
         let next = self.identity.signers.follow(keys, place).map(|next| next.at(now.wall));
         match next.and_then(|next| next.to_signers().map(|_| next)) {
-            Ok(next) => self.settle_keys(signed, next, now),
+            Ok(signers) => self.settle_keys(signed, Next { signers, user_ca: keys.user_ca.clone() }, now),
             Err(error) => self.settle(signed, Some(error.to_string()), now),
         }
     }
@@ -33,17 +46,27 @@ impl Agent {
     ///
     /// # Errors
     /// Why they are not; those of before count on.
-    pub(super) fn trust(&mut self, keys: &mut Option<TrustedKeys>) -> Result<(), String> {
+    pub(super) fn trust(&mut self, keys: &mut Option<Next>) -> Result<(), String> {
         let Some(next) = keys.as_ref() else { return Ok(()) };
-        let text = next.to_signers().map_err(|error| error.to_string())?;
+        self.write_user_ca(&next.user_ca)?;
+        let text = next.signers.to_signers().map_err(|error| error.to_string())?;
         let written = safe::write(&self.paths.grant_signers, &text, 0o644, Durability::Disk);
         written.map_err(|error| journal::chain(&error))?;
-        if let Some(signers) = keys.take() {
+        if let Some(Next { signers, .. }) = keys.take() {
             let own = &self.identity;
             let identity = Identity { config: own.config.clone(), signers, vouch: own.vouch.clone() };
             self.identity = Arc::new(identity);
-            journal::log(Level::Info, "another grant key signs from the next document on");
+            journal::log(Level::Info, "the keys that sign are others from the next document on");
         }
         Ok(())
+    }
+
+    /// sshd reads the file anew for every connection.
+    fn write_user_ca(&self, cas: &UserCas) -> Result<(), String> {
+        let (path, text) = (&self.paths.user_ca, cas.to_file());
+        if safe::is_exactly(path, &text, CA_MODE) {
+            return Ok(());
+        }
+        safe::write(path, &text, CA_MODE, Durability::Disk).map_err(|error| journal::chain(&error))
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod message;
 pub(crate) mod mine;
 pub(crate) mod people;
 pub(crate) mod place;
+pub(crate) mod ssh;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod watch;

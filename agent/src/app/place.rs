@@ -12,6 +12,7 @@ use elevate_protocol::signed::{SignedBody, TrustedKeys, verify_document};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
+use super::keys::Next;
 use super::state::Agent;
 use crate::clock::{Boot, Moment};
 use crate::journal::{self, Level};
@@ -55,7 +56,7 @@ pub(crate) struct Unplaced {
     /// Why it was refused, if it was.
     refused: Option<String>,
     /// The keys that count from it on; they are written before its place is. None: written, or the same as before.
-    keys: Option<TrustedKeys>,
+    keys: Option<Next>,
     /// The keys that will count behind all that waits; none: those that count now.
     behind: Option<TrustedKeys>,
     /// Why it has no place; empty before the first try.
@@ -74,12 +75,12 @@ impl Agent {
     }
 
     /// The next document is done with, and from it on these keys count.
-    pub(super) fn settle_keys(&mut self, signed: &SignedBody, keys: TrustedKeys, now: Moment) {
+    pub(super) fn settle_keys(&mut self, signed: &SignedBody, keys: Next, now: Moment) {
         self.done(signed, None, Some(keys), now);
     }
 
-    fn done(&mut self, signed: &SignedBody, refused: Option<String>, keys: Option<TrustedKeys>, now: Moment) {
-        let (signed, behind) = (signed.clone(), keys.clone());
+    fn done(&mut self, signed: &SignedBody, refused: Option<String>, keys: Option<Next>, now: Moment) {
+        let (signed, behind) = (signed.clone(), keys.as_ref().map(|next| next.signers.clone()));
         self.place(Unplaced { signed, refused, keys, behind, why: String::new(), again: now.boot }, now);
     }
 

@@ -23,13 +23,14 @@ use super::manager::Manager;
 use super::message::Message;
 use super::people::People;
 use super::place::Early;
+use super::ssh::Ssh;
 use super::state::{Agent, Rounds};
 use crate::changed::{self, OnItsWay};
 use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::{self, ConfigError, Identity};
 use crate::door;
 use crate::enforce::accepted::Accepted;
-use crate::enforce::reconcile;
+use crate::enforce::{principals, reconcile};
 use crate::journal::{self, Level};
 use crate::nss::{self, NssError};
 use crate::paths::Paths;
@@ -131,6 +132,7 @@ pub(crate) fn start(paths: &Paths) -> Result<(Agent, Receiver<Message>), StartEr
         Err(error) => {
             // Nothing is known, so nothing is in force.
             drop(reconcile::reconcile(paths, &BTreeMap::new(), &BTreeSet::new()));
+            drop(principals::clear(paths));
             Err(error)
         }
     }
@@ -200,6 +202,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         flavour,
         accepted: Accepted::default(),
         enforcement,
+        ssh: Ssh::look(paths),
         position,
         new_epoch: None,
         grants: BTreeMap::new(),
@@ -271,6 +274,9 @@ impl Agent {
         self.reconcile(&known, now);
         if let Err(error) = &self.enforcement {
             journal::log(Level::Error, &format!("no sudo enforcement here: {error}"));
+        }
+        if let Some(error) = self.ssh.hindrance() {
+            journal::log(Level::Warning, &format!("no SSH enforcement here: {error}"));
         }
         let grants = u32::try_from(self.grants.len()).unwrap_or(u32::MAX);
         self.report(now, Report::Started { agent: env!("CARGO_PKG_VERSION").to_owned(), grants });

@@ -21,6 +21,7 @@ use super::message::{Message, Roles};
 use super::mine::Mine;
 use super::people::People;
 use super::place::{Early, Unplaced};
+use super::ssh::Ssh;
 use crate::changed::OnItsWay;
 use crate::clock::{self, Alarm, Boot, Moment};
 use crate::config::Identity;
@@ -44,6 +45,8 @@ pub(crate) struct Agent {
     pub(crate) accepted: Accepted,
     /// Whether rules may be installed.
     pub(crate) enforcement: Result<(), ProbeError>,
+    /// The host's sshd.
+    pub(crate) ssh: Ssh,
     /// The place in the host's log.
     pub(crate) position: Position,
     /// The epoch that the daemon says begins, and that waits for the word of this host's root.

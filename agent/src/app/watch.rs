@@ -64,6 +64,7 @@ impl Agent {
             self.rounds.probe = now.boot.after(PROBE);
             self.look_at_sudo();
             self.probe(now);
+            self.look_at_sshd(now);
             self.check_ceiling(now);
             self.resolve_offers();
             self.consider_epoch(now);
@@ -124,6 +125,7 @@ impl Agent {
     pub(crate) fn changed(&mut self, now: Moment) {
         self.change.taken();
         self.probe(now);
+        self.look_at_sshd(now);
         self.check_ceiling(now);
         self.consider_epoch(now);
     }

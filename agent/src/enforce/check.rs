@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use elevate_protocol::document::Grant;
+use elevate_protocol::name::Name;
 use elevate_protocol::signed::VerifiedGrant;
+use elevate_protocol::ssh::SshPart;
 use elevate_protocol::text::escape;
 use elevate_protocol::time::{Span, Timestamp};
 
@@ -64,6 +66,12 @@ pub(crate) enum CheckError {
     NoRunAs {
         /// Its name.
         name: String,
+    },
+    /// None of the accounts that certificates would open is there.
+    #[error("there is none of the accounts {names} to log in as on this host")]
+    NoLogin {
+        /// Their names.
+        names: String,
     },
     /// The name service did not answer.
     #[error("the accounts of this host cannot be looked up")]
@@ -146,6 +154,9 @@ pub(crate) fn at_once(
     (now, accepted): (Timestamp, &Accepted),
 ) -> Option<Result<(), CheckError>> {
     let account = nss::in_files(grant.grant().login.as_str())?;
+    if let Some(ssh) = &grant.grant().ssh {
+        ssh.logins().iter().find_map(|login| nss::in_files(login.as_str()))?;
+    }
     let Some(sudo) = &grant.grant().sudo else { return Some(same(grant.grant(), &account)) };
     nss::in_files(sudo.run_as().as_str())?;
     accepted::question(sudo, dialect).filter(|asked| accepted.has(*asked))?;
@@ -173,6 +184,9 @@ pub(crate) fn host(
     (now, accepted): (Timestamp, &Accepted),
 ) -> Result<(), CheckError> {
     account(grant.grant())?;
+    if let Some(ssh) = &grant.grant().ssh {
+        logins(ssh)?;
+    }
     let Some(sudo) = &grant.grant().sudo else { return Ok(()) };
     let name = sudo.run_as().as_str();
     let run_as = nss::by_login(name).map_err(|source| CheckError::Nss { source })?;
@@ -190,6 +204,17 @@ pub(crate) fn host(
         accepted.add(asked);
     }
     Ok(())
+}
+
+/// Whether there is any account to log in as: a role names those of all its hosts.
+fn logins(ssh: &SshPart) -> Result<(), CheckError> {
+    for login in ssh.logins() {
+        if nss::by_login(login.as_str()).map_err(|source| CheckError::Nss { source })?.is_some() {
+            return Ok(());
+        }
+    }
+    let names: Vec<&str> = ssh.logins().iter().map(Name::as_str).collect();
+    Err(CheckError::NoLogin { names: names.join(", ") })
 }
 
 /// Asks the visudo(8) of that sudo whether sudo will parse the text.

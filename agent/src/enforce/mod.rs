@@ -6,6 +6,7 @@ pub(crate) mod accepted;
 pub(crate) mod check;
 pub(crate) mod install;
 pub(crate) mod plan;
+pub(crate) mod principals;
 pub(crate) mod reader;
 pub(crate) mod reconcile;
 pub(crate) mod render;

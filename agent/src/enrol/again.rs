@@ -18,7 +18,7 @@ use crate::probe;
 use super::canary::Canaries;
 use super::changes::Changes;
 use super::flow::{EnrolError, gate, include};
-use super::{checks, input, say};
+use super::{checks, input, say, ssh};
 
 /// What agent.toml keeps of the paste string: enough to know it again, nothing to enrol with.
 #[must_use]
@@ -38,6 +38,7 @@ pub(super) fn enroll(paths: &Paths, config: &Config, file: Option<&Path>) -> Res
     }
     let sudo = Sudo::ask();
     let name = &config.name;
+    ssh::set_up(paths);
     if probe::enforcement(paths, &sudo).is_ok() {
         say(&format!(
             "already enrolled: this host is {name}, its daemon is {}. Nothing was changed.",

@@ -20,6 +20,7 @@ use crate::module_file;
 use crate::nss;
 use crate::paths::Paths;
 use crate::probe::{self, INCLUDE, MODULE, SERVICES};
+use crate::sshd::{self, SshdError};
 use crate::status;
 use crate::sudoers_files;
 
@@ -60,6 +61,7 @@ pub(crate) fn run(paths: &Paths) -> ExitCode {
     findings.extend(SERVICES.map(|service| lines(paths, service)));
     findings.extend([include(paths, &found), parse(&found)]);
     findings.extend(switches(paths));
+    findings.push(ssh(paths));
     findings.extend([leftover(paths), vouch_key(paths), link_key(paths)]);
     findings.extend(agent(paths));
     findings.push(clock_is_right(paths));
@@ -174,6 +176,19 @@ fn switches(paths: &Paths) -> Vec<Finding> {
         )
     };
     found.into_iter().map(tell).collect()
+}
+
+/// A host whose sshd has rules of its own is as it should be: roles with logins are refused there.
+fn ssh(paths: &Paths) -> Finding {
+    match sshd::enforcement(paths).map(|_| super::ssh::effective(paths)) {
+        Ok(Ok(())) => Finding::Good("sshd asks which certificates open an account".to_owned()),
+        Ok(Err(error)) => bad(journal::chain(&error), "sshd -t, sshd -T, then edit what they name"),
+        Err(SshdError::NoSshd) => Finding::Good("there is no sshd: certificates open nothing".to_owned()),
+        Err(error @ SshdError::File { .. }) if paths.sshd_file.exists() => bad(error.to_string(), AGAIN),
+        Err(error) => {
+            Finding::Note(format!("certificates of grants open nothing here: {error}"), AGAIN.to_owned())
+        }
+    }
 }
 
 fn leftover(paths: &Paths) -> Finding {

@@ -19,6 +19,7 @@ use crate::flavour::Sudo;
 use crate::journal;
 use crate::paths::Paths;
 use crate::probe::{self, ProbeError, SERVICES};
+use crate::sshd;
 use crate::store::position::{Position, PositionError};
 use crate::sudoers_files;
 
@@ -33,6 +34,7 @@ use super::pam_lines::{self, PamLinesError};
 use super::rs_lines;
 use super::say;
 use super::services::{self, Services};
+use super::ssh;
 use crate::args::EnrollArguments;
 
 /// Why the host is not enrolled.
@@ -124,13 +126,14 @@ pub(crate) fn enroll(paths: &Paths, arguments: EnrollArguments) -> Result<(), En
     }
     let site = checks::site(paths)?;
     let paste = input::paste(file.as_deref(), &words)?;
-    announce(&site, &paste);
+    announce(paths, &site, &paste);
     warn_of_switches(paths);
     if !yes {
         input::confirm()?;
     }
     // A key on the terminal or a hang-up must not leave half of it: they are looked at afterwards.
     let enrolled = holding_signals(|| change(paths, &site, &paste))?;
+    holding_signals(|| ssh::set_up(paths));
     say(&format!("Enrolled: this host is {}, id {}.", enrolled.name, enrolled.host));
     if no_services {
         say("Start them when you like: systemctl enable --now elevate-agent elevate-link");
@@ -140,7 +143,7 @@ pub(crate) fn enroll(paths: &Paths, arguments: EnrollArguments) -> Result<(), En
     Ok(())
 }
 
-fn announce(site: &Site, paste: &Paste) {
+fn announce(paths: &Paths, site: &Site, paste: &Paste) {
     say(&format!("This will enrol this host with the daemon at {} ({}).", paste.address, paste.fingerprint));
     say(&format!("sudo here: {}", site.sudo_line));
     for note in &site.notes {
@@ -150,6 +153,12 @@ fn announce(site: &Site, paste: &Paste) {
     say("  /etc/elevate/              configuration, trust, a new key of this host");
     say(&format!("  {}  one line: sudo also reads /run/elevate/sudoers.d", include_shown(site)));
     say("  /etc/pam.d/sudo, sudo-i    three lines at the top, between markers");
+    match sshd::possible(paths) {
+        Ok(_) => {
+            say(&format!("  {}  sshd asks which certificates open an account", paths.sshd_file.display()));
+        }
+        Err(error) => say(&format!("  (sshd is not changed: {error})")),
+    }
     say(
         "Then it is proved that root's sudo, an ordinary rule and a managed rule behave. If not, everything is put back.",
     );
@@ -326,6 +335,7 @@ fn identity(
     // A word about the log of another enrolment is none about this one's.
     changes.remove(&paths.epoch)?;
     changes.write(&paths.grant_signers, &enrolled.grant_signers, 0o644)?;
+    changes.write(&paths.user_ca, &enrolled.user_ca.to_file(), 0o644)?;
     changes.write(&paths.config, &format!("# Written by elevate-agent enroll.\n{text}"), 0o644)?;
     Ok(())
 }

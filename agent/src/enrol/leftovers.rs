@@ -9,6 +9,7 @@ use super::canary;
 use super::changes::{self, ChangeError, Changes};
 use super::pam_lines::{self, PamLinesError};
 use super::rs_lines;
+use super::ssh::SshError;
 
 /// First line of an agent.toml that only the canaries use.
 pub(crate) const CANARY_CONFIG: &str = "# canary of elevate-agent enroll\n";
@@ -29,6 +30,12 @@ pub(crate) enum LeftoverError {
         service: &'static str,
         /// Why.
         source: PamLinesError,
+    },
+    /// sshd.
+    #[error("sshd may still ask about certificates")]
+    Ssh {
+        /// Why.
+        source: Box<SshError>,
     },
 }
 

@@ -16,6 +16,7 @@ mod pam_lines;
 mod program;
 mod rs_lines;
 mod services;
+mod ssh;
 mod sudoers;
 mod unenrol;
 

@@ -18,6 +18,7 @@ use super::flow::link_folder;
 use super::leftovers::{self, LeftoverError};
 use super::say;
 use super::services::{self, Services};
+use super::ssh;
 
 /// Why the host is not fully as before.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +65,22 @@ fn take_out(paths: &Paths) -> Vec<LeftoverError> {
     let mut stays = Vec::new();
     let mut note = |done: Result<(), LeftoverError>| stays.extend(done.err());
     note(remove_folder(&paths.sudoers));
+    note(remove_folder(&paths.principals));
+    note(
+        ssh::take_out(paths, &mut changes).map_err(|source| LeftoverError::Ssh { source: Box::new(source) }),
+    );
     note(leftovers::include(paths, &mut changes));
     for service in SERVICES {
         note(leftovers::pam(paths, service, &mut changes));
     }
-    for path in
-        [&paths.config, &paths.epoch, &paths.grant_signers, &paths.vouch_key, &link_folder(paths).join("key")]
-    {
+    for path in [
+        &paths.config,
+        &paths.epoch,
+        &paths.grant_signers,
+        &paths.user_ca,
+        &paths.vouch_key,
+        &link_folder(paths).join("key"),
+    ] {
         note(remove_file(path));
     }
     for path in [&paths.trust, &paths.keys, &paths.config.with_file_name("")] {

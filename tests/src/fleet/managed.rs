@@ -7,8 +7,9 @@ use anyhow::{Context, Result, ensure};
 use super::{Fleet, PEOPLE, Person};
 use crate::{Clock, Host, PATIENCE, Running, Tty, eventually};
 
-/// The uid of the link's own account in the fleet.
+/// The uids of the accounts that the package makes on a host of the fleet.
 const LINK_UID: u32 = 402;
+const SSH_UID: u32 = 403;
 
 /// A host with Elevate on it.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl Managed {
             host.add_user(login, uid)?;
         }
         host.add_user("elevate-link", LINK_UID)?;
+        host.add_user("elevate-ssh", SSH_UID)?;
         host.run("root", ["install", "-d", "-o", "elevate-link", "-m", "700", "/var/lib/elevate-link"])?
             .success()?;
         let mut invite = vec!["host", "invite", name.as_str(), "-q"];

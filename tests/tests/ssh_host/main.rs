@@ -1,0 +1,186 @@
+//! A host's side of SSH certificates with the real sshd and ssh: what opens an account, what does not, and until when.
+//!
+//! In: the staged build and the tree. Out: each test is one story. Runs as: root, in test hosts. Threats E05, E07, E08, E10, E12, E15, R21.
+
+mod site;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use elevate_protocol::message::agent::Applied;
+use elevate_tests::{Access, PATIENCE};
+use site::{Site, end, grant, id};
+
+const DEPLOY: &str = r#"{"logins":["deploy"]}"#;
+const OURS: &str = "/etc/ssh/sshd_config.d/20-elevate.conf";
+
+#[test]
+fn e07_e08_a_certificate_opens_the_accounts_of_its_grant_while_that_lives() -> Result<()> {
+    let mut site = Site::ready()?;
+    let (one, two) = (site.of_grant(1)?, site.of_grant(2)?);
+    ensure!(!site.opens(&one, "deploy")?, "no grant, no login");
+    ensure!(site.opens("/root/bob", "bob")?, "a plain key as ever");
+    site.enforced(grant(1, DEPLOY, 600)?)?;
+    ensure!(site.opens(&one, "deploy")?, "the grant is in force");
+    for login in ["alice", "bob", "root"] {
+        ensure!(!site.opens(&one, login)?, "{login} is not named by the role");
+    }
+    ensure!(!site.opens(&two, "deploy")?, "another grant's certificate");
+    // Two grants for one account do not open each other's door.
+    site.enforced(grant(2, r#"{"logins":["deploy","root"]}"#, 600)?)?;
+    ensure!(site.opens(&one, "deploy")? && site.opens(&two, "deploy")? && site.opens(&two, "root")?, "both");
+    ensure!(!site.opens(&one, "root")?, "root is named by the other role");
+    let (first, second) = (id(1).to_string(), format!("elevate:{}", id(2)));
+    let crossed = site.certificate("crossed", &first, &second)?;
+    ensure!(!site.opens(&crossed, "root")?, "the key id is of one grant and the principal of another");
+    site.enforced(end(1))?;
+    ensure!(!site.opens(&one, "deploy")? && site.opens(&two, "deploy")?, "one has ended, the other not");
+    site.enforced(end(2))?;
+    ensure!(!site.opens(&two, "root")? && !site.opens(&two, "deploy")?, "both have ended");
+    ensure!(site.opens("/root/bob", "bob")?, "a plain key as ever");
+    Ok(())
+}
+
+/// What the test's CA may sign that ours never does.
+#[test]
+fn e05_certificates_with_other_principals_or_key_ids_open_nothing() -> Result<()> {
+    let mut site = Site::ready()?;
+    site.enforced(grant(1, DEPLOY, 600)?)?;
+    let id = id(1).to_string();
+    for (name, key_id, principals) in [
+        ("none", id.as_str(), ""),
+        ("star", &id, "*"),
+        ("login", &id, "deploy"),
+        ("list", &id, "root,deploy"),
+        ("lower", &id, &format!("elevate:{}", id.to_lowercase())),
+        ("control", &format!("{id}\n{id}"), &format!("elevate:{id}")),
+        ("words", "somebody else", &format!("elevate:{id}")),
+        ("empty", "", &format!("elevate:{id}")),
+    ] {
+        let key = site.certificate(name, key_id, principals)?;
+        ensure!(!site.opens(&key, "deploy")?, "{name}");
+    }
+    ensure!(site.opens(&site.of_grant(1)?, "deploy")?, "and ours does");
+    Ok(())
+}
+
+#[test]
+fn r21_an_end_needs_no_agent_and_a_reboot_leaves_nothing_open() -> Result<()> {
+    let mut site = Site::ready()?;
+    let (brief, long) = (site.of_grant(1)?, site.of_grant(2)?);
+    site.enforced(grant(2, DEPLOY, 600)?)?;
+    site.enforced(grant(1, DEPLOY, 8)?)?;
+    site.kill_agent()?;
+    ensure!(site.opens(&brief, "deploy")?, "an agent that is away takes nothing from anybody");
+    site.wait_closed(&brief, "deploy", PATIENCE)?;
+    ensure!(site.opens(&long, "deploy")?, "and the other one lives");
+    // An agent that is started again goes on; one that lies down with the host leaves nothing.
+    site.start_agent()?;
+    ensure!(site.opens(&long, "deploy")? && !site.opens(&brief, "deploy")?, "as before");
+    site.kill_agent()?;
+    site.db1.reboot()?;
+    site.sshd = site.db1.sshd()?;
+    // The host has another hardware address now.
+    site.client.run("root", ["ip", "neigh", "flush", "all"])?.success()?;
+    ensure!(!site.opens(&long, "deploy")?, "nothing is open without the agent");
+    ensure!(site.opens("/root/bob", "bob")?, "a plain key as ever");
+    Ok(())
+}
+
+/// What the grant does not name is forbidden by the host too, whatever the certificate says.
+#[test]
+fn e10_a_connection_can_do_what_the_grant_names_and_no_more() -> Result<()> {
+    let mut site = Site::ready()?;
+    let (plain, local, bare) = (site.of_grant(1)?, site.of_grant(2)?, site.of_grant(3)?);
+    site.enforced(grant(1, DEPLOY, 600)?)?;
+    site.enforced(grant(2, r#"{"logins":["deploy"],"forward":["local"]}"#, 600)?)?;
+    site.enforced(grant(3, r#"{"logins":["deploy"],"pty":false}"#, 600)?)?;
+    // -W is what -L does, without a listener: sshd's own banner comes through, or the channel is refused.
+    let through = |key: &str| -> Result<String> {
+        let argv = site.ssh(key, &["-W", "127.0.0.1:22"], "deploy", "");
+        let ran = site.client.run("root", argv.iter().filter(|word| !word.is_empty()))?;
+        Ok(format!("{}{}", ran.stdout, ran.stderr))
+    };
+    ensure!(through(&local)?.contains("SSH-2.0-"), "{}", through(&local)?);
+    ensure!(through(&plain)?.contains("stdio forwarding failed"), "{}", through(&plain)?);
+    let back = |key: &str| -> Result<bool> {
+        let options = ["-oExitOnForwardFailure=yes", "-R", "127.0.0.1:7777:127.0.0.1:22"];
+        Ok(site.client.run("root", site.ssh(key, &options, "deploy", "true"))?.status.success())
+    };
+    ensure!(!back(&local)? && !back(&plain)?, "no listener on the host");
+    let terminal = |key: &str| -> Result<bool> {
+        Ok(site.client.run("root", site.ssh(key, &["-tt"], "deploy", "tty"))?.stdout.contains("/dev/pts"))
+    };
+    ensure!(terminal(&plain)? && !terminal(&bare)?, "a terminal only where the grant has one");
+    Ok(())
+}
+
+#[test]
+fn e15_an_sshd_that_cannot_be_set_up_is_left_alone_and_grants_are_refused() -> Result<()> {
+    let mut site = Site::new()?;
+    let main = "/etc/ssh/sshd_config";
+    let stock = site.db1.read(main)?;
+    let without = stock.replace("Include /etc/ssh/sshd_config.d/*.conf", "");
+    for (text, why) in [
+        (without.as_str(), "add it as its first line"),
+        (&format!("{stock}\nAuthorizedPrincipalsFile /etc/ssh/p/%u\n"), "stands there already"),
+        (&format!("{stock}\nMatch User bob\n  TrustedUserCAKeys /etc/ssh/ca.pub\n"), "stands there already"),
+        (&format!("{stock}\nNoSuchKeyword yes\n"), "sshd does not take its own files as they are"),
+    ] {
+        site.db1.write(main, text)?;
+        let said = site.enroll()?;
+        ensure!(said.contains(why) && said.contains("not set up"), "{said}");
+        ensure!(!site.db1.exists(OURS) && site.db1.read(main)? == text, "{text}");
+    }
+    site.start_agent()?;
+    let refused = site.document(grant(1, DEPLOY, 600)?)?;
+    ensure!(matches!(refused, Applied::Refused { .. }), "{refused:?}");
+    // The admin takes the line out, and the host is set up; then ours is changed behind the agent's back.
+    site.db1.write(main, &stock)?;
+    site.enroll()?;
+    site.enforced(grant(2, DEPLOY, 600)?)?;
+    let two = site.of_grant(2)?;
+    ensure!(site.opens(&two, "deploy")?, "in force");
+    let ours = site.db1.read(OURS)?;
+    site.db1.write(OURS, ours.replace("elevate-ssh", "root"))?;
+    site.wait_closed(&two, "deploy", Duration::from_secs(10))?;
+    site.db1.write(OURS, ours)?;
+    elevate_tests::eventually(PATIENCE, "it opens again", || matches!(site.opens(&two, "deploy"), Ok(true)))
+}
+
+#[test]
+fn unenrolling_takes_sshd_back_to_what_it_was() -> Result<()> {
+    let mut site = Site::ready()?;
+    site.enforced(grant(1, DEPLOY, 600)?)?;
+    let one = site.of_grant(1)?;
+    ensure!(site.opens(&one, "deploy")?, "in force");
+    site.kill_agent()?;
+    site.db1.run("root", ["elevate-agent", "unenroll", "--no-services"])?.success()?;
+    ensure!(
+        !site.db1.exists(OURS) && !site.db1.exists("/etc/elevate/trust/user_ca"),
+        "nothing of ours is left"
+    );
+    site.wait_closed(&one, "deploy", PATIENCE)?;
+    ensure!(
+        site.sshd.is_running() && site.opens("/root/bob", "bob")?,
+        "sshd goes on, and plain keys with it"
+    );
+    let effective = site.db1.run("root", ["/usr/sbin/sshd", "-T"])?.success()?;
+    ensure!(effective.contains("trustedusercakeys none"), "{effective}");
+    Ok(())
+}
+
+/// Somebody else on the host reads nothing of who may log in as whom, and the program answers nobody but for its own account.
+#[test]
+fn e12_what_opens_accounts_is_for_the_program_alone_and_nothing_planted_stays() -> Result<()> {
+    let mut site = Site::ready()?;
+    site.enforced(grant(1, DEPLOY, 600)?)?;
+    let ask =
+        |user: &str| site.db1.run(user, ["/usr/libexec/elevate/principals", "deploy", &id(1).to_string()]);
+    ensure!(ask("elevate-ssh")?.success()? == format!("restrict,pty elevate:{}\n", id(1)), "the answer");
+    ensure!(ask("bob")?.success()?.is_empty(), "bob is told nothing");
+    site.db1.write_as("/run/elevate/principals/root", "planted", Access::root(0o644))?;
+    elevate_tests::eventually(Duration::from_secs(60), "what nobody granted goes", || {
+        !site.db1.exists("/run/elevate/principals/root")
+    })
+}
