@@ -5,8 +5,25 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::core::read_policy;
+use elevate_protocol::text::escape;
+
+use crate::clock::Clock;
+use crate::core::{read_policy, restore};
+use crate::log::chain;
 use crate::{USAGE, config, report};
+
+/// Whether a backup was laid back, as far as that can be seen from outside. Whoever may not read the database hears that.
+fn look_at_the_database(folder: &Path) {
+    let seen = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(restore::seen_in(folder, Clock::system().now())),
+        Err(error) => return report(&error),
+    };
+    match seen {
+        Ok(None) => {}
+        Ok(Some(said)) => eprintln!("warning: {said}"),
+        Err(error) => eprintln!("note: the database was not looked at: {}", escape(&chain(&error))),
+    }
+}
 
 /// Checks; nothing is changed.
 pub(crate) fn check(path: &Path) -> ExitCode {
@@ -34,6 +51,7 @@ pub(crate) fn check(path: &Path) -> ExitCode {
     for warning in policy.warnings() {
         eprintln!("warning: {warning}");
     }
+    look_at_the_database(&config.data_dir);
     let (people, roles) = (policy.people().count(), policy.roles().count());
     println!("\n# policy {}: {people} people, {roles} roles", policy.digest());
     ExitCode::SUCCESS

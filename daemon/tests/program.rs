@@ -73,6 +73,36 @@ fn a_policy_that_is_none_is_told_in_lines_by_check_and_by_run() {
 }
 
 #[test]
+fn r25_check_config_says_that_a_backup_was_laid_back_and_changes_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    assert_eq!(init(place.path(), &[]).status.code(), Some(0));
+    let check = || elevated(place.path()).arg("--check-config").output().unwrap();
+    let looked = check();
+    assert_eq!((looked.status.code(), text(&looked.stderr).as_str()), (Some(0), ""));
+    let mut daemon = elevated(place.path()).arg("run").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("ready, listening on")), "it ended before it was ready");
+    kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
+    assert_eq!(text(&check().stderr), "");
+    // A machine that is set up anew from database and keys comes without it.
+    std::fs::remove_file(place.path().join("lib/witness")).unwrap();
+    let files = || {
+        let entries = std::fs::read_dir(place.path().join("lib")).unwrap().map(Result::unwrap);
+        let mut all: Vec<_> =
+            entries.map(|one| (one.file_name(), one.metadata().unwrap().modified().unwrap())).collect();
+        all.sort();
+        all
+    };
+    let before = files();
+    let looked = check();
+    assert_eq!(looked.status.code(), Some(0));
+    let said = text(&looked.stderr);
+    assert!(said.starts_with("warning: the witness") && said.contains("elevatectl restore"), "{said}");
+    assert_eq!(files(), before, "it only looks");
+}
+
+#[test]
 fn a_second_daemon_on_the_same_folder_is_refused_and_the_first_goes_on() {
     let place = tempfile::tempdir().unwrap();
     assert_eq!(init(place.path(), &[]).status.code(), Some(0));

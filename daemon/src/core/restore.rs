@@ -3,6 +3,8 @@
 //! In: what the witness of the store says, root's word. Out: a lock on everything, set by the daemon itself, that only this word
 //! lifts; with it, what the older database gave is over, and what may have been used since counts no longer. Spec: docs/faults.md.
 
+use std::path::Path;
+
 use elevate_audit::{Actor, Kind, Subject};
 use elevate_protocol::document::{Act, Document, EndCause};
 use elevate_protocol::id::Nonce;
@@ -21,7 +23,7 @@ use super::fault::{Fault, Told, refuse};
 use super::{Inner, Speaker, random};
 use crate::factor::step_at;
 use crate::issue::about;
-use crate::store::{LockRow, StoreError, StoredDocument, Tx, Voice};
+use crate::store::{Glimpse, LockRow, Older, StoreError, StoredDocument, Tx, Voice};
 
 /// In `meta`, while the gate is closed.
 const META: &str = "restore";
@@ -123,6 +125,21 @@ pub(super) async fn show(core: &Inner) -> Told<AdminOutcome> {
     let Evidence { from, seen, why } = evidence(&mut tx).await?;
     let why = UntrustedText::lossy(&why);
     Ok(AdminOutcome::Restore(Some(RestoreView { since, from, seen, why })))
+}
+
+/// What there is to say of a data folder before a daemon starts on it, or beside one that works on it; none: nothing, or it cannot
+/// be seen.
+///
+/// # Errors
+/// A [`StoreError`]; nothing is known then.
+pub(crate) async fn seen_in(folder: &Path, now: Timestamp) -> Result<Option<String>, StoreError> {
+    let Some(Glimpse { mut tx, older }) = Glimpse::of(folder, now).await? else { return Ok(None) };
+    let (why, since) = match (gate(&mut tx).await?, older) {
+        (Some(lock), _) => (lock.reason.escaped(), "nothing is issued"),
+        (None, Some(Older { why, .. })) => (why, "a daemon that starts issues nothing"),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(format!("{why}: {since} before root says so; see: elevatectl restore")))
 }
 
 /// Whoever looks for what is wrong, or does something beside it, is told that the gate is closed.

@@ -62,6 +62,7 @@ pub(crate) use locks::LockRow;
 pub(crate) use news::{Heard, News};
 pub(crate) use people::FailureRow;
 pub(crate) use recovery::RecoverySet;
+pub(crate) use restore::Glimpse;
 pub(crate) use tx::{Tx, Voice};
 pub(crate) use witness::{Older, WITNESS};
 
@@ -189,7 +190,7 @@ impl Store {
         let room = Room::of(folder);
         let path = folder.join("elevated.db");
         lock::private(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
-        let address = address_of(&path)?;
+        let address = address_of(&path, "rwc")?;
         let writer = pool(&address, 1).await?;
         migrator().run(&writer).await?;
         let witness = Arc::new(Witness::open(folder)?);
@@ -341,11 +342,11 @@ fn migrator() -> Migrator {
 }
 
 /// `sqlite:///var/lib/elevated/elevated.db?mode=rwc`. Characters with a meaning in an address are refused.
-fn address_of(path: &Path) -> Result<String, StoreError> {
+fn address_of(path: &Path, mode: &str) -> Result<String, StoreError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
     match path.to_str() {
         Some(text) if path.is_absolute() && text.chars().all(plain) => {
-            Ok(format!("sqlite://{text}?mode=rwc"))
+            Ok(format!("sqlite://{text}?mode={mode}"))
         }
         _ => Err(StoreError::Path { path: path.to_owned() }),
     }

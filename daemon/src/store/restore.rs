@@ -3,12 +3,19 @@
 //! In: what the witness says. Out: whether the database is [`Older`]. Codes, steps and invitations that were used since the backup
 //! count as unused in it: [`Tx::void_unsure`] uses all of them up.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use elevate_protocol::digest::Digest;
 use elevate_protocol::id::ClusterId;
+use elevate_protocol::time::Timestamp;
+use sqlx::any::AnyPoolOptions;
 
+use super::group::Inner;
+use super::news::Teller;
 use super::row::{Row, big};
 use super::witness::{Mark, Older, Said, Witness};
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, address_of};
 
 /// In `meta`: that there is a witness, so that one that is gone is noticed.
 const KEPT: &str = "witness";
@@ -19,30 +26,77 @@ pub(super) async fn compare(
     witness: &Witness,
     cluster: ClusterId,
 ) -> Result<Option<Older>, StoreError> {
-    let mark = tx.mark().await?;
-    let older = |seen, why: &str| Some(Older { seen, why: why.to_owned() });
-    let Some(said) = witness.said()? else {
-        if tx.meta_or(KEPT, "").await? == "kept" {
-            return Ok(older(None, "the witness beside the database is gone, or damaged"));
+    let said = witness.said()?;
+    let older = older_than(tx, said, cluster).await?;
+    if older.is_none() {
+        if said.is_none() {
+            witness.settle(Said { cluster, mark: tx.mark().await? })?;
         }
-        witness.settle(Said { cluster, mark })?;
         tx.set_meta(KEPT, "kept").await?;
-        return Ok(None);
+    }
+    Ok(older)
+}
+
+/// Whether the database is older than what its witness says, if that says anything.
+async fn older_than(
+    tx: &mut Tx,
+    said: Option<Said>,
+    cluster: ClusterId,
+) -> Result<Option<Older>, StoreError> {
+    let older = |seen, why: &str| Ok(Some(Older { seen, why: why.to_owned() }));
+    let Some(said) = said else {
+        let kept = tx.meta(KEPT).await?.is_some_and(|kept| kept == "kept");
+        let gone = "the witness beside the database is gone, or damaged";
+        return if kept { older(None, gone) } else { Ok(None) };
     };
-    let seen = Some(said.mark.next);
+    let (seen, mark) = (Some(said.mark.next), tx.mark().await?);
     if said.cluster != cluster {
-        return Ok(older(seen, "the witness beside the database is of another cluster"));
+        return older(seen, "the witness beside the database is of another cluster");
     }
     if said.mark.next > mark.next {
         let why = format!("the witness saw {} events, and the database has {}", said.mark.next, mark.next);
-        return Ok(older(seen, &why));
+        return older(seen, &why);
     }
     if tx.digest_before(said.mark.next).await? != said.mark.last {
         let last = said.mark.next.saturating_sub(1);
-        return Ok(older(seen, &format!("the witness saw another event {last} than the database has")));
+        return older(seen, &format!("the witness saw another event {last} than the database has"));
     }
-    tx.set_meta(KEPT, "kept").await?;
     Ok(None)
+}
+
+/// A data folder as it lies there, whether or not a daemon works on it. Nothing is changed or made in it.
+pub(crate) struct Glimpse {
+    /// The database as of one moment.
+    pub(crate) tx: Tx,
+    /// Whether it is older than its witness.
+    pub(crate) older: Option<Older>,
+}
+
+impl Glimpse {
+    /// Looks; none: there is nothing yet, or a database that was not closed and is not open, which only a daemon puts together.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn of(folder: &Path, now: Timestamp) -> Result<Option<Self>, StoreError> {
+        let file = |name: &str| std::fs::metadata(folder.join(name)).ok();
+        let log = file("elevated.db-wal").is_some_and(|log| log.len() > 0);
+        let mode = match (file("elevated.db"), file("elevated.db-shm")) {
+            (Some(_), Some(_)) => "ro",
+            // All is in one file, and nobody has it open.
+            (Some(_), None) if !log => "ro&immutable=true",
+            (Some(_) | None, _) => return Ok(None),
+        };
+        // Before the database: its witness only ever follows it.
+        let said = Witness::said_in(folder)?;
+        sqlx::any::install_default_drivers();
+        let address = address_of(&folder.join("elevated.db"), mode)?;
+        let pool = AnyPoolOptions::new().max_connections(1).connect(&address).await?;
+        let mut tx = Tx::new(Inner::Read(pool.begin().await?), now, Arc::new(Teller::new(1)));
+        let Some(cluster) = tx.meta("cluster").await? else { return Ok(None) };
+        let damaged = |_| StoreError::Damaged { table: "meta", reason: format!("cluster {cluster:?}") };
+        let older = older_than(&mut tx, said, cluster.parse().map_err(damaged)?).await?;
+        Ok(Some(Self { tx, older }))
+    }
 }
 
 impl Store {

@@ -59,7 +59,7 @@ fn a_path_that_is_no_plain_address_is_refused() {
     for path in
         ["/var/lib/elevated?mode=memory/elevated.db", "relative/elevated.db", "/a b/elevated.db", "/a#b"]
     {
-        assert!(matches!(address_of(Path::new(path)), Err(StoreError::Path { .. })), "{path}");
+        assert!(matches!(address_of(Path::new(path), "rwc"), Err(StoreError::Path { .. })), "{path}");
     }
 }
 

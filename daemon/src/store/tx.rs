@@ -194,17 +194,23 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn meta_or(&mut self, name: &str, fresh: &str) -> Result<String, StoreError> {
+        if let Some(found) = self.meta(name).await? {
+            return Ok(found);
+        }
+        self.set_meta(name, fresh).await?;
+        Ok(fresh.to_owned())
+    }
+
+    /// A remembered value.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(super) async fn meta(&mut self, name: &str) -> Result<Option<String>, StoreError> {
         let found = sqlx::query("SELECT value FROM meta WHERE name = $1")
             .bind(name)
             .fetch_optional(self.ready().await?)
             .await?;
-        match found {
-            Some(row) => Row("meta", &row).text("value"),
-            None => {
-                self.set_meta(name, fresh).await?;
-                Ok(fresh.to_owned())
-            }
-        }
+        found.map(|row| Row("meta", &row).text("value")).transpose()
     }
 
     /// Remembers a value.

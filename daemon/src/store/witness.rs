@@ -79,6 +79,20 @@ impl Said {
     }
 }
 
+fn read(file: &File) -> io::Result<Option<Said>> {
+    let mut bytes = [0u8; LENGTH_MAX];
+    let mut length = 0usize;
+    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        let at = u64::try_from(length).unwrap_or(u64::MAX);
+        match file.read_at(rest, at)? {
+            0 => break,
+            more => length = length.saturating_add(more),
+        }
+    }
+    let text = bytes.get(..length).and_then(|read| std::str::from_utf8(read).ok());
+    Ok(text.and_then(Said::from_text))
+}
+
 impl Witness {
     /// Opens it, makes an empty one when there is none.
     ///
@@ -105,18 +119,17 @@ impl Witness {
 
     /// What it says; none: nothing that can be read.
     pub(super) fn said(&self) -> Result<Option<Said>, StoreError> {
-        let mut bytes = [0u8; LENGTH_MAX];
-        let mut length = 0usize;
-        while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-            let at = u64::try_from(length).unwrap_or(u64::MAX);
-            let read = self.file.read_at(rest, at);
-            match read.map_err(|source| StoreError::Open { path: self.path.clone(), source })? {
-                0 => break,
-                more => length = length.saturating_add(more),
-            }
+        read(&self.file).map_err(|source| StoreError::Open { path: self.path.clone(), source })
+    }
+
+    /// What the one in a folder says, and nothing is made there; none: nothing that can be read.
+    pub(super) fn said_in(folder: &Path) -> Result<Option<Said>, StoreError> {
+        let path = folder.join(WITNESS);
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+        match opened.and_then(|file| read(&file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            said => said.map_err(|source| StoreError::Open { path, source }),
         }
-        let text = bytes.get(..length).and_then(|read| std::str::from_utf8(read).ok());
-        Ok(text.and_then(Said::from_text))
     }
 
     /// Writes it so that it outlives a power cut: before the database says that there is one.

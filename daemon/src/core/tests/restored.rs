@@ -14,6 +14,7 @@ use elevate_protocol::message::view::State;
 
 use super::place::*;
 use crate::core::Speaker;
+use crate::core::restore::seen_in;
 
 const KEEPERS: &str = r#"
 [roles.keepers]
@@ -293,4 +294,29 @@ async fn r25_what_waits_for_its_time_counts_by_a_word_only() {
     assert_eq!(place.count("change.counts").await, 0);
     let accepted: Vec<Kind> = place.events().await.into_iter().map(|event| event.kind).collect();
     assert!(accepted.iter().any(|kind| matches!(kind, Kind::RestoreAccepted { from: Some(_), .. })));
+}
+
+/// As `elevated --check-config` looks: beside a daemon that works, and before one starts.
+#[tokio::test]
+async fn r25_an_older_database_is_seen_from_outside() {
+    let (mut place, _) = scene().await;
+    let seen = async |place: &Place| seen_in(place.folder.path(), place.clock.now()).await.unwrap();
+    assert_eq!(seen(&place).await, None);
+    place.admin(lock(LockWhat::Person(name("bob")))).await;
+    place.core.close().await;
+    std::fs::copy(file(&place, "elevated.db"), file(&place, "newer")).unwrap();
+    std::fs::copy(file(&place, "backup"), file(&place, "elevated.db")).unwrap();
+    let said = seen(&place).await.expect("it is older");
+    assert!(said.contains("the witness saw") && said.contains("a daemon that starts"), "{said}");
+    place.core = open(place.folder.path(), &place.clock).await.unwrap();
+    let said = seen(&place).await.expect("the gate is closed");
+    assert!(said.contains("nothing is issued before root says so"), "{said}");
+    place.admin(accept()).await;
+    assert_eq!(seen(&place).await, None);
+    place.core.close().await;
+    assert_eq!(seen(&place).await, None);
+    std::fs::remove_file(file(&place, "witness")).unwrap();
+    assert!(seen(&place).await.is_some_and(|said| said.contains("gone, or damaged")));
+    std::fs::remove_file(file(&place, "elevated.db")).unwrap();
+    assert_eq!(seen(&place).await, None, "there is nothing yet");
 }
