@@ -74,6 +74,8 @@ pub(super) struct Group {
 /// Everybody who wants to change something comes here.
 #[derive(Clone)]
 pub(super) struct Writer {
+    /// Of the one connection.
+    pool: AnyPool,
     group: Arc<Mutex<Option<Group>>>,
     waiting: Arc<AtomicUsize>,
 }
@@ -248,7 +250,7 @@ impl Writer {
             mark: None,
             witness: None,
         };
-        Ok(Self { group: Arc::new(Mutex::new(Some(group))), waiting: Arc::default() })
+        Ok(Self { pool: pool.clone(), group: Arc::new(Mutex::new(Some(group))), waiting: Arc::default() })
     }
 
     async fn group(&self) -> Result<OwnedMappedMutexGuard<Option<Group>, Group>, sqlx::Error> {
@@ -292,9 +294,12 @@ impl Writer {
             // Those who wait for it hear what became of it.
             drop(open.commit().await);
         }
+        // First, or it makes itself another connection in the place of the one that is closed.
+        let closed = self.pool.close();
         if let Some(group) = group.take() {
             drop(group.connection.close().await);
         }
+        closed.await;
     }
 }
 

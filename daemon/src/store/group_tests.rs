@@ -178,3 +178,13 @@ async fn what_a_change_kept_back_is_in_its_commit_or_takes_this_change_alone_wit
     assert_eq!((second.await.unwrap(), third.await.unwrap().1), (false, Some(true)));
     assert_eq!(names(&store).await, ["x1", "x3"]);
 }
+
+#[tokio::test]
+async fn a_writer_that_was_closed_makes_no_other_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    store.close().await;
+    let pool = &store.writer.pool;
+    assert!(pool.is_closed() && pool.size() == 0);
+    assert!(store.write().await.is_err());
+}
