@@ -1,6 +1,6 @@
 //! Tells the one thread at once when something changes that rules stand on: PAM files, the module, sudoers, the ceiling.
 //!
-//! In: inotify(7) on folders. Out: [`Message::Changed`], one until it was taken. The look every 5 s stays: inotify does not tell
+//! In: inotify(7) on folders. Out: [`Message::Changed`], one until it was taken. The regular look stays: inotify does not tell
 //! of files behind links, of mounts, or of what was lost when its queue ran over.
 
 use std::ffi::OsStr;
@@ -59,14 +59,14 @@ fn watched(paths: &Paths) -> Vec<Watched> {
 /// Starts to watch, for as long as the agent lives.
 ///
 /// # Errors
-/// No thread, or no inotify: then only the look every 5 s is left.
+/// No thread, or no inotify: then only the regular look is left.
 pub(crate) fn start(paths: &Paths, sender: SyncSender<Message>, on_its_way: OnItsWay) -> io::Result<()> {
     let paths = paths.clone();
     thread::Builder::new().name("changes".into()).spawn(move || {
         loop {
             // Anew after a folder went or came: its watch went with it.
             if let Err(error) = watch(&paths, &sender, &on_its_way) {
-                let what = format!("changes are seen every 5 s only: inotify: {error}");
+                let what = format!("changes are seen by the regular look only: inotify: {error}");
                 return journal::log(Level::Warning, &what);
             }
         }
@@ -89,7 +89,7 @@ fn watch(paths: &Paths, sender: &SyncSender<Message>, on_its_way: &OnItsWay) -> 
     for watched in watched(paths) {
         match inotify.add_watch(&watched.folder, content | itself) {
             Ok(descriptor) => folders.push((descriptor, watched)),
-            // Its coming is seen in /etc, or by the look every 5 s.
+            // Its coming is seen in /etc, or by the regular look.
             Err(Errno::ENOENT | Errno::ENOTDIR) => {}
             Err(error) => return Err(error),
         }

@@ -94,11 +94,11 @@ pub(crate) struct Agent {
     pub(crate) sender: SyncSender<Message>,
 }
 
-/// When each recurring thing is due.
+/// When each recurring thing was done, or is due.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rounds {
-    /// A look at PAM files, module and include line.
-    pub(crate) probe: Boot,
+    /// The last look at PAM files, module and include line.
+    pub(crate) looked: Boot,
     /// A look at what lies in our folders.
     pub(crate) reconcile: Boot,
     /// A look at the accounts of grants.

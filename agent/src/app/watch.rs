@@ -27,6 +27,8 @@ use crate::status::{GrantStatus, Status};
 
 /// Between two looks at PAM files, module and include line.
 const PROBE: Span = Span(5);
+/// The same at rest: with no grant there is no rule that stands on them, and inotify tells of nearly all of it.
+const PROBE_AT_REST: Span = Span(30);
 /// Between two looks at our folders.
 const RECONCILE: Span = Span(30);
 /// Between two looks at the accounts of grants.
@@ -45,7 +47,7 @@ impl Rounds {
     #[must_use]
     pub(crate) fn begin(now: Boot) -> Self {
         Self {
-            probe: now.after(PROBE),
+            looked: now,
             reconcile: now.after(RECONCILE),
             accounts: now,
             looking: Looking::Idle,
@@ -60,8 +62,8 @@ impl Agent {
         // First what ends: after a pause of the whole machine nothing else comes before it (THREATS G06).
         self.sweep(now);
         self.place_again(now);
-        if now.boot >= self.rounds.probe {
-            self.rounds.probe = now.boot.after(PROBE);
+        if now.boot >= self.next_look() {
+            self.rounds.looked = now.boot;
             self.look_at_sudo();
             self.probe(now);
             self.look_at_sshd(now);
@@ -106,9 +108,19 @@ impl Agent {
         }
     }
 
+    /// When to look again at what rules stand on: at once where a grant has come since the last look of a host at rest.
+    fn next_look(&self) -> Boot {
+        let rests = self.grants.is_empty()
+            && self.offers.is_empty()
+            && self.new_epoch.is_none()
+            && self.enforcement.is_ok();
+        self.rounds.looked.after(if rests { PROBE_AT_REST } else { PROBE })
+    }
+
     /// When the timer has to ring.
     pub(crate) fn due(&self, now: Moment) -> Boot {
-        let mut due = self.manager.due().map_or(self.rounds.probe, |due| due.min(self.rounds.probe));
+        let look = self.next_look();
+        let mut due = self.manager.due().map_or(look, |due| due.min(look));
         for standing in self.grants.values() {
             due = due.min(now.boot.after(WALL)).min(standing.ends);
             due = standing.lease_ends(self.contact.proven).map_or(due, |ends| due.min(ends));
