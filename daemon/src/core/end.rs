@@ -109,8 +109,9 @@ pub(super) async fn revoke(
             tx.record(talk.voice.did(about(one), Kind::RequestRefused { why })).await?;
         }
     }
-    let shown = views(inner, &mut tx, &inner.policy(), &hit).await?;
     tx.commit().await?;
+    // What is shown is looked up when hosts hear of it already, not before.
+    let shown = views(inner, &mut inner.store.read().await?, &inner.policy(), &hit).await?;
     Ok(Outcome::Admin(AdminOutcome::Revoked(shown)))
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::document::{Keys, SigningKey};
+use elevate_protocol::id::HostId;
 use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::signers::{SIGNERS_MAX, TrustedKey, TrustedKeys};
@@ -210,12 +211,8 @@ async fn replace(
     if grant.len() > SIGNERS_MAX {
         return refuse(Code::Usage, "too many keys overlap: wait until one of them is over");
     }
-    let hosts = tx.hosts().await?;
-    for host in &hosts {
-        core.issuer
-            .keys(&mut tx, &current, host.id, Keys { grant: grant.clone(), user_ca: UserCas::default() })
-            .await?;
-    }
+    let hosts: Vec<HostId> = tx.hosts().await?.iter().map(|host| host.id).collect();
+    core.issuer.keys(&mut tx, &current, &hosts, &Keys { grant, user_ca: UserCas::default() }).await?;
     let print = |key: &PublicKey| UntrustedText::lossy(&key.fingerprint(HashAlg::Sha256).to_string());
     let kind = Kind::KeyRotated {
         from: print(current.1.public_key()),

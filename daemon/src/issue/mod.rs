@@ -110,7 +110,7 @@ impl Issuer {
         issuer
     }
 
-    /// Tells a host which keys sign from the next document on, in a document by `signer`.
+    /// Tells hosts which keys sign from the next document on, in a document by `signer`.
     ///
     /// # Errors
     /// An [`IssueError`].
@@ -118,10 +118,14 @@ impl Issuer {
         &self,
         tx: &mut Tx,
         signer: &(u64, Signer),
-        host: HostId,
-        keys: Keys,
+        hosts: &[HostId],
+        keys: &Keys,
     ) -> Result<(), IssueError> {
-        self.write(tx, Some(signer), (host, None), Act::Keys(keys)).await.map(drop)
+        let places = tx.next_places(hosts).await?;
+        for (host, place) in hosts.iter().zip(places) {
+            self.write(tx, Some(signer), (*host, None), (place, Act::Keys(keys.clone()))).await?;
+        }
+        Ok(())
     }
 
     /// Issues the grant of a permitted activation to each of its hosts and makes the activation active.
@@ -163,10 +167,10 @@ impl Issuer {
             };
             tx.record(voice.did(about(activation), kind)).await?;
         }
-        for host in &activation.hosts {
+        for (host, next) in places(tx, activation).await? {
             let PermitReach::Hosts { sudo, .. } = permit.reach() else { return Err(IssueError::Elsewhere) };
             let act = Act::Grant(Box::new(grant_of(permit, sudo, activation, host)));
-            let (place, document) = self.append(tx, activation, host, act).await?;
+            let (place, document) = self.append(tx, activation.id, (host, next), act).await?;
             let kind = Kind::GrantIssued {
                 place,
                 uid: host.uid,
@@ -203,10 +207,10 @@ impl Issuer {
             let kind = Kind::AdminExtended { not_after: extension.not_after() };
             tx.record(voice.did(about(activation), kind)).await?;
         }
-        for host in &activation.hosts {
+        for (host, next) in places(tx, activation).await? {
             let not_after = extension.not_after();
             let act = Act::Extend(Extend { id: activation.id, revision: activation.revision, not_after });
-            let (place, document) = self.append(tx, activation, host, act).await?;
+            let (place, document) = self.append(tx, activation.id, (host, next), act).await?;
             let kind = Kind::GrantExtended { place, not_after, document, reason: reason.cloned() };
             tx.record(voice.did(on_host(activation, host), kind)).await?;
         }
@@ -229,9 +233,9 @@ impl Issuer {
             return Err(IssueError::Elsewhere);
         }
         activation.revision = activation.revision.saturating_add(1);
-        for host in &activation.hosts {
+        for place in places(tx, activation).await? {
             let act = Act::End(End { id: activation.id, revision: activation.revision, cause });
-            self.append(tx, activation, host, act).await?;
+            self.append(tx, activation.id, place, act).await?;
         }
         close(tx, voice, (cause, reason), activation).await?;
         Ok(())
@@ -240,11 +244,11 @@ impl Issuer {
     async fn append(
         &self,
         tx: &mut Tx,
-        activation: &Activation,
-        host: &HostPart,
+        activation: ActivationId,
+        (host, place): (&HostPart, NextPlace),
         act: Act,
     ) -> Result<(u64, Digest), IssueError> {
-        self.write(tx, None, (host.id, Some(activation.id)), act).await
+        self.write(tx, None, (host.id, Some(activation)), (place, act)).await
     }
 
     async fn write(
@@ -252,9 +256,9 @@ impl Issuer {
         tx: &mut Tx,
         signer: Option<&(u64, Signer)>,
         (host, activation): (HostId, Option<ActivationId>),
-        act: Act,
+        (place, act): (NextPlace, Act),
     ) -> Result<(u64, Digest), IssueError> {
-        let NextPlace { epoch, seq, before, key: (number, public) } = tx.next_place(host).await?;
+        let NextPlace { epoch, seq, before, key: (number, public) } = place;
         let (number, signer) = match signer {
             Some(other) => other.clone(),
             None => (number, self.by(&public)?),
@@ -282,6 +286,15 @@ impl Issuer {
         tx.insert_document(&stored).await?;
         Ok((seq, digest))
     }
+}
+
+/// The next place in the log of each of its hosts.
+async fn places<'a>(
+    tx: &mut Tx,
+    activation: &'a Activation,
+) -> Result<impl Iterator<Item = (&'a HostPart, NextPlace)> + use<'a>, StoreError> {
+    let ids: Vec<HostId> = activation.hosts.iter().map(|host| host.id).collect();
+    Ok(activation.hosts.iter().zip(tx.next_places(&ids).await?))
 }
 
 /// Marks an activation as ended and records it; documents are the caller's matter.

@@ -64,7 +64,7 @@ pub(super) fn document_of(row: &AnyRow) -> Result<StoredDocument, StoreError> {
 }
 
 impl Tx {
-    /// Appends a document to its host's log. Its place was taken with [`Tx::next_place`] in this transaction.
+    /// Appends a document to its host's log. Its place was taken with [`Tx::next_places`] in this transaction.
     ///
     /// # Errors
     /// A [`StoreError`].

@@ -2,17 +2,21 @@
 //!
 //! In: what enrolment and agents said. Out: [`HostRow`]. A host is its id; name and labels came with its token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use elevate_protocol::digest::Digest;
 use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::id::HostId;
 use elevate_protocol::name::Name;
 use elevate_protocol::time::Timestamp;
+use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 
 use super::row::{Row, big, to_json};
 use super::{StoreError, Tx};
+
+/// Most hosts in one statement: a text for each number of them is prepared once and remembered.
+const PLACES_AT_ONCE: usize = 32;
 
 /// An enrolled host.
 #[derive(Debug, Clone)]
@@ -223,28 +227,35 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes the next place in a host's log.
+    /// Takes the next place in the log of each of these hosts, in their order. Several are asked for at once: the database is a
+    /// thread away, and the one writer is held meanwhile.
     ///
     /// # Errors
-    /// A [`StoreError`].
-    pub(crate) async fn next_place(&mut self, id: HostId) -> Result<NextPlace, StoreError> {
-        self.seen.forget_host(id);
-        let row = sqlx::query(
-            "UPDATE hosts SET issued = issued + 1 WHERE id = $1 RETURNING epoch, issued,
-             (SELECT head FROM documents WHERE host = $1 AND epoch = hosts.epoch AND seq = hosts.issued - 1) AS head,
-             (SELECT number FROM grant_keys WHERE until IS NULL) AS number,
-             (SELECT public FROM grant_keys WHERE until IS NULL) AS public",
-        )
-        .bind(id.to_string())
-        .fetch_one(self.ready().await?)
-        .await?;
-        let row = Row("hosts", &row);
-        Ok(NextPlace {
-            epoch: row.number("epoch")?,
-            seq: row.number("issued")?,
-            before: row.maybe_parsed("head")?,
-            key: (row.number("number")?, row.text("public")?),
-        })
+    /// A [`StoreError`]; also when one of them does not exist.
+    pub(crate) async fn next_places(&mut self, ids: &[HostId]) -> Result<Vec<NextPlace>, StoreError> {
+        let mut places = Vec::with_capacity(ids.len());
+        for some in ids.chunks(PLACES_AT_ONCE) {
+            let marks: Vec<String> = (1..=some.len()).map(|number| format!("${number}")).collect();
+            let statement = format!(
+                "UPDATE hosts SET issued = issued + 1 WHERE id IN ({}) RETURNING id, epoch, issued,
+                 (SELECT head FROM documents
+                  WHERE host = hosts.id AND epoch = hosts.epoch AND seq = hosts.issued - 1) AS head,
+                 (SELECT number FROM grant_keys WHERE until IS NULL) AS number,
+                 (SELECT public FROM grant_keys WHERE until IS NULL) AS public",
+                marks.join(", "),
+            );
+            let mut query = sqlx::query(AssertSqlSafe(statement));
+            for id in some {
+                self.seen.forget_host(*id);
+                query = query.bind(id.to_string());
+            }
+            let rows = query.fetch_all(self.ready().await?).await?;
+            let mut found = rows.iter().map(next_place).collect::<Result<HashMap<HostId, _>, _>>()?;
+            for id in some {
+                places.push(found.remove(id).ok_or(sqlx::Error::RowNotFound)?);
+            }
+        }
+        Ok(places)
     }
 
     /// Begins a new epoch of a host's log: the documents before it are nothing to the host any more.
@@ -274,4 +285,15 @@ impl Tx {
             .await?;
         Ok(done.rows_affected() == 1)
     }
+}
+
+fn next_place(row: &AnyRow) -> Result<(HostId, NextPlace), StoreError> {
+    let row = Row("hosts", row);
+    let place = NextPlace {
+        epoch: row.number("epoch")?,
+        seq: row.number("issued")?,
+        before: row.maybe_parsed("head")?,
+        key: (row.number("number")?, row.text("public")?),
+    };
+    Ok((row.parsed("id")?, place))
 }

@@ -21,7 +21,7 @@ use crate::watch::{Touched, Watch};
 use crate::wire::Connection;
 
 /// alice on every managed host.
-const DROP_IN: &str = "u2000";
+pub(crate) const DROP_IN: &str = "u2000";
 
 /// Samples in ms: from the commit, and from the code that the approver typed.
 #[derive(Default)]
@@ -83,7 +83,8 @@ pub(crate) fn measure(site: &mut Site, web1: &Managed, quick: bool) -> Result<Ve
     let each = if quick { 20 } else { 120 };
     let crowds = if quick { [1, 100] } else { [1, 1000] };
     let mut ready = approvers(site, each)?;
-    let watch = Watch::over(&site.disk().join("daemon/elevated.db-wal"), &drop_ins(web1)?)?;
+    let log = site.disk().join("daemon/elevated.db-wal");
+    let watch = Watch::over(&drop_ins(web1)?, Some(&log))?;
     let mut rows = Vec::new();
     for number in crowds {
         let agents = site.agents(number)?;

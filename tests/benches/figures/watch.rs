@@ -25,10 +25,12 @@ pub(crate) enum Touched {
 pub(crate) struct Watch(Receiver<(Instant, Touched)>);
 
 impl Watch {
-    /// Watches a write-ahead log and a folder of drop-ins.
-    pub(crate) fn over(log: &Path, folder: &Path) -> Result<Self> {
+    /// Watches a folder of drop-ins, and a write-ahead log.
+    pub(crate) fn over(folder: &Path, log: Option<&Path>) -> Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
-        inotify.add_watch(log, AddWatchFlags::IN_MODIFY).with_context(|| log.display().to_string())?;
+        if let Some(log) = log {
+            inotify.add_watch(log, AddWatchFlags::IN_MODIFY).with_context(|| log.display().to_string())?;
+        }
         let both = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE;
         inotify.add_watch(folder, both).with_context(|| folder.display().to_string())?;
         let (told, heard) = channel();
