@@ -60,9 +60,12 @@ fn last_event(site: &Site) -> Result<u64> {
     let root = site.root()?;
     site.run(async move {
         let mut log = root.ask(AdminAsk::AuditTail { last: 1, follow: false }).await?;
-        match log.next().await? {
-            Reply::Event(line) => number_of(&line),
-            other => bail!("no log: {other:?}"),
+        loop {
+            match log.next().await? {
+                Reply::Event(line) => return number_of(&line),
+                Reply::Refused(refusal) => bail!("no log: {}", refusal.message),
+                _ => {}
+            }
         }
     })
 }
