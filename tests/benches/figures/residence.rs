@@ -18,14 +18,16 @@ pub(crate) fn idle(web1: &Managed, quick: bool) -> Result<Vec<Row>> {
     let agent = web1.agent.as_ref().context("no agent")?.pid();
     let link = web1.link.as_ref().context("no link")?.pid();
     let minute = Duration::from_secs(if quick { 15 } else { 60 });
-    let used = || anyhow::Ok(([schedstat(agent)?, schedstat(link)?], cpu(agent)? + cpu(link)?));
+    let used = || anyhow::Ok((schedstat(agent)?, schedstat(link)?, cpu(agent)? + cpu(link)?));
     let before = used()?;
     // The minute is what is measured: nothing is waited for.
     thread::sleep(minute);
     let after = used()?;
     let per_minute = 60.0 / minute.as_secs_f64();
-    let spent = [0, 1].map(|part| (after.0[part] - before.0[part]) * per_minute);
-    let parts = [("agent", agent, spent[0]), ("link", link, spent[1])];
+    let parts = [
+        ("agent", agent, (after.0 - before.0) * per_minute),
+        ("link", link, (after.1 - before.1) * per_minute),
+    ];
     let mut rows = vec![
         Row::new(
             "agent + link, idle: resident",
@@ -35,13 +37,13 @@ pub(crate) fn idle(web1: &Managed, quick: bool) -> Result<Vec<Row>> {
         ),
         Row::new(
             "agent + link, idle: CPU in a minute, schedstat of all threads",
-            spent.iter().sum(),
+            parts.iter().map(|(_, _, spent)| spent).sum(),
             "ms",
             Aim::AtMost(5.0),
         ),
         Row::new(
             "… the same by their process clocks, threads that ended among it",
-            (after.1 - before.1) * per_minute,
+            (after.2 - before.2) * per_minute,
             "ms",
             Aim::Told,
         ),

@@ -61,10 +61,11 @@ fn last_event(site: &Site) -> Result<u64> {
     site.run(async move {
         let mut log = root.ask(AdminAsk::AuditTail { last: 1, follow: false }).await?;
         loop {
-            match log.next().await? {
-                Reply::Event(line) => return number_of(&line),
-                Reply::Refused(refusal) => bail!("no log: {}", refusal.message),
-                _ => {}
+            let reply = log.next().await?;
+            if let Reply::Event(line) = &reply {
+                return number_of(line);
+            } else if let Reply::Refused(refusal) = &reply {
+                bail!("no log: {}", refusal.message);
             }
         }
     })
@@ -79,12 +80,14 @@ fn recorded(site: &Site, after: u64, number: usize) -> Result<Instant> {
         let mut log = root.ask(AdminAsk::AuditTail { last, follow: true }).await?;
         let mut left = number;
         while left > 0 {
-            match log.next().await? {
-                Reply::Event(line) if line.contains("\"grant.confirmed\"") && number_of(&line)? > after => {
-                    left = left.saturating_sub(1);
-                }
-                Reply::Refused(refusal) => bail!("no log: {}", refusal.message),
-                _ => {}
+            let reply = log.next().await?;
+            if let Reply::Event(line) = &reply
+                && line.contains("\"grant.confirmed\"")
+                && number_of(line)? > after
+            {
+                left = left.saturating_sub(1);
+            } else if let Reply::Refused(refusal) = &reply {
+                bail!("no log: {}", refusal.message);
             }
         }
         Ok(Instant::now())
