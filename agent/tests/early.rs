@@ -14,11 +14,12 @@
 
 mod rig;
 
-use elevate_protocol::document::{Act, End, EndCause, Keys, SigningKey};
+use elevate_protocol::document::{Act, End, EndCause, Grant, Keys, SigningKey};
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
 use elevate_protocol::time::Span;
+use rig::contact::contact;
 use rig::{Daemon, Rig, act, document, grant, key, now, sign, until};
 
 const DROP_IN: &str = "run/elevate/sudoers.d/u2000";
@@ -126,11 +127,16 @@ fn k05_an_end_by_the_next_key_is_obeyed_before_the_document_about_that_key_has_i
 fn k05_keys_that_cannot_be_written_hold_up_no_end_behind_them() {
     let rig = Rig::new();
     let mut daemon = Daemon::connect(&rig);
-    assert_eq!(daemon.apply(1, act(grant(5, 3600))), Applied::Enforced);
+    let leased =
+        Grant { lease: Some(Span(600)), critical: vec!["sudo".into(), "lease".into()], ..grant(5, 3600) };
+    daemon.send(&ToAgent::Document(sign(1, act(leased))));
+    let nonce = daemon.question();
+    assert!(enforced(&mut daemon, 1));
     rig.hold(SIGNERS);
-    for signed in [sign(2, keys()), sign_next(3, end(5))] {
-        daemon.send(&ToAgent::Document(signed));
-    }
+    daemon.send(&ToAgent::Document(sign(2, keys())));
+    // What the daemon says with the next key is no reason to hang up either.
+    daemon.send(&ToAgent::Contact(contact(nonce, 3).sign(&key(17)).unwrap()));
+    daemon.send(&ToAgent::Document(sign_next(3, end(5))));
     daemon.report(|report| matches!(report, Report::Ended { .. }));
     assert!(!has(&rig, 5));
     assert_eq!(rig.read(SIGNERS).lines().count(), 1);

@@ -11,7 +11,7 @@ use elevate_protocol::document::{BACKDATE, Grant};
 use elevate_protocol::id::{ActivationId, Nonce};
 use elevate_protocol::message::agent::{Claim, SILENCE_MAX};
 use elevate_protocol::message::person::{Away, AwayGrant};
-use elevate_protocol::signed::SignedBody;
+use elevate_protocol::signed::{SignedBody, VerifyError};
 use elevate_protocol::time::{Span, Timestamp};
 
 use super::grants::Account;
@@ -93,6 +93,10 @@ impl Agent {
             }
             // Signed just before the key was replaced, or by who has the old one: it proves nothing, and is asked again.
             Err(ContactError::Replaced) => self.contact.asked = None,
+            // Perhaps by the key of a document that waits for the disk: the same.
+            Err(ContactError::Signature { source: VerifyError::NotTrusted }) if self.unplaced.is_some() => {
+                self.contact.asked = None;
+            }
             Err(error) => self.refuse_peer(now, &error.to_string()),
         }
     }
