@@ -42,7 +42,7 @@ impl Report {
     /// Every run held, and most faults were met: how often a status is written, or which thread is the first, differs from run to run.
     pub(crate) fn check(&self) {
         assert!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
-        assert!(self.met * 4 >= self.runs * 3, "{self}");
+        assert!(self.met * 3 >= self.runs * 2, "{self}");
     }
 }
 
