@@ -17,6 +17,7 @@ pub mod id;
 pub mod message;
 pub mod name;
 pub mod paste;
+pub mod person_key;
 pub mod principals;
 pub mod secret;
 pub mod signed;

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use elevate_protocol::name::{Login, Name};
-use ssh_key::public::KeyData;
-use ssh_key::{Fingerprint, HashAlg, PublicKey};
+use elevate_protocol::person_key::{self, PersonKeyError};
+use ssh_key::{Fingerprint, HashAlg};
 
 use super::members::Known;
 use super::reader::{Entry, Item, Place, Report, Table, name};
@@ -70,10 +70,10 @@ impl People {
         let mut keys = Vec::new();
         for item in items {
             let Some(text) = item.text(report) else { continue };
-            let key = match plain_key(text) {
-                Ok(key) => key,
-                Err((message, hint)) => {
-                    report.error(item.place, message, hint);
+            let key = match person_key::parse(text) {
+                Ok(public) => PersonKey { fingerprint: public.fingerprint(HashAlg::Sha256), public },
+                Err(error) => {
+                    report.error(item.place, error.to_string(), instead(&error));
                     continue;
                 }
             };
@@ -114,43 +114,15 @@ fn login(report: &mut Report<'_>, entry: &Entry<'_>, id: &Name, table: &Table<'_
     Some((login, place))
 }
 
-/// Reads one line of a `.pub` file: no certificate, no options, strong enough.
-fn plain_key(text: &str) -> Result<PersonKey, (String, &'static str)> {
-    if text.len() > KEY_MAX || text.chars().any(char::is_control) {
-        return Err((format!("a key is one line of at most {KEY_MAX} bytes"), PASTE));
-    }
-    if text.split(' ').any(|word| word.contains("-cert-v0")) {
-        let message = "this is a certificate; who signed it would decide who the person is";
-        return Err((message.to_owned(), "paste the plain public key"));
-    }
-    let key = PublicKey::from_openssh(text).map_err(|error| {
-        (format!("this is no plain public key: {}", error.to_string().to_lowercase()), PASTE)
-    })?;
-    weakness(key.key_data()).map_or(Ok(()), |why| Err((why, "make a new one: ssh-keygen -t ed25519")))?;
-    let fingerprint = key.fingerprint(HashAlg::Sha256);
-    Ok(PersonKey { public: key, fingerprint })
-}
-
-/// Why a key is not good enough. FIDO keys are Ed25519 or P-256 and good.
-fn weakness(key: &KeyData) -> Option<String> {
-    match key {
-        KeyData::Ed25519(_) | KeyData::Ecdsa(_) | KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {
-            None
+/// What to do instead.
+fn instead(error: &PersonKeyError) -> &'static str {
+    match error {
+        PersonKeyError::Line | PersonKeyError::Form { .. } => {
+            "paste the line of the .pub file, without options before it"
         }
-        KeyData::Rsa(rsa) => {
-            let bytes = rsa.n().as_positive_bytes().unwrap_or(&[]);
-            let zeros = bytes.first().map_or(0, |byte| byte.leading_zeros());
-            let bits = bytes.len().saturating_mul(8).saturating_sub(usize::try_from(zeros).unwrap_or(0));
-            (bits < RSA_MIN).then(|| format!("this RSA key has {bits} bits, at least {RSA_MIN} are needed"))
-        }
-        KeyData::Dsa(_) => Some("DSA keys have 1024 bits, which is too weak".to_owned()),
-        // KeyData is not ours and grows: what is not known above is refused.
-        KeyData::Certificate(_) | KeyData::Other(_) | _ => {
-            Some("keys of this kind are not supported".to_owned())
+        PersonKeyError::Certificate => "paste the plain public key",
+        PersonKeyError::Rsa { .. } | PersonKeyError::Dsa | PersonKeyError::Kind => {
+            "make a new one: ssh-keygen -t ed25519"
         }
     }
 }
-
-const RSA_MIN: usize = 3072;
-const KEY_MAX: usize = 4096;
-const PASTE: &str = "paste the line of the .pub file, without options before it";
