@@ -186,6 +186,10 @@ kinds! {
     "key.away" Alert KeyAway { why: UntrustedText }
     /// The agent that holds the grant key signs again.
     "key.back" Notice KeyBack {}
+    /// A certificate for SSH was signed under a grant.
+    "ssh.certificate" Notice SshCertificate {
+        serial: u64, fingerprint: UntrustedText, principals: Vec<UntrustedText>, valid_after: Timestamp, valid_before: Timestamp,
+    }
     /// A host was invited to enrol.
     "host.invited" Notice HostInvited {
         /// Its labels.

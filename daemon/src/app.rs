@@ -58,7 +58,11 @@ pub(crate) enum AppError {
 pub(crate) fn setup(config: &Config, keys: &Keys) -> Result<CoreSetup, AppError> {
     Ok(CoreSetup {
         data_dir: config.data_dir.clone(),
-        keys: KeySetup { folder: folder(&config.data_dir), agent: config.keys.signer() },
+        keys: KeySetup {
+            folder: folder(&config.data_dir),
+            agent: config.keys.grant(),
+            user_ca: config.keys.ssh_user_ca(),
+        },
         seal_key: keys.seal.clone(),
         policy: read_policy(&config.policy_dir)?,
         policy_dir: config.policy_dir.clone(),

@@ -185,9 +185,10 @@ impl Reader<'_> {
     }
 
     fn keys(&self, found: Option<Spanned<KeyPlaces>>) -> Result<KeyPlaces, ConfigError> {
-        match found {
-            Some(at) if !at.get_ref().is_usable() => Err(self.value(&at, "keys.grant", keys::FORM)),
-            found => Ok(found.map(Spanned::into_inner).unwrap_or_default()),
+        let Some(at) = found else { return Ok(KeyPlaces::default()) };
+        match at.get_ref().unusable() {
+            Some(key) => Err(self.value(&at, key, keys::FORM)),
+            None => Ok(at.into_inner()),
         }
     }
 

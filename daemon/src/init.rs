@@ -213,7 +213,9 @@ pub(crate) fn init(config: &Path, settings: &Init) -> Result<(), InitError> {
     println!("Made");
     println!("  {}   the daemon's configuration", config.display());
     println!("  {}   a sample policy, nobody in it", plan.policy().display());
-    println!("  {data}   database; keys/host, keys/grant, keys/seal: back them up, apart from the database");
+    println!(
+        "  {data}   database; keys/host, keys/grant, keys/ssh_user_ca, keys/seal: back them up, apart from the database"
+    );
     println!("Hosts and people reach it as {}; its host key is {}", plan.address, keys.fingerprint());
     println!("Next");
     println!("  1. write people and roles: {}", plan.policy().display());

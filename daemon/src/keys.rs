@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 
 /// The file of the first grant key.
 pub(crate) const GRANT_FILE: &str = "grant";
+/// The file of the key that signs SSH certificates for people.
+pub(crate) const USER_CA_FILE: &str = "ssh_user_ca";
 /// Longest key file in bytes.
 const FILE_MAX: u64 = 16 * 1024;
 /// Bytes of the seal key.

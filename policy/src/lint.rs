@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use elevate_protocol::ssh::{Forward, SshPart};
 use elevate_protocol::sudo::{Command, RulePath};
 
 /// Why a command or file equals a shell.
@@ -52,6 +53,34 @@ pub(crate) fn edit_escape(path: &RulePath) -> Option<Escape> {
     let inside = FOLDERS.iter().any(|folder| path.starts_with(folder));
     let listed = FILES.contains(&path) || base(path) == "authorized_keys" || base(path).starts_with(".bash");
     (inside || listed).then_some(TRUSTED_FILE)
+}
+
+/// Whether it is a shell as root: an account `root`, and no command forced on it.
+pub(crate) fn is_root_login(part: &SshPart) -> bool {
+    part.options().command.is_none() && part.logins().iter().any(|login| login.as_str() == "root")
+}
+
+/// What certificates open beyond what their role says, and what to write instead (threat E14).
+pub(crate) fn ssh_escapes(part: &SshPart) -> Vec<(String, &'static str)> {
+    let forwards = |what| part.options().forward.contains(&what);
+    let all = [
+        (
+            is_root_login(part),
+            "logging in as root equals a shell as root",
+            "name another account and use sudo, or force a command",
+        ),
+        (
+            forwards(Forward::Agent),
+            "a forwarded agent signs for whoever is root on the host, elsewhere too",
+            "leave agent out; ssh -J goes through a host without it",
+        ),
+        (
+            forwards(Forward::X11),
+            "forwarded X11 shows a host what is typed in other windows",
+            "leave x11 out",
+        ),
+    ];
+    all.into_iter().filter(|(is, _, _)| *is).map(|(_, what, instead)| (what.to_owned(), instead)).collect()
 }
 
 fn base(path: &str) -> &str {

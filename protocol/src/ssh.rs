@@ -80,6 +80,22 @@ pub enum Forward {
     X11,
 }
 
+impl Forward {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Local, Self::Remote, Self::Agent, Self::X11];
+
+    /// As a policy writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Agent => "agent",
+            Self::X11 => "x11",
+        }
+    }
+}
+
 /// An address or a network, as `source-address` of PROTOCOL.certkeys has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -51,6 +51,7 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
             "recovery codes are shown to your own key, never through a host",
             "elevate mfa recovery",
         )),
+        Ask::Certificate(_) => Err(own_key("a certificate is for your own key", "elevate cert -o FILE")),
         Ask::Admin(_) => Err(Refusal::new(Code::WrongDoor, "Elevate is not administered through a host")
             .hint("on the daemon's machine, as root: elevatectl")),
         Ask::Resume { .. }

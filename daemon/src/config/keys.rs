@@ -20,6 +20,8 @@ pub(super) const FORM: &str =
 pub(crate) struct KeyPlaces {
     /// The key that signs grants, or that will after the next rotation.
     grant: KeyPlace,
+    /// The key that signs SSH certificates for people.
+    ssh_user_ca: KeyPlace,
 }
 
 /// Where one key lives.
@@ -55,18 +57,35 @@ struct AgentKey {
 }
 
 impl KeyPlaces {
-    /// Whether the names are those of a socket and of a key that may sign.
-    pub(super) fn is_usable(&self) -> bool {
-        match &self.grant {
-            KeyPlace::File(FileWord::File) => true,
-            KeyPlace::Agent(_) => self.signer().is_some(),
+    /// The key whose place names no socket, or no key that may sign; none: all are good.
+    pub(super) fn unusable(&self) -> Option<&'static str> {
+        let all = [("keys.grant", &self.grant), ("keys.ssh_user_ca", &self.ssh_user_ca)];
+        all.into_iter().find(|(_, place)| !place.is_usable()).map(|(name, _)| name)
+    }
+
+    /// The agent's key for grants; none: keys are files.
+    #[must_use]
+    pub(crate) fn grant(&self) -> Option<Signer> {
+        self.grant.signer()
+    }
+
+    /// The agent's key for SSH certificates; none: it is a file.
+    #[must_use]
+    pub(crate) fn ssh_user_ca(&self) -> Option<Signer> {
+        self.ssh_user_ca.signer()
+    }
+}
+
+impl KeyPlace {
+    fn is_usable(&self) -> bool {
+        match self {
+            Self::File(FileWord::File) => true,
+            Self::Agent(_) => self.signer().is_some(),
         }
     }
 
-    /// The agent's key; none: keys are files.
-    #[must_use]
-    pub(crate) fn signer(&self) -> Option<Signer> {
-        let KeyPlace::Agent(AgentKey { agent, key }) = &self.grant else { return None };
+    fn signer(&self) -> Option<Signer> {
+        let Self::Agent(AgentKey { agent, key }) = self else { return None };
         let key = PublicKey::from_openssh(key.trim()).ok()?;
         let known = TrustedKey::new(&key, None).is_ok() && agent.is_absolute();
         known.then(|| Signer::agent(agent.clone(), key))
@@ -80,18 +99,21 @@ mod tests {
     #[test]
     fn a_key_is_a_file_or_behind_a_socket_and_nothing_else() {
         let parse = |text: &str| toml::from_str::<KeyPlaces>(text);
-        assert!(parse("").unwrap().signer().is_none());
-        assert!(parse("grant = \"file\"").unwrap().is_usable());
+        assert!(parse("").unwrap().grant().is_none() && parse("").unwrap().ssh_user_ca().is_none());
+        assert_eq!(parse("grant = \"file\"\nssh_user_ca = \"file\"").unwrap().unusable(), None);
         let p256 = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
         let ed = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIpWbOzCq5nnwB+vqkgtVBWZc6DEUGIOkI1hJCeZqqMC";
         for key in [p256, ed] {
             let places = parse(&format!("grant = {{ agent = \"/run/a\", key = \"{key}\" }}")).unwrap();
-            assert!(places.is_usable(), "{key}");
+            assert_eq!(places.unusable(), None, "{key}");
+            assert!(places.grant().is_some() && places.ssh_user_ca().is_none());
             assert_eq!(toml::from_str::<KeyPlaces>(&toml::to_string(&places).unwrap()).unwrap(), places);
         }
         for (agent, key) in [("run/a", ed), ("/run/a", "ssh-rsa AAAA"), ("/run/a", "")] {
-            let places = parse(&format!("grant = {{ agent = \"{agent}\", key = \"{key}\" }}")).unwrap();
-            assert!(!places.is_usable(), "{agent} {key}");
+            for name in ["grant", "ssh_user_ca"] {
+                let places = parse(&format!("{name} = {{ agent = \"{agent}\", key = \"{key}\" }}")).unwrap();
+                assert_eq!(places.unusable(), Some(&*format!("keys.{name}")), "{agent} {key}");
+            }
         }
         assert!(parse("grant = \"agent\"").unwrap_err().to_string().contains("write \"file\""));
     }

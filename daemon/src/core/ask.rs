@@ -13,7 +13,8 @@ use super::dialogue::Dialogue;
 use super::fault::{Stop, Told, refuse, refuse_hint};
 use super::{Conversation, Core, Speaker};
 use super::{
-    admin, at_use, end, extend, listing, locks, mfa, recovery, request, requests, review, room, why,
+    admin, at_use, certificate, end, extend, listing, locks, mfa, recovery, request, requests, review, room,
+    why,
 };
 use crate::store::{HostRow, Voice};
 
@@ -175,6 +176,7 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         Ask::Deny { id, .. } if on_host => own_key(format!("elevate deny R-{} -m …", id.letters())),
         Ask::FactorAdd { .. } if on_host => own_key("elevate mfa add".to_owned()),
         Ask::RecoveryMake if on_host => own_key("elevate mfa recovery".to_owned()),
+        Ask::Certificate(_) if on_host => own_key("elevate cert -o FILE".to_owned()),
         Ask::Show { id, documents: true } if on_host => own_key(format!("elevate show G-{}", id.letters())),
         Ask::History { person: Some(person), .. } if on_host => {
             own_key(format!("elevate history --person {person}"))
@@ -201,6 +203,7 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         | Ask::CanI { .. }
         | Ask::FactorAdd { .. }
         | Ask::RecoveryMake
+        | Ask::Certificate(_)
         | Ask::LockMe { .. }
         | Ask::FactorList
         | Ask::FactorTest
@@ -220,6 +223,7 @@ pub(super) fn gives_or_decides(ask: &Ask) -> bool {
         | Ask::Extend { .. }
         | Ask::FactorAdd { .. }
         | Ask::RecoveryMake
+        | Ask::Certificate(_)
         | Ask::LockMe { .. }
         | Ask::FactorTest
         | Ask::AtUse(_)
@@ -258,6 +262,7 @@ pub(super) fn word(ask: &Ask) -> &'static str {
         Ask::CanI { .. } => "can-i",
         Ask::FactorAdd { .. } => "mfa add",
         Ask::RecoveryMake => "mfa recovery",
+        Ask::Certificate(_) => "cert",
         Ask::LockMe { .. } => "lock me",
         Ask::FactorList => "mfa list",
         Ask::FactorTest => "mfa test",
@@ -312,6 +317,7 @@ async fn answer_once(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcom
         Ask::CanI { role, host } => why::can_i(core, talk, role, host.as_ref()).await,
         Ask::FactorAdd { invitation } => mfa::add(core, talk, ask, invitation).await,
         Ask::RecoveryMake => recovery::make(core, talk, ask).await,
+        Ask::Certificate(wanted) => certificate::certificate(core, talk, (ask, wanted)).await,
         Ask::LockMe { ttl, reason } => locks::lock_me(core, talk, ask, (*ttl, reason.as_ref())).await,
         Ask::FactorList => mfa::list(core, talk).await,
         Ask::FactorTest => mfa::test(core, talk, ask).await,

@@ -14,7 +14,6 @@ use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply, Enrolled};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::State;
 use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE};
-use elevate_protocol::ssh::UserCas;
 use elevate_protocol::text::UntrustedText;
 use ssh_key::{HashAlg, PublicKey};
 
@@ -22,7 +21,7 @@ use super::end::everything;
 use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use super::mfa::token_hash;
 use super::strangers::Entry;
-use super::{Core, Inner, random, replace, restore, room};
+use super::{Core, Inner, random, replace, restore, room, user_ca};
 use crate::log::chain;
 use crate::store::{HostRow, HostToken, Tx, Voice};
 
@@ -114,6 +113,7 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     tx.record(voice.did(subject, kind)).await?;
     // Before the commit: the first document that this host is told may be about the next key.
     let grant_signers = super::keys::signers(core, &mut tx).await?;
+    let user_ca = user_ca::trusted(&mut tx).await?;
     tx.touch_policy();
     tx.commit().await?;
     let_in(core, &host, &before);
@@ -123,7 +123,7 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
         cluster: core.store.cluster(),
         epoch: host.epoch,
         grant_signers,
-        user_ca: UserCas::default(),
+        user_ca,
     })
 }
 

@@ -6,6 +6,7 @@ use elevate_protocol::message::refusal::{Code, Refusal};
 
 use crate::factor::FactorError;
 use crate::issue::IssueError;
+use crate::issue::certificate::CertificateError;
 use crate::store::StoreError;
 
 /// Something failed that is nobody's input.
@@ -31,6 +32,13 @@ pub(crate) enum Fault {
         /// Why.
         #[from]
         source: IssueError,
+    },
+    /// A certificate was not issued.
+    #[error("a certificate was not issued")]
+    Certificate {
+        /// Why.
+        #[from]
+        source: CertificateError,
     },
     /// A value could not be written as JSON.
     #[error("a value could not be written")]

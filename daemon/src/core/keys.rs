@@ -11,7 +11,6 @@ use elevate_protocol::id::HostId;
 use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::signers::{SIGNERS_MAX, TrustedKey, TrustedKeys};
-use elevate_protocol::ssh::UserCas;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 use ssh_key::private::Ed25519Keypair;
@@ -20,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse, refuse_hint};
-use super::{CoreError, Inner, random};
+use super::{CoreError, Inner, random, user_ca};
 use crate::keys::{self, GRANT_FILE};
 use crate::log::chain;
 use crate::signer::{SignError, Signer};
@@ -29,7 +28,7 @@ use crate::store::{Activation, GrantKeyRow, Store, StoredDocument, Tx, Voice};
 /// How long the key before is believed: longer than any grant lasts.
 const OVERLAP: Span = Span(25 * 3600);
 /// Before the socket, in the place of a key behind an agent.
-const BEHIND: &str = "agent:";
+pub(super) const BEHIND: &str = "agent:";
 /// Beside the end of the last grant.
 const MARGIN: Span = Span::MINUTE;
 
@@ -39,6 +38,8 @@ pub(crate) struct KeySetup {
     pub(crate) folder: PathBuf,
     /// The agent's key that the configuration names.
     pub(crate) agent: Option<Signer>,
+    /// The same for the key that signs SSH certificates for people.
+    pub(crate) user_ca: Option<Signer>,
 }
 
 fn line(key: &PublicKey) -> Result<String, Fault> {
@@ -212,7 +213,8 @@ async fn replace(
         return refuse(Code::Usage, "too many keys overlap: wait until one of them is over");
     }
     let hosts: Vec<HostId> = tx.hosts().await?.iter().map(|host| host.id).collect();
-    core.issuer.keys(&mut tx, &current, &hosts, &Keys { grant, user_ca: UserCas::default() }).await?;
+    let keys = Keys { grant, user_ca: user_ca::trusted(&mut tx).await? };
+    core.issuer.keys(&mut tx, &current, &hosts, &keys).await?;
     let print = |key: &PublicKey| UntrustedText::lossy(&key.fingerprint(HashAlg::Sha256).to_string());
     let kind = Kind::KeyRotated {
         from: print(current.1.public_key()),

@@ -55,10 +55,7 @@ async fn eligibilities(core: &Inner, tx: &mut Tx, talk: &Dialogue) -> Told<Vec<E
     let mut mine = eligible_roles(&policy, talk.person()?, now);
     if let Some(here) = &talk.here {
         let facts = host_facts(here);
-        mine.retain(|eligible| {
-            let able = eligible.role.sudo().is_some_and(|sudo| super::hindrance(here, sudo).is_none());
-            eligible.role.covers(&facts).is_ok() && able
-        });
+        mine.retain(|eligible| eligible.role.covers(&facts).is_ok() && super::enforces(here, eligible.role));
     }
     Ok(mine.iter().map(|eligible| view::eligibility(eligible, &hosts)).collect())
 }

@@ -7,6 +7,7 @@ mod able;
 mod admin;
 mod ask;
 mod at_use;
+mod certificate;
 mod changes;
 mod choose;
 mod confirm;
@@ -41,6 +42,7 @@ mod strangers;
 mod tail;
 mod talks;
 mod timers;
+mod user_ca;
 mod view;
 mod why;
 
@@ -65,11 +67,12 @@ use crate::clock::Clock;
 use crate::deliver::{Floods, Registry, record_floods};
 use crate::factor::{FactorError, Hasher, SealKey};
 use crate::issue::Issuer;
+use crate::issue::certificate::UserCa;
 use crate::keys::KeyError;
 use crate::sinks::Board;
 use crate::store::{EventReader, Store, StoreError, Voice};
 
-pub(crate) use able::hindrance;
+pub(crate) use able::enforces;
 pub(crate) use facts::host_facts;
 pub(crate) use fault::Fault;
 pub(crate) use keys::KeySetup;
@@ -121,6 +124,12 @@ pub(crate) enum CoreError {
         #[from]
         source: KeyError,
     },
+    /// Not the key for certificates that hosts trust.
+    #[error("{place} is not the key for SSH certificates that hosts trust; bring that one back")]
+    OtherCa {
+        /// The file, or the configured agent's socket.
+        place: PathBuf,
+    },
     /// A file holds another key than the one that hosts trust.
     #[error(
         "{path} holds another key than the one that hosts trust; restore it (elevatectl key rotate makes new ones)"
@@ -156,6 +165,7 @@ pub(crate) struct Inner {
     pub(crate) floods: Floods,
     pub(crate) sinks: Board,
     issuer: Issuer,
+    user_ca: UserCa,
     keys: KeySetup,
     seal: SealKey,
     hasher: Hasher,
@@ -191,8 +201,10 @@ impl Core {
         let fresh = ClusterId::from_random(random()?);
         let store = Arc::new(Store::open(&setup.data_dir, setup.clock.clone(), fresh).await?);
         let signers = keys::known(&store, &setup.keys).await?;
+        let user_ca = user_ca::known(&store, &setup.keys).await?;
         let inner = Inner {
             issuer: Issuer::new(signers, store.cluster()),
+            user_ca,
             keys: setup.keys,
             store,
             clock: setup.clock,

@@ -30,7 +30,8 @@ fn is_new(ask: &Ask) -> bool {
         | Ask::Extend { .. }
         | Ask::FactorAdd { .. }
         | Ask::FactorTest
-        | Ask::RecoveryMake => true,
+        | Ask::RecoveryMake
+        | Ask::Certificate(_) => true,
         Ask::Admin(ask) => is_new_for_administrators(ask),
         // A use of what was granted needs its code checked: whoever is to make room may need it.
         Ask::AtUse(_)

@@ -47,6 +47,8 @@ pub(super) async fn view(
     documents: Documents,
 ) -> Result<ActivationView, Fault> {
     let role = policy.role(&activation.role);
+    // What was granted stays what it was, whatever the role says since.
+    let ssh = activation.ssh.as_ref().or_else(|| role.and_then(|role| role.ssh()));
     Ok(ActivationView {
         id: activation.id,
         short: short(tx, activation.id).await?,
@@ -55,6 +57,7 @@ pub(super) async fn view(
         title: role.and_then(|role| role.title.clone()),
         allows: role.map_or_else(|| "the role is gone".to_owned(), elevate_policy::Role::allows_summary),
         run_as: role.and_then(|role| role.sudo()).map(|sudo| sudo.run_as().clone()),
+        logins: ssh.map(|ssh| ssh.logins().to_vec()).unwrap_or_default(),
         factor_at_use: role.is_some_and(|role| role.factor == elevate_policy::Factor::EveryUse),
         state: activation.state.clone(),
         hosts: hosts(core, tx, activation, documents).await?,
@@ -166,13 +169,14 @@ async fn activation_needs(
 /// A role that may be activated, with its hosts among those given.
 pub(super) fn eligibility(eligible: &elevate_policy::EligibleRole<'_>, hosts: &[HostRow]) -> EligibilityView {
     let role = eligible.role;
-    let able = |host: &&HostRow| role.sudo().is_some_and(|sudo| super::hindrance(host, sudo).is_none());
+    let able = |host: &&HostRow| super::enforces(host, role);
     let within = hosts.iter().filter(|host| role.covers(&host_facts(host)).is_ok()).filter(able);
     EligibilityView {
         role: role.name.clone(),
         title: role.title.clone(),
         allows: role.allows_summary(),
         hosts: within.map(|host| host.name.clone()).collect(),
+        logins: role.ssh().map(|ssh| ssh.logins().to_vec()).unwrap_or_default(),
         duration: role.duration,
         max: role.max,
         reason: role.reason == elevate_policy::ReasonRule::Required,

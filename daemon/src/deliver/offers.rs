@@ -10,7 +10,7 @@ use elevate_protocol::message::agent::ToAgent;
 use elevate_protocol::name::{Login, Name};
 
 use super::{Cut, Serving};
-use crate::core::{hindrance, host_facts};
+use crate::core::{enforces, host_facts};
 use crate::store::Change;
 
 /// Roles by login.
@@ -25,10 +25,7 @@ impl Serving {
         let host = host_facts(&self.host);
         let mut roles = offers(&policy, &host, now);
         // Nobody is offered what this host would refuse.
-        let enforced = |name: &Name| {
-            let sudo = policy.role(name).and_then(|role| role.sudo());
-            sudo.is_some_and(|sudo| hindrance(&self.host, sudo).is_none())
-        };
+        let enforced = |name: &Name| policy.role(name).is_some_and(|role| enforces(&self.host, role));
         roles.retain(|_, names| {
             names.retain(enforced);
             !names.is_empty()

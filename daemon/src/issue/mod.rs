@@ -4,6 +4,7 @@
 //! In: a [`Permit`] or an [`Extension`], which only `policy` makes; or the end of an activation. Out: documents in the store,
 //! with their events, in the caller's transaction. Runs as: `elevated`. Spec: docs/grant-format.md.
 
+pub(crate) mod certificate;
 mod keyring;
 
 use std::collections::HashMap;
@@ -15,12 +16,11 @@ use elevate_policy::{Extension, Factor, Permit, PermitReach};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{
     self, Act, BACKDATE, DOCUMENT_MAX, Document, End, EndCause, Extend, FACTOR_AT_USE, FACTOR_AT_USE_MAX,
-    FORMAT, Grant, Keys, LEASE,
+    FORMAT, Grant, Keys, LEASE, SSH,
 };
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
 use elevate_protocol::message::view::State;
 use elevate_protocol::signed::GRANT_NAMESPACE;
-use elevate_protocol::sudo::SudoPart;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 use tokio::sync::Notify;
@@ -158,6 +158,7 @@ impl Issuer {
         activation.ends_at_most = Some(permit.not_after_most());
         activation.lease = permit.lease();
         activation.granted_digest = Some(permit.role_digest());
+        activation.ssh = permit.ssh().cloned();
         let approvers = || permit.approvals().iter().map(|approval| approval.person.clone()).collect();
         if let PermitReach::Daemon { admin } = permit.reach() {
             let kind = Kind::AdminGranted {
@@ -168,8 +169,7 @@ impl Issuer {
             tx.record(voice.did(about(activation), kind)).await?;
         }
         for (host, next) in places(tx, activation).await? {
-            let PermitReach::Hosts { sudo, .. } = permit.reach() else { return Err(IssueError::Elsewhere) };
-            let act = Act::Grant(Box::new(grant_of(permit, sudo, activation, host)));
+            let act = Act::Grant(Box::new(grant_of(permit, activation, host)));
             let (place, document) = self.append(tx, activation.id, (host, next), act).await?;
             let kind = Kind::GrantIssued {
                 place,
@@ -341,14 +341,16 @@ pub(crate) fn on_host(activation: &Activation, host: &HostPart) -> Subject {
     Subject { host: Some(host.name.clone()), host_id: Some(host.id), ..about(activation) }
 }
 
-fn grant_of(permit: &Permit, sudo: &SudoPart, activation: &Activation, host: &HostPart) -> Grant {
+fn grant_of(permit: &Permit, activation: &Activation, host: &HostPart) -> Grant {
+    let (sudo, ssh) = (permit.sudo().cloned(), permit.ssh().cloned());
     let at_use = match permit.factor() {
         Factor::EveryUse => Some(FACTOR_AT_USE_MAX),
         Factor::Activation | Factor::None => None,
     };
     let lease = permit.lease().map(|_| LEASE);
+    let parts = sudo.as_ref().map(|_| "sudo").into_iter().chain(ssh.as_ref().map(|_| SSH));
     let more = lease.into_iter().chain(at_use.map(|_| FACTOR_AT_USE));
-    let critical = std::iter::once("sudo").chain(more).map(ToOwned::to_owned).collect();
+    let critical = parts.chain(more).map(ToOwned::to_owned).collect();
     Grant {
         id: permit.activation(),
         revision: activation.revision,
@@ -362,8 +364,8 @@ fn grant_of(permit: &Permit, sudo: &SudoPart, activation: &Activation, host: &Ho
         not_after: permit.not_after(),
         duration: permit.duration(),
         warn: permit.warn().to_vec(),
-        sudo: Some(sudo.clone()),
-        ssh: None,
+        sudo,
+        ssh,
         factor_at_use: at_use,
         approvals: permit.approvals().to_vec(),
         lease: permit.lease(),

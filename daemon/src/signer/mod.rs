@@ -1,6 +1,6 @@
-//! A key that signs documents: in a file, or behind an ssh-agent socket (which brings PKCS#11, TPM and YubiKey).
+//! A key that signs documents or certificates: in a file, or behind an ssh-agent socket (which brings PKCS#11, TPM and YubiKey).
 //!
-//! In: bytes. Out: an SSHSIG over them, checked with the public key before anybody sees it, or a clear error in bounded time.
+//! In: bytes. Out: a signature over them, checked with the public key before anybody sees it, or a clear error in bounded time.
 //! Spec: docs/config.md "Keys", draft-ietf-sshm-ssh-agent.
 
 mod agent;
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use elevate_protocol::signed::SignedBody;
-use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
+use signature::{Signer as _, Verifier as _};
+use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, Signature, SshSig};
 
 pub(crate) use agent::AgentError;
 
@@ -120,6 +121,25 @@ impl Signer {
             return Err(SignError::Wrong { socket: socket.clone() });
         }
         Ok(SignedBody { body, signature: signature.to_pem(LineEnding::LF)? })
+    }
+
+    /// The bare signature over bytes whose own form says what they are: a certificate. In at most 3 s.
+    ///
+    /// # Errors
+    /// A [`SignError`].
+    pub(crate) async fn sign_bare(&self, data: &[u8]) -> Result<Signature, SignError> {
+        let made = match &self.place {
+            Place::Here(key) => key.try_sign(data).map_err(ssh_key::Error::from)?,
+            Place::Agent(socket) => {
+                let refused = |source| SignError::Agent { socket: socket.clone(), source };
+                agent::sign(socket, &self.public, data).await.map_err(refused)?
+            }
+        };
+        if self.public.key_data().verify(data, &made).is_err() {
+            let socket = self.socket().unwrap_or(Path::new("")).to_owned();
+            return Err(SignError::Wrong { socket });
+        }
+        Ok(made)
     }
 
     /// Has an agent sign something that is no document: whether the key can be used now. A key in this process can.

@@ -8,6 +8,7 @@ use elevate_protocol::document::EndCause;
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::message::view::State;
 use elevate_protocol::name::{Login, Name};
+use elevate_protocol::ssh::SshPart;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub(crate) struct Activation {
     /// How long the grant outlives the last contact of a host; none: to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lease: Option<Span>,
+    /// What the grant opens by SSH, as the hosts were told; none: nothing, or no grant yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ssh: Option<SshPart>,
     /// Digest of role and eligibility that the grant was made with.
     pub(crate) granted_digest: Option<RoleDigest>,
     /// How many times it was extended.

@@ -7,6 +7,7 @@ mod accounts;
 mod activation;
 mod activations;
 mod approvals;
+mod certificates;
 mod changes;
 mod documents;
 mod ends;
@@ -49,6 +50,7 @@ use room::Room;
 use witness::Witness;
 
 pub(crate) use activation::{Activation, Denied, HostPart};
+pub(crate) use certificates::{CertificateRow, UserCaRow};
 pub(crate) use changes::{ChangeRow, Changed, KnownKey};
 pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
@@ -334,6 +336,7 @@ fn migrator() -> Migrator {
         (7, "ends", include_str!("../../migrations/0007_ends.sql")),
         (8, "restored", include_str!("../../migrations/0008_restored.sql")),
         (9, "replacements", include_str!("../../migrations/0009_replacements.sql")),
+        (10, "certificates", include_str!("../../migrations/0010_certificates.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

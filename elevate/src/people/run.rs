@@ -83,6 +83,13 @@ fn through_sudo(
     let wait = waiting(session, wanted);
     let end = activate(session, role, wanted, wait)?;
     let view = active(session, end)?;
+    if view.run_as.is_none() && !view.logins.is_empty() {
+        if before.iter().all(|one| one.id != view.id) {
+            give_back(session, &view);
+        }
+        let message = format!("{role} allows nothing through sudo; it opens accounts by SSH");
+        return Err(Failure::usage(message, "elevate ssh [USER@]HOST"));
+    }
     let asks = if view.factor_at_use { Asks::Code } else { Asks::Nothing };
     let words = argv(order, view.run_as.as_ref(), asks);
     let status = run_sudo(&words, &mut session.console, &session.signals);
@@ -96,7 +103,7 @@ fn through_sudo(
 }
 
 /// The grant, active here; anything less is a failure of this program (125).
-fn active(session: &mut Session, end: End) -> Result<Box<ActivationView>, Failure> {
+pub(super) fn active(session: &mut Session, end: End) -> Result<Box<ActivationView>, Failure> {
     let at = session.at();
     let view = match end {
         End::Done(Outcome::Activation(view)) => view,

@@ -28,6 +28,7 @@ pub(crate) fn view() -> ActivationView {
         title: Some("Database maintenance".parse().unwrap()),
         allows: "runs anything as postgres".into(),
         run_as: Some("postgres".parse().unwrap()),
+        logins: Vec::new(),
         factor_at_use: false,
         state: State::Active,
         hosts: vec![ActivationHostView {
@@ -89,6 +90,13 @@ fn an_active_grant_says_where_and_until_when() {
         text(&progress::how_to_use(&view())),
         "Use: sudo -u postgres CMD   Done early: elevate drop G-7K2M   More time: elevate extend G-7K2M 30m"
     );
+    let logins = |run_as: Option<&str>| {
+        let run_as = run_as.map(|name| name.parse().unwrap());
+        let view = ActivationView { run_as, logins: vec!["git".parse().unwrap()], ..view() };
+        text(&progress::how_to_use(&view)).split("   Done").next().unwrap().to_owned()
+    };
+    assert_eq!(logins(None), "Use: elevate ssh git@db1");
+    assert_eq!(logins(Some("root")), "Use: sudo CMD   elevate ssh git@db1");
     let mut two = view();
     two.hosts.push(ActivationHostView {
         name: "db2".parse().unwrap(),

@@ -59,12 +59,16 @@ pub fn left(view: &ActivationView, at: &At) -> Line {
 #[must_use]
 pub fn how_to_use(view: &ActivationView) -> Line {
     let sudo = match view.run_as.as_ref().map(|name| name.as_str()) {
-        None | Some("root") => "sudo CMD".to_owned(),
-        Some(name) => format!("sudo -u {name} CMD"),
+        None if !view.logins.is_empty() => None,
+        None | Some("root") => Some("sudo CMD".to_owned()),
+        Some(name) => Some(format!("sudo -u {name} CMD")),
     };
+    let ssh = view.logins.first().zip(view.hosts.first());
+    let ssh = ssh.map(|(login, host)| format!("elevate ssh {login}@{}", host.name));
+    let ways = sudo.into_iter().chain(ssh).collect::<Vec<_>>().join("   ");
     let id = short_id(view);
     Line::of(
         Tone::Faint,
-        &format!("Use: {sudo}   Done early: elevate drop {id}   More time: elevate extend {id} 30m"),
+        &format!("Use: {ways}   Done early: elevate drop {id}   More time: elevate extend {id} 30m"),
     )
 }

@@ -8,6 +8,7 @@ use elevate_protocol::document::Approval;
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::name::{Login, Name};
+use elevate_protocol::ssh::SshPart;
 use elevate_protocol::sudo::SudoPart;
 use elevate_protocol::time::{Span, Timestamp};
 
@@ -85,12 +86,14 @@ pub struct Permit {
 /// What a permit gives, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermitReach {
-    /// Commands, on hosts.
+    /// Commands, logins or both, on hosts.
     Hosts {
         /// Each once, by id.
         hosts: NonEmpty<PermitHost>,
         /// What sudo allows.
-        sudo: SudoPart,
+        sudo: Option<SudoPart>,
+        /// What certificates open.
+        ssh: Option<Box<SshPart>>,
     },
     /// Administration of Elevate, on the daemon.
     Daemon {
@@ -138,6 +141,24 @@ impl Permit {
     #[must_use]
     pub fn reach(&self) -> &PermitReach {
         &self.reach
+    }
+
+    /// What sudo allows, where it does.
+    #[must_use]
+    pub fn sudo(&self) -> Option<&SudoPart> {
+        match &self.reach {
+            PermitReach::Hosts { sudo, .. } => sudo.as_ref(),
+            PermitReach::Daemon { .. } => None,
+        }
+    }
+
+    /// What certificates open, where they do.
+    #[must_use]
+    pub fn ssh(&self) -> Option<&SshPart> {
+        match &self.reach {
+            PermitReach::Hosts { ssh, .. } => ssh.as_deref(),
+            PermitReach::Daemon { .. } => None,
+        }
     }
 
     /// The time of the decision, at which the clock starts.

@@ -272,7 +272,7 @@ fn permit(
 fn reach(role: &Role, request: &Request) -> Option<PermitReach> {
     match &role.reach {
         Reach::Daemon { admin } => Some(PermitReach::Daemon { admin: admin.clone() }),
-        Reach::Hosts { sudo, .. } => {
+        Reach::Hosts { sudo, ssh, .. } => {
             let mut hosts: Vec<PermitHost> = request
                 .hosts
                 .iter()
@@ -280,7 +280,8 @@ fn reach(role: &Role, request: &Request) -> Option<PermitReach> {
                 .collect();
             hosts.sort();
             hosts.dedup_by_key(|host| host.id);
-            NonEmpty::from_vec(hosts).map(|hosts| PermitReach::Hosts { hosts, sudo: sudo.clone() })
+            let (sudo, ssh) = (sudo.clone(), ssh.clone());
+            NonEmpty::from_vec(hosts).map(|hosts| PermitReach::Hosts { hosts, sudo, ssh })
         }
     }
 }

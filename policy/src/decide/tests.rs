@@ -25,11 +25,11 @@ fn a_good_request_is_permitted_with_everything_that_a_grant_needs() {
     let policy = policy();
     let permit = permit(&policy, &ops(), later(5));
     assert_eq!((permit.person(), permit.role()), (&name("alice"), &name("web-ops")));
-    let PermitReach::Hosts { hosts, sudo } = permit.reach() else { panic!("{permit:?}") };
+    let PermitReach::Hosts { hosts, sudo, ssh: None } = permit.reach() else { panic!("{permit:?}") };
     assert_eq!(hosts.first().name, name("web1"));
     assert_eq!((permit.starts_at(), permit.duration()), (later(5), Span::HOUR));
     assert_eq!((permit.not_after(), permit.not_after_most()), (later(3605), later(5 + 4 * 3600)));
-    assert_eq!(Some(sudo), policy.role(&name("web-ops")).unwrap().sudo());
+    assert_eq!(sudo.as_ref(), policy.role(&name("web-ops")).unwrap().sudo());
     assert_eq!(permit.warn(), [Span(600), Span(300), Span(60)]);
     assert_eq!(permit.request_digest(), request_digest(&ops().request).unwrap());
     assert_eq!(Some(permit.role_digest()), role_digest(&policy, &name("web-ops"), &name("alice")));

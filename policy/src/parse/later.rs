@@ -4,12 +4,12 @@
 
 /// Every such key, sorted, wherever it may stand.
 #[rustfmt::skip]
-pub(super) const LATER: [&str; 45] = [
+pub(super) const LATER: [&str; 41] = [
     "allow_wildcard", "at", "at_end", "auto_approve", "break_glass", "break_glass_of", "certificate",
     "ceiling", "cwd", "delegate", "digest", "email", "env", "environment", "escalate", "every_use", "extend_approve",
-    "forward", "idle", "idle_timeout", "include", "keep", "lease", "locks", "logins", "max_uses",
+    "idle", "idle_timeout", "include", "keep", "lease", "locks", "max_uses",
     "mfa_methods", "no_exec", "noexec", "notify", "one_time", "password", "principals", "record",
-    "recording", "review", "schedule", "session", "sinks", "source", "ssh", "standing", "timeout", "webauthn",
+    "recording", "review", "schedule", "session", "sinks", "standing", "timeout", "webauthn",
     "window",
 ];
 
@@ -23,7 +23,7 @@ mod tests {
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(sorted.len(), LATER.len());
-        for key in ["ssh", "record", "at_end", "password", "keep", "lease"] {
+        for key in ["record", "at_end", "password", "keep", "lease"] {
             assert!(LATER.contains(&key), "{key}");
         }
     }

@@ -13,6 +13,7 @@ mod offline;
 mod people;
 mod reader;
 mod roles;
+mod ssh;
 mod sudo;
 mod suggest;
 

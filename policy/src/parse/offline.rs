@@ -2,10 +2,12 @@
 //!
 //! In: `"to-end"` or `"lease 5m"`. Out: the lease, none for `to-end`. Spec: docs/policy.md "offline".
 
+use elevate_protocol::ssh::SshPart;
 use elevate_protocol::sudo::{Allowed, SudoPart};
 use elevate_protocol::time::Span;
 
 use super::reader::{Item, Report};
+use crate::lint;
 use crate::policy::HARD_CAP;
 
 /// What a shell as root has when nobody says.
@@ -44,9 +46,10 @@ pub(super) fn offline(report: &mut Report<'_>, item: Item<'_>) -> Option<Option<
 }
 
 /// The lease of a role where neither it nor `[defaults]` says.
-pub(super) fn built_in(sudo: &SudoPart) -> Option<Span> {
-    let all = matches!(sudo.allowed(), Allowed::Everything);
-    (all && sudo.run_as().as_str() == "root").then_some(OF_ROOT_SHELLS)
+pub(super) fn built_in(sudo: Option<&SudoPart>, ssh: Option<&SshPart>) -> Option<Span> {
+    let all =
+        |sudo: &SudoPart| matches!(sudo.allowed(), Allowed::Everything) && sudo.run_as().as_str() == "root";
+    (sudo.is_some_and(all) || ssh.is_some_and(lint::is_root_login)).then_some(OF_ROOT_SHELLS)
 }
 
 #[cfg(test)]

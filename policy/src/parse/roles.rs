@@ -15,6 +15,7 @@ use super::hosts::hosts;
 use super::members::Known;
 use super::offline::{built_in, offline};
 use super::reader::{Entry, Item, Place, Report, Table, name};
+use super::ssh::ssh;
 use super::sudo::sudo;
 use crate::policy::nonempty::NonEmpty;
 use crate::policy::role::{AdminPart, Eligibility, Factor, Reach, Role, TicketRule};
@@ -22,12 +23,13 @@ use crate::policy::ticket::{PatternError, TicketPattern};
 use crate::policy::{Defaults, Edge, HARD_CAP, Member};
 use crate::reserved::is_reserved;
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "title",
     "who",
     "hosts",
     "max_hosts",
     "sudo",
+    "ssh",
     "admin",
     "duration",
     "max",
@@ -42,6 +44,8 @@ const KEYS: [&str; 15] = [
 const FORM: &str = "write [roles.web-ops] and its keys below it";
 const ADMIN: &str =
     "write admin = [\"people\", \"hosts\", \"locks\", \"policy\", \"audit\"], or some of them";
+const EITHER: &str =
+    "write sudo = { as = \"root\", run = [[…]] }, or ssh = { logins = [\"postgres\"] }, or both";
 const WHO: &str = "write who = [\"@web-admins\"], or { group = \"dbas\", until = 2027-03-31 }";
 
 /// Reads `[roles]`.
@@ -93,7 +97,9 @@ fn role(
         // The daemon is never cut off from itself.
         (Reach::Daemon { .. }, _) => None,
         (Reach::Hosts { .. }, Some(written)) => written?,
-        (Reach::Hosts { sudo, .. }, None) => defaults.lease.unwrap_or_else(|| built_in(sudo)),
+        (Reach::Hosts { sudo, ssh, .. }, None) => {
+            defaults.lease.unwrap_or_else(|| built_in(sudo.as_ref(), ssh.as_deref()))
+        }
     };
     Some(Role {
         name,
@@ -121,18 +127,24 @@ fn most_hosts(report: &mut Report<'_>, item: Item<'_>) -> Option<NonZeroU32> {
     most
 }
 
-/// Commands on hosts, or the administration of Elevate; never both, so that one approval is for one of them.
+/// Commands and logins on hosts, or the administration of Elevate; never both, so that one approval is for one of them.
 fn reach(report: &mut Report<'_>, table: &Table<'_>) -> Option<Reach> {
     let Some(item) = table.get("admin") else {
         let scope = table
             .need(report, "hosts", "write hosts = { tier = \"web\" }, or hosts = { names = [\"web1\"] }")
             .and_then(|item| hosts(report, item));
-        let sudo = table
-            .need(report, "sudo", "write sudo = { as = \"root\", run = [[…]] }")
-            .and_then(|item| sudo(report, item));
-        return Some(Reach::Hosts { hosts: scope?, sudo: sudo? });
+        let ssh = table.get("ssh").map(|item| ssh(report, item).map(Box::new));
+        let sudo = match table.get("sudo") {
+            Some(item) => Some(sudo(report, item)),
+            // One of both there must be.
+            None if ssh.is_none() => Some(table.need(report, "sudo", EITHER).and(None)),
+            None => None,
+        };
+        let whole = |part: Option<Option<_>>| part.map_or(Some(None), |read| read.map(Some));
+        let ssh = ssh.map_or(Some(None), |read| read.map(Some));
+        return Some(Reach::Hosts { hosts: scope?, sudo: whole(sudo)?, ssh: ssh? });
     };
-    for other in ["hosts", "max_hosts", "sudo", "offline"] {
+    for other in ["hosts", "max_hosts", "sudo", "ssh", "offline"] {
         if let Some(item) = table.get(other) {
             let message = format!("a role with admin has no {other}: it is for the daemon itself");
             report.error(item.place, message, "write two roles");

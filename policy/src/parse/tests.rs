@@ -69,7 +69,7 @@ fn syntax_and_keys() {
 #[test]
 fn nothing_is_accepted_and_then_not_enforced() {
     let later = "nothing would enforce it";
-    for key in ["ssh", "record", "at_end", "password"] {
+    for key in ["record", "at_end", "password"] {
         says(&rule(&format!("{key} = 1")), "10:1", later, "leave it out");
     }
     says(&parse("[defaults]\nat_end = \"kill\"\n").unwrap_err(), "2:1", later, "leave it out");

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use elevate_protocol::name::Name;
+use elevate_protocol::ssh::SshPart;
 use elevate_protocol::sudo::{Allowed, Command, SudoPart};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
@@ -45,12 +46,17 @@ fn show_role(out: &mut String, role: &Role) {
     line(out, &format!("\n[roles.{}]\ntitle", key(&role.name)), &title(role.title.as_ref()));
     line(out, "who", &list(role.who.iter().map(eligibility)));
     match &role.reach {
-        Reach::Hosts { hosts: scope, sudo: part } => {
+        Reach::Hosts { hosts: scope, sudo: commands, ssh: logins } => {
             line(out, "hosts", &hosts(scope));
             if let Some(most) = role.max_hosts {
                 line(out, "max_hosts", &most.to_string());
             }
-            line(out, "sudo", &sudo(part));
+            if let Some(part) = commands {
+                line(out, "sudo", &sudo(part));
+            }
+            if let Some(part) = logins {
+                line(out, "ssh", &ssh(part));
+            }
         }
         Reach::Daemon { admin } => line(out, "admin", &list(admin.iter().map(|part| text(part.word())))),
     }
@@ -64,7 +70,7 @@ fn show_role(out: &mut String, role: &Role) {
     line(out, "approve", &list(role.approve.iter().map(approval)));
     line(out, "warn", &list(role.warn.iter().map(|s| span(*s))));
     line(out, "pending", &span(role.pending));
-    if role.sudo().is_some() {
+    if role.is_for_hosts() {
         line(out, "offline", &offline(role.lease));
     }
 }
@@ -176,6 +182,18 @@ fn sudo(part: &SudoPart) -> String {
         ),
     };
     table(&[("as", Some(text(part.run_as().as_str()))), ("run", run), ("edit", edit), ("shell", shell)])
+}
+
+fn ssh(part: &SshPart) -> String {
+    let options = part.options();
+    let sources = || list(options.source.iter().map(|one| text(&one.to_string())));
+    table(&[
+        ("logins", Some(list(part.logins().iter().map(|login| text(login.as_str()))))),
+        ("forward", Some(list(options.forward.iter().map(|one| text(one.word()))))),
+        ("pty", Some(options.pty.to_string())),
+        ("source", (!options.source.is_empty()).then(sources)),
+        ("command", options.command.as_deref().map(text)),
+    ])
 }
 
 fn approval(rule: &ApprovalRule) -> String {

@@ -5,6 +5,7 @@
 use std::num::NonZeroU32;
 
 use elevate_protocol::name::Name;
+use elevate_protocol::ssh::SshPart;
 use elevate_protocol::sudo::{Allowed, SudoPart};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
@@ -52,16 +53,18 @@ pub struct Role {
     pub lease: Option<Span>,
 }
 
-/// What a role gives: commands on hosts, or the administration of Elevate itself. Never both.
+/// What a role gives: commands and logins on hosts, or the administration of Elevate itself. Never both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reach {
-    /// Commands, on hosts.
+    /// Commands, logins or both, on hosts.
     Hosts {
         /// Where.
         hosts: HostScope,
         /// What sudo allows.
-        sudo: SudoPart,
+        sudo: Option<SudoPart>,
+        /// What certificates open. There is this, or sudo.
+        ssh: Option<Box<SshPart>>,
     },
     /// Administration, on the daemon: no host hears of it.
     Daemon {
@@ -163,35 +166,33 @@ impl Role {
     /// What it allows, in a few words for an approver: "runs anything as postgres", "runs 3 commands as root".
     #[must_use]
     pub fn allows_summary(&self) -> String {
-        let sudo = match &self.reach {
-            Reach::Hosts { sudo, .. } => sudo,
+        match &self.reach {
+            Reach::Hosts { sudo, ssh, .. } => {
+                let mut parts = sudo.as_ref().map(sudo_summary).unwrap_or_default();
+                parts.extend(ssh.as_deref().map(ssh_summary));
+                parts.join(" and ")
+            }
             Reach::Daemon { admin } => {
                 let parts: Vec<&str> = admin.iter().map(|part| part.word()).collect();
-                return format!("administers Elevate: {}", parts.join(", "));
+                format!("administers Elevate: {}", parts.join(", "))
             }
-        };
-        let run_as = sudo.run_as();
-        let (run, edit) = match sudo.allowed() {
-            Allowed::Everything => return format!("runs anything as {run_as}"),
-            Allowed::Only { run, edit } => (run, edit),
-        };
-        let run_escapes = run.iter().filter(|command| lint::escape(command).is_some()).count();
-        let edit_escapes = edit.iter().filter(|path| lint::edit_escape(path).is_some()).count();
-        let mut parts = Vec::new();
-        if !run.is_empty() {
-            parts.push(part("runs", run.len(), "command", (run_as, run_escapes)));
         }
-        if !edit.is_empty() {
-            parts.push(part("edits", edit.len(), "file", (run_as, edit_escapes)));
-        }
-        parts.join(" and ")
     }
 
-    /// What sudo allows; none: it administers.
+    /// What sudo allows, where it does.
     #[must_use]
     pub fn sudo(&self) -> Option<&SudoPart> {
         match &self.reach {
-            Reach::Hosts { sudo, .. } => Some(sudo),
+            Reach::Hosts { sudo, .. } => sudo.as_ref(),
+            Reach::Daemon { .. } => None,
+        }
+    }
+
+    /// What certificates open, where they do.
+    #[must_use]
+    pub fn ssh(&self) -> Option<&SshPart> {
+        match &self.reach {
+            Reach::Hosts { ssh, .. } => ssh.as_deref(),
             Reach::Daemon { .. } => None,
         }
     }
@@ -208,7 +209,7 @@ impl Role {
     /// Whether it has hosts at all.
     #[must_use]
     pub fn is_for_hosts(&self) -> bool {
-        self.sudo().is_some()
+        matches!(self.reach, Reach::Hosts { .. })
     }
 
     /// Whether a host is in its scope.
@@ -237,6 +238,41 @@ impl Role {
             }
         }
     }
+}
+
+fn sudo_summary(sudo: &SudoPart) -> Vec<String> {
+    let run_as = sudo.run_as();
+    let (run, edit) = match sudo.allowed() {
+        Allowed::Everything => return vec![format!("runs anything as {run_as}")],
+        Allowed::Only { run, edit } => (run, edit),
+    };
+    let run_escapes = run.iter().filter(|command| lint::escape(command).is_some()).count();
+    let edit_escapes = edit.iter().filter(|path| lint::edit_escape(path).is_some()).count();
+    let mut parts = Vec::new();
+    if !run.is_empty() {
+        parts.push(part("runs", run.len(), "command", (run_as, run_escapes)));
+    }
+    if !edit.is_empty() {
+        parts.push(part("edits", edit.len(), "file", (run_as, edit_escapes)));
+    }
+    parts
+}
+
+fn ssh_summary(ssh: &SshPart) -> String {
+    let logins: Vec<&str> = ssh.logins().iter().map(Name::as_str).collect();
+    let logins = logins.join(" or ");
+    let forward: Vec<&str> = ssh.options().forward.iter().map(|one| one.word()).collect();
+    let mut said = match ssh.options().command {
+        Some(_) => format!("runs 1 command as {logins} by SSH"),
+        None => format!("logs in as {logins}"),
+    };
+    if !forward.is_empty() {
+        said.push_str(&format!(" with {} forwarding", forward.join(" and ")));
+    }
+    if lint::is_root_login(ssh) {
+        said.push_str(", which equals a shell as root");
+    }
+    said
 }
 
 fn part(verb: &str, count: usize, thing: &str, (run_as, escapes): (&Name, usize)) -> String {

@@ -71,7 +71,7 @@ pub fn role_digest(policy: &Policy, role: &Name, person: &Name) -> Option<RoleDi
 fn digest_of(role: &Role, person: &Name, mut entries: Vec<&Eligibility>) -> Option<RoleDigest> {
     entries.sort();
     let canonical = Canonical {
-        kind: "elevate-role@v2",
+        kind: "elevate-role@v3",
         name: &role.name,
         title: &role.title,
         reach: &role.reach,

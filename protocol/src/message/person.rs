@@ -9,7 +9,9 @@ use super::Versions;
 use super::admin::{AdminAsk, AdminOutcome};
 use super::agent::{FactorUse, Seat, UseReport};
 use super::refusal::Refusal;
-use super::view::{AccountView, ActivationView, EligibilityView, ExplanationView, FactorView, OverviewView};
+use super::view::{
+    AccountView, ActivationView, CertificateView, EligibilityView, ExplanationView, FactorView, OverviewView,
+};
 use crate::digest::Digest;
 use crate::id::{ActivationId, IdPrefix, Nonce};
 use crate::name::Name;
@@ -154,6 +156,8 @@ pub enum Ask {
     },
     /// Make a set of recovery codes. Door 2.
     RecoveryMake,
+    /// A certificate for SSH under a grant that is there. Door 2.
+    Certificate(CertificateAsk),
     /// Lock myself, everywhere. Through door 1 with a code.
     LockMe {
         /// For how long; none: until an administrator lifts it.
@@ -185,6 +189,22 @@ pub struct AtUseAsk {
     pub nonce: Nonce,
     /// The terminal's name and the command, to be shown.
     pub shown: UntrustedText,
+}
+
+/// For which key, under which grant. What is left out is found where only one grant fits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateAsk {
+    /// The person's public key: the line of a `.pub` file.
+    pub key: String,
+    /// The grant.
+    pub grant: Option<IdPrefix>,
+    /// Its role.
+    pub role: Option<Name>,
+    /// A host of it.
+    pub host: Option<Name>,
+    /// An account that it opens there.
+    pub login: Option<Name>,
 }
 
 /// A request for activation, as the person asks it.
@@ -356,6 +376,8 @@ pub enum Outcome {
     },
     /// Recovery codes, shown once.
     Recovery(Vec<Secret>),
+    /// A certificate, after the log has it.
+    Certificate(Box<CertificateView>),
     /// What locking myself did.
     Locked(Box<LockedView>),
     /// Who I am.

@@ -31,6 +31,9 @@ pub struct ActivationView {
     /// The account that its commands run as, where there is one: what `elevate run` gives sudo as -u.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as: Option<Name>,
+    /// The accounts that its certificates open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logins: Vec<Name>,
     /// Whether each use asks for a code, so that sudo needs a terminal.
     #[serde(default)]
     pub factor_at_use: bool,
@@ -196,6 +199,9 @@ pub struct EligibilityView {
     pub allows: String,
     /// Hosts in scope that are enrolled.
     pub hosts: Vec<Name>,
+    /// The accounts that its certificates open there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logins: Vec<Name>,
     /// Default duration.
     pub duration: Span,
     /// Longest, extensions included.
@@ -266,6 +272,36 @@ pub struct FactorView {
     pub recovery: Option<u32>,
     /// Until when this door is locked for it, after wrong codes.
     pub locked_until: Option<Timestamp>,
+}
+
+/// A certificate for SSH, and what it is good for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateView {
+    /// In OpenSSH's form: one line.
+    pub certificate: String,
+    /// The grant that it is for.
+    pub id: ActivationId,
+    /// The fewest letters, at least four, that name it in this cluster.
+    pub short: String,
+    /// The role.
+    pub role: Name,
+    /// Where it opens a door.
+    pub hosts: Vec<Name>,
+    /// The accounts that it opens there.
+    pub logins: Vec<Name>,
+    /// Its serial.
+    pub serial: u64,
+    /// Of the certified key.
+    pub fingerprint: String,
+    /// Every principal in it.
+    pub principals: Vec<String>,
+    /// First second.
+    pub valid_after: Timestamp,
+    /// First second that is too late.
+    pub valid_before: Timestamp,
+    /// First second after the grant: until then there is another one.
+    pub ends_at: Timestamp,
 }
 
 /// Who a person is to the daemon.

@@ -101,10 +101,18 @@ pub(super) async fn open_with(
     clock: &Clock,
     agent: Option<Signer>,
 ) -> Result<Core, CoreError> {
+    open_keys(folder, clock, grant_keys(folder, agent)).await
+}
+
+pub(super) async fn open_keys(
+    folder: &std::path::Path,
+    clock: &Clock,
+    keys: KeySetup,
+) -> Result<Core, CoreError> {
     let policy_dir = folder.join("policy.d");
     let setup = CoreSetup {
         data_dir: folder.to_owned(),
-        keys: grant_keys(folder, agent),
+        keys,
         seal_key: Zeroizing::new([9; 32]),
         policy: crate::core::read_policy(&policy_dir).unwrap(),
         policy_dir,
@@ -116,12 +124,12 @@ pub(super) async fn open_with(
 }
 
 /// A folder of keys with this one in it; the key of an earlier start stays.
-fn grant_keys(folder: &std::path::Path, agent: Option<Signer>) -> KeySetup {
+pub(super) fn grant_keys(folder: &std::path::Path, agent: Option<Signer>) -> KeySetup {
     let keys = folder.join("keys");
     if std::fs::create_dir(&keys).is_ok() {
         crate::keys::write_signing(&keys.join(crate::keys::GRANT_FILE), &key(1)).unwrap();
     }
-    KeySetup { folder: keys, agent }
+    KeySetup { folder: keys, agent, user_ca: None }
 }
 
 impl Place {

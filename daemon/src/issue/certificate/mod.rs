@@ -1,0 +1,251 @@
+//! Signs OpenSSH user certificates, each under a grant that lives, and none that says more than the grant.
+//!
+//! In: [`Live`], the proof that a person's own grant lives; that person's public key. Out: [`Unrecorded`], which becomes a
+//! certificate only in the transaction that records it. What is signed is looked at once more before the key sees it, whoever made it
+//! (threats E01–E03, E16, E17, X-n). Runs as: `elevated`. Spec: docs/ssh.md, PROTOCOL.certkeys.
+
+mod order;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use elevate_audit::Kind;
+use elevate_protocol::document::BACKDATE;
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::name::Name;
+use elevate_protocol::person_key::PersonKeyError;
+use elevate_protocol::ssh::SshPart;
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::{Span, Timestamp};
+use ssh_key::certificate::Certificate;
+use ssh_key::{HashAlg, PublicKey};
+
+use order::{LIFE, NONCE, Order};
+
+use super::about;
+use crate::signer::{SignError, Signer};
+use crate::store::{Activation, CertificateRow, StoreError, Tx, Voice};
+
+/// Certificates of one person in a minute.
+const EACH_MINUTE: u32 = 120;
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CertificateError {
+    /// The key to be certified is none for a person.
+    #[error("no certificate for this key: {0}")]
+    Key(#[from] PersonKeyError),
+    /// The key that signs certificates is to be certified itself.
+    #[error("the key that signs certificates gets none")]
+    Own,
+    /// Not exactly the grant's own principal.
+    #[error("a certificate names the one principal of its grant, not {found:?}")]
+    Principals {
+        /// What was to be signed.
+        found: Vec<String>,
+    },
+    /// The key id is not the grant's id.
+    #[error("the key id of a certificate is its grant's id")]
+    KeyId,
+    /// A certificate of another type.
+    #[error("only certificates for people are signed with this key")]
+    Kind,
+    /// Not from a minute ago to at most the end of the grant and a quarter of an hour.
+    #[error("a certificate is valid from {BACKDATE} ago for at most {LIFE}, and not longer than its grant")]
+    Validity,
+    /// An option that no role gives.
+    #[error("no certificate has the option {name}")]
+    Option {
+        /// Which.
+        name: String,
+    },
+    /// Serial 0, which says nothing.
+    #[error("a certificate has a serial")]
+    Serial,
+    /// Too many.
+    #[error("more than {EACH_MINUTE} certificates for one person in a minute")]
+    Often,
+    /// The grant does not live any more, or does not open SSH.
+    #[error("the grant is not in force for SSH")]
+    Ended,
+    /// The key did not sign.
+    #[error("the key for certificates did not sign")]
+    Sign(#[from] SignError),
+    /// The certificate cannot be written.
+    #[error("the certificate cannot be written")]
+    Form(#[from] ssh_key::Error),
+    /// No randomness.
+    #[error("the system gives no random bytes")]
+    Random(#[from] getrandom::Error),
+    /// The store.
+    #[error("the store did not do it")]
+    Store(#[from] StoreError),
+}
+
+/// Proof that a grant lives, is this person's, and opens SSH, as the store says in one transaction. Only [`Live::find`] makes one.
+pub(crate) struct Live {
+    activation: Activation,
+    ends_at: Timestamp,
+    ssh: SshPart,
+}
+
+impl Live {
+    /// Looks for a person's own grant.
+    ///
+    /// # Errors
+    /// [`CertificateError::Ended`] for one that waits, is over, is somebody else's or has no SSH part; the store.
+    pub(crate) async fn find(tx: &mut Tx, person: &Name, id: ActivationId) -> Result<Self, CertificateError> {
+        let found = tx.activation(id).await?.ok_or(CertificateError::Ended)?;
+        let now = tx.now();
+        match (found.ends_at, found.ssh.clone()) {
+            // Over by the clock is over, also before the timer has said so.
+            (Some(ends_at), Some(ssh)) if found.is_active() && found.person == *person && now < ends_at => {
+                Ok(Self { activation: found, ends_at, ssh })
+            }
+            (_, _) => Err(CertificateError::Ended),
+        }
+    }
+
+    /// The accounts that it opens.
+    pub(crate) fn logins(&self) -> &[Name] {
+        self.ssh.logins()
+    }
+
+    /// First second after it.
+    pub(crate) fn ends_at(&self) -> Timestamp {
+        self.ends_at
+    }
+
+    /// The grant.
+    pub(crate) fn activation(&self) -> &Activation {
+        &self.activation
+    }
+}
+
+/// How many of each person's in the minute that goes on.
+#[derive(Default)]
+struct Rate(Mutex<(Option<Timestamp>, HashMap<Name, u32>)>);
+
+impl Rate {
+    fn take(&self, person: &Name, now: Timestamp) -> Result<(), CertificateError> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, counts) = &mut *held;
+        // A clock that was set back begins anew as well.
+        if since.is_none_or(|since| now < since || now >= since.after(Span::MINUTE)) {
+            *since = Some(now);
+            counts.clear();
+        }
+        let count = counts.entry(person.clone()).or_default();
+        *count = count.saturating_add(1);
+        if *count > EACH_MINUTE { Err(CertificateError::Often) } else { Ok(()) }
+    }
+}
+
+/// The key that signs certificates for people.
+pub(crate) struct UserCa {
+    number: u64,
+    signer: Signer,
+    next: AtomicU64,
+    rate: Rate,
+}
+
+impl UserCa {
+    /// `next` is the first serial that nobody was given.
+    #[must_use]
+    pub(crate) fn new(number: u64, signer: Signer, next: u64) -> Self {
+        Self { number, signer, next: AtomicU64::new(next), rate: Rate::default() }
+    }
+
+    /// Goes on with this serial, if it is a later one.
+    pub(crate) fn go_on_from(&self, serial: u64) {
+        self.next.fetch_max(serial, Ordering::SeqCst);
+    }
+
+    /// Signs a certificate for a person's key under a grant that lives. In nobody's transaction: an agent may take its time.
+    ///
+    /// # Errors
+    /// A [`CertificateError`].
+    pub(crate) async fn certify(
+        &self,
+        live: &Live,
+        key: PublicKey,
+        now: Timestamp,
+    ) -> Result<Unrecorded, CertificateError> {
+        self.rate.take(&live.activation.person, now)?;
+        let serial = self.next.fetch_add(1, Ordering::SeqCst);
+        let order = Order::under(live, key, serial, now);
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce)?;
+        let certificate = order::sign(&self.signer, &order, (nonce, now)).await?;
+        Ok(Unrecorded { certificate, order, ca: self.number })
+    }
+}
+
+/// A certificate that nobody gets to see before it was recorded.
+pub(crate) struct Unrecorded {
+    certificate: Certificate,
+    order: Order,
+    ca: u64,
+}
+
+/// A certificate that the log has, once the transaction is durable.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    /// In OpenSSH's form.
+    pub(crate) certificate: String,
+    /// Its serial.
+    pub(crate) serial: u64,
+    /// Of the certified key.
+    pub(crate) fingerprint: String,
+    /// All of them.
+    pub(crate) principals: Vec<String>,
+    /// First second.
+    pub(crate) valid_after: Timestamp,
+    /// First second that is too late.
+    pub(crate) valid_before: Timestamp,
+}
+
+impl Unrecorded {
+    /// Records it: with its event, in the caller's transaction, in which its grant still has to live as it did.
+    ///
+    /// # Errors
+    /// A [`CertificateError`]; nothing is to be committed then, and the certificate is gone.
+    pub(crate) async fn record(
+        self,
+        tx: &mut Tx,
+        voice: &Voice,
+        person: &Name,
+    ) -> Result<Issued, CertificateError> {
+        let Self { certificate, order, ca } = self;
+        let live = Live::find(tx, person, order.grant).await?;
+        if order.valid_before > live.ends_at {
+            return Err(CertificateError::Ended);
+        }
+        let fingerprint = order.key.fingerprint(HashAlg::Sha256).to_string();
+        let row = CertificateRow {
+            serial: order.serial,
+            ca,
+            activation: order.grant,
+            fingerprint: fingerprint.clone(),
+            valid_before: order.valid_before,
+        };
+        tx.insert_certificate(&row).await?;
+        let kind = Kind::SshCertificate {
+            serial: order.serial,
+            fingerprint: UntrustedText::lossy(&fingerprint),
+            principals: order.principals.iter().map(|one| UntrustedText::lossy(one)).collect(),
+            valid_after: order.valid_after,
+            valid_before: order.valid_before,
+        };
+        tx.record(voice.did(about(&live.activation), kind)).await?;
+        Ok(Issued {
+            certificate: certificate.to_openssh()?,
+            serial: order.serial,
+            fingerprint,
+            principals: order.principals,
+            valid_after: order.valid_after,
+            valid_before: order.valid_before,
+        })
+    }
+}

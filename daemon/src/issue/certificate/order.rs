@@ -1,0 +1,177 @@
+//! What a certificate is to say, looked at before the key sees it, whoever wrote it down.
+//!
+//! In: a grant that lives, a key, a serial, the time. Out: the certificate, signed, or which of the rules it breaks.
+//! Spec: docs/ssh.md, PROTOCOL.certkeys. Threats E01–E03, E16, E17, X-n.
+
+use std::cell::RefCell;
+
+use elevate_protocol::document::BACKDATE;
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::person_key;
+use elevate_protocol::ssh::{SshPart, principal};
+use elevate_protocol::time::{Span, Timestamp};
+use ssh_key::certificate::{Builder, CertType, Certificate};
+use ssh_key::public::KeyData;
+use ssh_key::{PublicKey, Signature};
+
+use super::{CertificateError, Live};
+use crate::signer::Signer;
+
+/// The longest that a certificate is valid from now on.
+pub(crate) const LIFE: Span = Span(15 * 60);
+/// What a certificate may be bound to.
+const CRITICAL: [&str; 2] = ["force-command", "source-address"];
+/// What a certificate may allow.
+const EXTENSIONS: [&str; 4] =
+    ["permit-X11-forwarding", "permit-agent-forwarding", "permit-port-forwarding", "permit-pty"];
+/// Random bytes in front of everything.
+pub(super) const NONCE: usize = 32;
+
+/// Everything that is to be signed.
+pub(super) struct Order {
+    pub(super) grant: ActivationId,
+    pub(super) ends_at: Timestamp,
+    pub(super) key: PublicKey,
+    kind: CertType,
+    pub(super) serial: u64,
+    key_id: String,
+    pub(super) principals: Vec<String>,
+    pub(super) valid_after: Timestamp,
+    pub(super) valid_before: Timestamp,
+    critical: Vec<(String, String)>,
+    extensions: Vec<(String, String)>,
+}
+
+impl Order {
+    /// Exactly what the grant gives.
+    pub(super) fn under(live: &Live, key: PublicKey, serial: u64, now: Timestamp) -> Self {
+        Self::of((live.activation.id, live.ends_at), &live.ssh, (key, serial), now)
+    }
+
+    fn of(
+        (grant, ends_at): (ActivationId, Timestamp),
+        ssh: &SshPart,
+        (key, serial): (PublicKey, u64),
+        now: Timestamp,
+    ) -> Self {
+        let critical = ssh.options().critical_options().into_iter();
+        let extensions = ssh.options().extensions().into_iter();
+        Self {
+            grant,
+            ends_at,
+            key,
+            kind: CertType::User,
+            serial,
+            key_id: grant.to_string(),
+            principals: vec![principal(grant)],
+            valid_after: now.before(BACKDATE),
+            valid_before: ends_at.min(now.after(LIFE)),
+            critical: critical.map(|(name, value)| (name.to_owned(), value)).collect(),
+            extensions: extensions.map(|name| (name.to_owned(), String::new())).collect(),
+        }
+    }
+
+    /// Looks at all of it, as if a stranger had made it.
+    fn check(&self, ca: &KeyData, now: Timestamp) -> Result<(), CertificateError> {
+        if self.kind != CertType::User {
+            return Err(CertificateError::Kind);
+        }
+        if self.serial == 0 {
+            return Err(CertificateError::Serial);
+        }
+        person_key::check(self.key.key_data())?;
+        // A certificate by this key for itself would make a CA of a certificate.
+        if self.key.key_data() == ca {
+            return Err(CertificateError::Own);
+        }
+        if self.key_id != self.grant.to_string() {
+            return Err(CertificateError::KeyId);
+        }
+        if self.principals != [principal(self.grant)] {
+            return Err(CertificateError::Principals { found: self.principals.clone() });
+        }
+        let most = self.ends_at.min(now.after(LIFE));
+        let begins = self.valid_after == now.before(BACKDATE);
+        if !begins || self.valid_before > most || self.valid_before <= now || self.valid_after.0 < 0 {
+            return Err(CertificateError::Validity);
+        }
+        let critical = self.critical.iter().find(|(name, value)| {
+            !CRITICAL.contains(&name.as_str()) || value.is_empty() || value.chars().any(char::is_control)
+        });
+        let extension = self
+            .extensions
+            .iter()
+            .find(|(name, value)| !EXTENSIONS.contains(&name.as_str()) || !value.is_empty());
+        match critical.or(extension) {
+            Some((name, _)) => Err(CertificateError::Option { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn builder(&self, nonce: [u8; NONCE]) -> Result<Builder, CertificateError> {
+        let seconds = |at: Timestamp| u64::try_from(at.0).map_err(|_| CertificateError::Validity);
+        let (after, before) = (seconds(self.valid_after)?, seconds(self.valid_before)?);
+        let mut builder = Builder::new(nonce, self.key.key_data().clone(), after, before)?;
+        builder.serial(self.serial)?.cert_type(self.kind)?.key_id(self.key_id.clone())?;
+        for principal in &self.principals {
+            builder.valid_principal(principal.clone())?;
+        }
+        for (name, value) in &self.critical {
+            builder.critical_option(name.clone(), value.clone())?;
+        }
+        for (name, value) in &self.extensions {
+            builder.extension(name.clone(), value.clone())?;
+        }
+        Ok(builder)
+    }
+}
+
+/// What the builder takes for a key: it shows what is to be signed, and then has the signature of the real one.
+struct Relay<'a> {
+    ca: &'a KeyData,
+    shown: RefCell<Vec<u8>>,
+    made: Option<Signature>,
+}
+
+impl signature::Signer<Signature> for Relay<'_> {
+    fn try_sign(&self, bytes: &[u8]) -> Result<Signature, signature::Error> {
+        *self.shown.borrow_mut() = bytes.to_vec();
+        self.made.clone().ok_or_else(signature::Error::new)
+    }
+}
+
+impl From<&Relay<'_>> for KeyData {
+    fn from(relay: &Relay<'_>) -> Self {
+        relay.ca.clone()
+    }
+}
+
+/// Has the key sign it, if it says nothing else than it may.
+///
+/// # Errors
+/// A [`CertificateError`]; the key has not seen what it was to sign, but for a key that does not sign.
+pub(super) async fn sign(
+    signer: &Signer,
+    order: &Order,
+    (nonce, now): ([u8; NONCE], Timestamp),
+) -> Result<Certificate, CertificateError> {
+    let ca = signer.public_key().key_data();
+    order.check(ca, now)?;
+    let mut relay = Relay { ca, shown: RefCell::default(), made: None };
+    // The builder ends without a signature; what it would have signed is known then.
+    if order.builder(nonce)?.sign(&relay).is_ok() {
+        return Err(ssh_key::Error::CertificateValidation.into());
+    }
+    let bytes = relay.shown.take();
+    relay.made = Some(signer.sign_bare(&bytes).await?);
+    let certificate = order.builder(nonce)?.sign(&relay)?;
+    if relay.shown.take() == bytes {
+        Ok(certificate)
+    } else {
+        Err(ssh_key::Error::CertificateValidation.into())
+    }
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;
