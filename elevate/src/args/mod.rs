@@ -8,6 +8,7 @@ mod bare;
 mod options;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use elevate_protocol::id::IdPrefix;
@@ -60,6 +61,8 @@ pub enum Verb {
     Run(Run),
     /// Open a shell through sudo -i under a grant; the exit code is the shell's
     Shell(Request),
+    /// Log in to a host by a certificate under a grant, with plain ssh; the exit code is ssh's
+    Ssh(Ssh),
     /// List what I have, what I may activate, or what is over
     #[command(alias = "ls")]
     List(List),
@@ -83,6 +86,8 @@ pub enum Verb {
     Drop(Drop),
     /// Make a grant last longer, within the role's maximum
     Extend(Extend),
+    /// Write a certificate for SSH under a grant that is there, with a key of its own or for mine
+    Cert(Cert),
     /// Say why a command is or is not allowed
     Why(Why),
     /// Say whether a role or command could be activated; exit code 0 or 3
@@ -126,6 +131,23 @@ pub struct Run {
     pub wanted: Wanted,
     /// The command and its arguments, after --
     #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// Where to log in, and how the grant is wanted.
+#[derive(Debug, Args)]
+pub struct Ssh {
+    /// The host, and the account; none: the first that the role opens
+    #[arg(value_name = "[USER@]HOST")]
+    pub target: String,
+    /// The role, when several open it
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<Name>,
+    /// How.
+    #[command(flatten)]
+    pub wanted: Wanted,
+    /// The command and its arguments, after --; none: a shell
+    #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 
@@ -248,6 +270,26 @@ pub struct Extend {
     /// Why
     #[arg(short = 'm', long = "reason", alias = "justification", value_name = "TEXT")]
     pub reason: Option<UntrustedText>,
+}
+
+/// Which certificate, and where to.
+#[derive(Debug, Args)]
+pub struct Cert {
+    /// A role or G-… of mine that is active; none when only one fits
+    #[arg(value_name = "ROLE|GRANT")]
+    pub which: Option<String>,
+    /// The file of the key, made when it is not there; the certificate is FILE-cert.pub. With --key: of the certificate
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// My own public key, to be certified in the place of a fresh one
+    #[arg(long, value_name = "PUB")]
+    pub key: Option<PathBuf>,
+    /// A host that it must open
+    #[arg(short = 'H', long, value_name = "HOST")]
+    pub host: Option<Name>,
+    /// An account that it must open there
+    #[arg(short = 'l', long, value_name = "LOGIN")]
+    pub login: Option<Name>,
 }
 
 /// Where and what.

@@ -3,6 +3,7 @@
 //! In: parsed words, the environment that was read at the start. Out: an exit code. One module per kind of command.
 
 mod act;
+mod cert;
 mod environment;
 mod factor;
 mod look;
@@ -10,6 +11,7 @@ mod place;
 mod request;
 mod run;
 mod session;
+mod ssh;
 mod status;
 mod sudo;
 
@@ -23,7 +25,7 @@ use crate::pages::{Program, completion};
 /// Does what was typed and gives the exit code.
 pub fn run(session: &mut Session, words: Elevate) -> u8 {
     let own_exit = match &words.verb {
-        Some(Verb::Run(_) | Verb::Shell(_)) => true,
+        Some(Verb::Run(_) | Verb::Shell(_) | Verb::Ssh(_)) => true,
         // `elevate web-ops -- CMD` is `elevate run web-ops -- CMD`.
         Some(Verb::Request(request)) => !request.command.is_empty(),
         _ => false,
@@ -46,6 +48,7 @@ fn dispatch(session: &mut Session, verb: Option<Verb>) -> Result<u8, Failure> {
         Some(Verb::TakeUp(words)) => request::take_up(session, words.id),
         Some(Verb::Run(words)) => run::run(session, &words.role, &words.wanted, &words.command),
         Some(Verb::Shell(words)) => run::shell(session, &words),
+        Some(Verb::Ssh(words)) => ssh::ssh(session, &words),
         Some(Verb::List(words)) => look::list(session, &words),
         Some(Verb::Status(words)) => status::status(session, words),
         Some(Verb::History(words)) => look::history(session, words),
@@ -57,6 +60,7 @@ fn dispatch(session: &mut Session, verb: Option<Verb>) -> Result<u8, Failure> {
         Some(Verb::Amend(words)) => request::amend(session, words),
         Some(Verb::Drop(words)) => act::give_back(session, words),
         Some(Verb::Extend(words)) => act::extend(session, words),
+        Some(Verb::Cert(words)) => cert::cert(session, &words),
         Some(Verb::Why(words)) => look::why(session, words.host, words.command),
         Some(Verb::CanI(words)) => look::can_i(session, words),
         Some(Verb::Lock(words)) => act::lock_me(session, words),

@@ -1,0 +1,236 @@
+//! `elevate cert`: a certificate for SSH under a grant that is there, for `ssh -i`, scp, rsync, git and everything else.
+//!
+//! In: a file to write, perhaps a public key, perhaps which grant. Out: a certificate, with a key of its own where none was named.
+//! Asks for no grant: a script that has none fails at once, with what to type. Spec: docs/cli.md "cert".
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use elevate_protocol::id::IdPrefix;
+use elevate_protocol::message::person::{Ask, CertificateAsk, Outcome};
+use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::message::view::CertificateView;
+use elevate_protocol::person_key::{self, KEY_MAX};
+use elevate_protocol::text::escape;
+use nix::libc;
+use serde_json::{Value, json};
+use ssh_key::certificate::Certificate;
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::{LineEnding, PrivateKey, PublicKey};
+use zeroize::Zeroizing;
+
+use super::request::not_expected;
+use super::session::Session;
+use crate::args::Cert;
+use crate::failure::Failure;
+use crate::paint::Line;
+use crate::render::json::schema;
+use crate::render::when::{rfc3339, until};
+use crate::talk::{End, Wait};
+
+/// Longest file of a private key in bytes.
+const FILE_MAX: u64 = 64 * 1024;
+const HOW: &str = "elevate cert -o FILE, elevate cert -o FILE --key ~/.ssh/id_ed25519.pub";
+
+/// What is certified, and which files there are to be.
+struct Plan {
+    public: PublicKey,
+    /// A key that was made here, to be written beside its certificate.
+    fresh: Option<PrivateKey>,
+    /// What `ssh -i` is given; none: the person knows where the own key is.
+    key: Option<PathBuf>,
+    certificate: PathBuf,
+}
+
+/// `elevate cert`.
+pub(super) fn cert(session: &mut Session, words: &Cert) -> Result<u8, Failure> {
+    let ask = |key| -> Result<CertificateAsk, Failure> {
+        let (grant, role) = match &words.which {
+            None => (None, None),
+            Some(word) if IdPrefix::looks_like(word) => (word.parse().ok(), None),
+            Some(word) => {
+                let role = word
+                    .parse()
+                    .map_err(|_| Failure::usage(format!("{} is no role and no grant", escape(word)), HOW))?;
+                (None, Some(role))
+            }
+        };
+        Ok(CertificateAsk { key, grant, role, host: words.host.clone(), login: words.login.clone() })
+    };
+    let plan = Plan::new(words)?;
+    let bare = PublicKey::new(plan.public.key_data().clone(), "").to_openssh().map_err(unwritable)?;
+    let end = session.ask(&Ask::Certificate(ask(bare)?), Wait::Machines)?;
+    let End::Done(Outcome::Certificate(view)) = end else { return Err(not_expected(end)) };
+    fits(&view, &plan)?;
+    plan.write(&view)?;
+    tell(session, &view, &plan);
+    Ok(0)
+}
+
+impl Plan {
+    fn new(words: &Cert) -> Result<Self, Failure> {
+        let file = words.output.clone();
+        if file.file_name().is_none() {
+            return Err(Failure::usage("a file to write is missing", HOW));
+        }
+        if let Some(path) = &words.key {
+            let public = public_key(path)?;
+            return Ok(Self { public, fresh: None, key: None, certificate: file });
+        }
+        let certificate = beside(&file, "-cert.pub");
+        match existing(&file)? {
+            // The key of the certificate before: only the certificate is new.
+            Some(public) => Ok(Self { public, fresh: None, key: Some(file), certificate }),
+            None => {
+                let mut seed = Zeroizing::new([0; 32]);
+                getrandom::fill(&mut *seed)
+                    .map_err(|error| system("get random bytes", io::Error::other(error)))?;
+                let fresh = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+                let public = fresh.public_key().clone();
+                Ok(Self { public, fresh: Some(fresh), key: Some(file), certificate })
+            }
+        }
+    }
+
+    fn write(&self, view: &CertificateView) -> Result<(), Failure> {
+        if let (Some(key), Some(path)) = (&self.fresh, &self.key) {
+            let text = key.to_openssh(LineEnding::LF).map_err(unwritable)?;
+            // Never over another key: it was not there a moment ago.
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            let written =
+                made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+            written.map_err(|error| cannot("write", path, &error))?;
+        }
+        // ssh(1) finds the whole of one or the other.
+        let fresh = beside(&self.certificate, &format!(".{}", std::process::id()));
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&fresh);
+        let line = format!("{}\n", view.certificate);
+        let written = made
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .and_then(|()| std::fs::rename(&fresh, &self.certificate));
+        written.map_err(|error| {
+            drop(std::fs::remove_file(&fresh));
+            cannot("write", &self.certificate, &error)
+        })
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// The person's own public key.
+fn public_key(path: &Path) -> Result<PublicKey, Failure> {
+    let file = File::open(path).map_err(|error| cannot("read", path, &error))?;
+    let mut text = String::new();
+    let most = u64::try_from(KEY_MAX).unwrap_or(u64::MAX).saturating_add(2);
+    file.take(most).read_to_string(&mut text).map_err(|error| cannot("read", path, &error))?;
+    person_key::parse(text.trim_end()).map_err(|error| {
+        let message = format!("{}: {error}", escape(&path.display().to_string()));
+        Failure::usage(message, "--key takes the .pub file of a key, or leave it out for a fresh one")
+    })
+}
+
+/// The public half of the private key that is there already; none: nothing is there.
+fn existing(path: &Path) -> Result<Option<PublicKey>, Failure> {
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = match open {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(cannot("read", path, &error)),
+    };
+    let about = file.metadata().map_err(|error| cannot("read", path, &error))?;
+    let mut text = Zeroizing::new(String::new());
+    file.take(FILE_MAX).read_to_string(&mut text).map_err(|error| cannot("read", path, &error))?;
+    let shown = escape(&path.display().to_string());
+    let other = || Failure::usage(format!("{shown} is there and is no private key; it stays as it is"), HOW);
+    let key = PrivateKey::from_openssh(text.as_str()).map_err(|_| other())?;
+    if about.mode() & 0o077 != 0 {
+        return Err(Failure::usage(format!("others can read the key {shown}"), format!("chmod 600 {shown}")));
+    }
+    Ok(Some(key.public_key().clone()))
+}
+
+/// What came is a certificate of this key.
+fn fits(view: &CertificateView, plan: &Plan) -> Result<(), Failure> {
+    let read = Certificate::from_openssh(&view.certificate);
+    if read.is_ok_and(|one| one.public_key() == plan.public.key_data() && !view.certificate.contains('\n')) {
+        return Ok(());
+    }
+    let message = "what the daemon sent is no certificate of this key; nothing was written";
+    Err(Failure::Refused(Refusal::new(Code::Integrity, message)))
+}
+
+fn tell(session: &mut Session, view: &CertificateView, plan: &Plan) {
+    let at = session.at();
+    if session.common.quiet && !session.scripted() {
+        session.console.data(&Line::plain(&format!("G-{}", view.id)));
+        return;
+    }
+    let file = escape(&plan.certificate.display().to_string());
+    let line = format!(
+        "{file}: G-{} ({}) opens {} on {} until {}",
+        escape(&view.short),
+        view.role,
+        joined(&view.logins),
+        joined(&view.hosts),
+        until(view.valid_before, &at),
+    );
+    session.show(&value(view, plan, view.ends_at.since(at.now).0), &[Line::plain(&line)]);
+    let (Some(login), Some(host)) = (view.logins.first(), view.hosts.first()) else { return };
+    let how = match &plan.key {
+        Some(key) => format!("ssh -i {}", escape(&key.display().to_string())),
+        None => format!("ssh -o CertificateFile={file}"),
+    };
+    session.console.say(&Line::plain(&format!("Use: {how} {login}@{host}")));
+}
+
+fn joined<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn value(view: &CertificateView, plan: &Plan, left: u32) -> Value {
+    let path = |path: &Path| path.to_str().map(ToOwned::to_owned);
+    schema(
+        "certificate",
+        json!({
+            "id": format!("G-{}", view.id),
+            "short": format!("G-{}", view.short),
+            "role": view.role,
+            "hosts": view.hosts,
+            "logins": view.logins,
+            "certificate": view.certificate,
+            "certificate_file": path(&plan.certificate),
+            "key_file": plan.key.as_deref().and_then(path),
+            "serial": view.serial,
+            "fingerprint": view.fingerprint,
+            "principals": view.principals,
+            "valid_after": rfc3339(view.valid_after),
+            "valid_before": rfc3339(view.valid_before),
+            "ends_at": rfc3339(view.ends_at),
+            "seconds_left": left,
+        }),
+    )
+}
+
+fn unwritable(error: ssh_key::Error) -> Failure {
+    system("write a key", io::Error::other(error))
+}
+
+fn system(what: &'static str, source: io::Error) -> Failure {
+    Failure::System { what, source }
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    let shown = escape(&path.display().to_string());
+    Failure::Refused(Refusal::new(Code::Internal, format!("cannot {what} {shown}: {error}")))
+}
+
+#[cfg(test)]
+#[path = "cert_tests.rs"]
+mod tests;

@@ -1,0 +1,143 @@
+//! The whole way of SSH: a role, a grant, a certificate, stock sshd, the end.
+//!
+//! In: the staged build and the tree. Out: what people type and what they get. Runs as: root, in test hosts. Spec: docs/ssh.md.
+
+use anyhow::{Context, Result, ensure};
+use elevate_tests::fleet::{Fleet, Managed, POLICY, Person, installed_host};
+use elevate_tests::{PATIENCE, Ran, Running, eventually};
+use serde_json::Value;
+
+const SSH: &str = r#"
+[roles.web-in]
+title    = "Log in to the web tier"
+who      = ["alice"]
+hosts    = { tier = "web" }
+ssh      = { logins = ["deploy"] }
+duration = "10m"
+max      = "1h"
+mfa      = "none"
+"#;
+
+/// A fleet with that role, web1 with an account `deploy` and a running sshd, alice who trusts the hosts that she meets first.
+fn scene() -> Result<(Fleet, Managed, Running, Person)> {
+    let fleet = Fleet::with_policy(&format!("{POLICY}{SSH}"))?;
+    let host = installed_host(&fleet.lab, "web1")?;
+    host.add_user("deploy", 2100)?;
+    // Before the enrolment: it tries its file on this sshd.
+    let sshd = host.sshd()?;
+    let web1 = Managed::enrol(&fleet, host, &["tier=web"])?;
+    let alice = fleet.person("alice")?;
+    fleet.laptop.write("/home/alice/.ssh/config", "StrictHostKeyChecking accept-new\nLogLevel ERROR\n")?;
+    Ok((fleet, web1, sshd, alice))
+}
+
+fn ssh(who: &Person, target: &str, command: &[&str]) -> Result<Ran> {
+    who.elevate(&[&["ssh", target, "-m", "an ordinary reason", "--"], command].concat())
+}
+
+#[test]
+fn one_command_asks_for_the_grant_gets_the_certificate_and_logs_in() -> Result<()> {
+    let (fleet, _web1, _sshd, alice) = scene()?;
+    let first = ssh(&alice, "deploy@web1", &["id", "-un"])?;
+    ensure!(first.status.success() && first.stdout.trim() == "deploy", "{first}");
+    // The grant that is there is used again; the status is the command's; without an account it is the role's first.
+    let again = ssh(&alice, "web1", &["exit", "7"])?;
+    ensure!(again.status.code() == Some(7), "{again}");
+    let counts = |code: &str| fleet.events(code).map(|events| events.len());
+    ensure!(
+        (counts("request.created")?, counts("ssh.certificate")?) == (1, 2),
+        "one grant, two certificates"
+    );
+    let other = ssh(&alice, "root@web1", &["true"])?;
+    ensure!(
+        other.status.code() == Some(125) && other.stderr.contains("does not open the account root"),
+        "{other}"
+    );
+    let bob = fleet.person("bob")?;
+    let nobody = ssh(&bob, "deploy@web1", &["true"])?;
+    let said = "no role of yours logs in to web1 as deploy";
+    ensure!(nobody.status.code() == Some(125) && nobody.stderr.contains(said), "{nobody}");
+    ensure!(counts("ssh.certificate")? == 2, "nobody else got one");
+    Ok(())
+}
+
+/// THREATS E07: the certificate outlives its grant by minutes, and opens nothing any more.
+#[test]
+fn e07_a_certificate_in_a_file_opens_the_account_until_its_grant_ends() -> Result<()> {
+    let (fleet, _web1, _sshd, alice) = scene()?;
+    let login = || fleet.laptop.run("alice", ["ssh", "-i", "/home/alice/web", "deploy@web1", "id", "-un"]);
+    alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
+    alice.elevate(&["cert", "-o", "/home/alice/web"])?.success()?;
+    ensure!(login()?.success()?.trim() == "deploy", "the grant is in force");
+    alice.elevate(&["drop", "--all"])?.success()?;
+    eventually(
+        PATIENCE,
+        "the account is closed",
+        || matches!(login(), Ok(ran) if ran.status.code() == Some(255) && ran.stderr.contains("Permission denied")),
+    )
+}
+
+/// What `ssh-keygen -L` says of a file on the laptop.
+fn read(fleet: &Fleet, file: &str) -> Result<String> {
+    fleet.laptop.run("alice", ["ssh-keygen", "-L", "-f", file])?.success()
+}
+
+#[test]
+fn a_certificate_under_a_grant_is_read_by_ssh_keygen_and_without_one_there_is_none() -> Result<()> {
+    let (fleet, web1, _sshd, alice) = scene()?;
+    let none = alice.elevate(&["cert", "-o", "/home/alice/web", "web-in"])?.exits(7)?;
+    ensure!(none.contains("no grant of yours opens SSH there") && none.contains("elevate web-in"), "{none}");
+    ensure!(fleet.laptop.run("alice", ["ls", "/home/alice/web"])?.status.code() == Some(2), "a key was left");
+
+    alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
+    let said = alice.elevate(&["cert", "-o", "/home/alice/web", "web-in"])?;
+    ensure!(said.status.success() && said.stderr.contains("ssh -i /home/alice/web deploy@web1"), "{said}");
+    ensure!(said.stdout.contains("(web-in) opens deploy on web1 until "), "{said}");
+    let shown = read(&fleet, "/home/alice/web-cert.pub")?;
+    let modes = fleet.laptop.run("alice", ["stat", "-c", "%a", "/home/alice/web"])?.success()?;
+    ensure!(modes.trim() == "600", "{modes}");
+
+    // The same key again, as a program reads it.
+    let json = alice.elevate(&["cert", "-o", "/home/alice/web", "--format", "json"])?.success()?;
+    let value: Value = serde_json::from_str(&json)?;
+    let id = value["id"].as_str().and_then(|id| id.strip_prefix("G-")).context("no id")?.to_owned();
+    ensure!(value["schema"] == "elevate.certificate/1" && value["serial"] == 2, "{value}");
+    for line in [
+        "Type: ssh-ed25519-cert-v01@openssh.com user certificate",
+        &format!("Key ID: \"{id}\""),
+        "Serial: 1",
+        &format!("elevate:{id}"),
+        "permit-pty",
+    ] {
+        ensure!(shown.lines().any(|one| one.trim() == line), "no {line:?}: {shown}");
+    }
+    ensure!(!shown.contains("forwarding") && !shown.contains("user-rc"), "{shown}");
+    let events = fleet.events("ssh.certificate")?;
+    ensure!(events.len() == 2, "{events:?}");
+    for (event, serial) in events.iter().zip([1, 2]) {
+        ensure!(event["details"]["serial"] == serial && event["activation"] == id.as_str(), "{event}");
+        ensure!(event["details"]["fingerprint"] == value["fingerprint"], "{event}");
+        ensure!(event["door"]["key"].is_object() && event["person"] == "alice", "{event}");
+    }
+
+    // A key of one's own; a weak one; through a host; after the end.
+    let keygen = |kind: [&str; 4], file: &str| {
+        let words = ["ssh-keygen", "-q", "-N", "", "-f", file].into_iter().chain(kind);
+        fleet.laptop.run("alice", words)?.success()
+    };
+    keygen(["-t", "ecdsa", "-b", "384"], "/home/alice/own")?;
+    let own = ["cert", "-o", "/home/alice/own-cert.pub", "--key", "/home/alice/own.pub", "web-in"];
+    alice.elevate(&own)?.success()?;
+    ensure!(read(&fleet, "/home/alice/own-cert.pub")?.contains("ecdsa-sha2-nistp384-cert-v01@openssh.com"));
+    keygen(["-t", "rsa", "-b", "2048"], "/home/alice/weak")?;
+    let weak =
+        alice.elevate(&["cert", "-o", "/home/alice/weak-cert.pub", "--key", "/home/alice/weak.pub"])?;
+    let weak = weak.exits(2)?;
+    ensure!(weak.contains("this RSA key has 2048 bits, at least 3072 are needed"), "{weak}");
+    let here = web1.host.run("alice", ["elevate", "cert", "-o", "/home/alice/web"])?.exits(3)?;
+    ensure!(here.contains("elevate cert -o FILE"), "{here}");
+    alice.elevate(&["drop", "--all"])?.success()?;
+    alice.elevate(&["cert", "-o", "/home/alice/web", &format!("G-{id}")])?.exits(7)?;
+    ensure!(fleet.events("ssh.certificate")?.len() == 3, "the one for the own key was the last");
+    Ok(())
+}
