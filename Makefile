@@ -82,7 +82,7 @@ test: deps build tree stage-debug ## run every test there is, in test hosts wher
 	fi
 	$(CARGO) test --workspace --doc --locked
 
-faults: deps build tree stage-debug ## strike at every change to a disk in every way there is: about an hour
+faults: deps build tree stage-debug ## strike at every change to a disk in every way there is: an hour or two
 	$(ROOT) true
 	ELEVATE_FAULTS=all $(RUNNER) $(CARGO) test --package elevate-tests --test faults --locked -- --nocapture
 
