@@ -1,4 +1,4 @@
-//! Which sudo a host has, and which parts of a role it cannot enforce.
+//! Which sudo a host has, which parts of a role it cannot enforce, and whether certificates open accounts there.
 //!
 //! In: what the host's agent found out. Out: what the daemon refuses before anybody activates it. Spec: docs/wire.md "Vouches".
 
@@ -85,6 +85,30 @@ impl Enforcement {
             Self::With(installed) => installed.misses(part).map(|ability| {
                 format!("{} cannot be trusted with {}", installed.line.escaped(), ability.phrase())
             }),
+        }
+    }
+}
+
+/// Whether certificates of grants open accounts on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum SshEnforcement {
+    /// sshd asks which.
+    Asks,
+    /// They open nothing.
+    None {
+        /// Why.
+        why: UntrustedText,
+    },
+}
+
+impl SshEnforcement {
+    /// Why a right with an SSH part would not be enforced; none when it would.
+    #[must_use]
+    pub fn hindrance(&self) -> Option<String> {
+        match self {
+            Self::Asks => None,
+            Self::None { why } => Some(why.escaped()),
         }
     }
 }

@@ -141,3 +141,15 @@ fn a_certificate_under_a_grant_is_read_by_ssh_keygen_and_without_one_there_is_no
     ensure!(fleet.events("ssh.certificate")?.len() == 3, "the one for the own key was the last");
     Ok(())
 }
+
+/// Threat E15: where sshd does not ask us, nobody types a code for nothing.
+#[test]
+fn e15_a_role_with_logins_is_refused_on_a_host_whose_sshd_does_not_ask() -> Result<()> {
+    let fleet = Fleet::with_policy(&format!("{POLICY}{SSH}"))?;
+    let _web2 = fleet.managed("web2", &["tier=web"])?;
+    let alice = fleet.person("alice")?;
+    let said = alice.elevate(&["web-in", "-H", "web2", "-m", "an ordinary reason"])?;
+    ensure!(!said.status.success() && said.stderr.contains("20-elevate.conf is not as"), "{said}");
+    ensure!(fleet.events("grant.issued")?.is_empty(), "nothing was granted");
+    Ok(())
+}

@@ -187,11 +187,13 @@ impl Agent {
     fn greet(&mut self, nonce: Nonce, now: Moment) {
         let sudo = self.enforces_with();
         self.told_sudo(sudo.clone());
+        let ssh = self.ssh.tell();
         self.claim(Claim::Hello(AgentHello {
             versions: Versions::OURS,
             host: self.identity.config.host,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             sudo,
+            ssh,
             epoch: self.position.epoch,
             seq: self.position.seq,
             head: self.position.head,

@@ -2,8 +2,11 @@
 //!
 //! In: grants in force, the host's sshd. Out: files of [`principals`], a host that refuses what it does not enforce. Threats E15.
 
+use elevate_protocol::flavour::SshEnforcement;
+use elevate_protocol::message::agent::Claim;
 use elevate_protocol::principals::Entry;
 use elevate_protocol::signed::VerifiedGrant;
+use elevate_protocol::text::UntrustedText;
 
 use super::grants::Standing;
 use super::state::Agent;
@@ -21,6 +24,8 @@ pub(crate) struct Ssh {
     enforcement: Result<u32, SshdError>,
     /// What the files say.
     written: Wanted,
+    /// What the daemon was told on this connection.
+    told: Option<SshEnforcement>,
 }
 
 impl Ssh {
@@ -30,7 +35,16 @@ impl Ssh {
         // What an agent before this one left is swept without alarm.
         let names = safe::names(&paths.principals).unwrap_or_default();
         let left = names.iter().filter_map(|name| Some((name.to_str()?.parse().ok()?, Vec::new())));
-        Self { enforcement: sshd::enforcement(paths), written: left.collect() }
+        Self { enforcement: sshd::enforcement(paths), written: left.collect(), told: None }
+    }
+
+    /// What the daemon is told; it is told again only what differs.
+    pub(crate) fn tell(&mut self) -> SshEnforcement {
+        let found = match &self.enforcement {
+            Ok(_) => SshEnforcement::Asks,
+            Err(error) => SshEnforcement::None { why: UntrustedText::lossy(&error.to_string()) },
+        };
+        self.told.insert(found).clone()
     }
 
     /// Why certificates open nothing here.
@@ -84,6 +98,11 @@ impl Agent {
             }
         }
         drop(self.enforce_ssh(now));
+        let before = self.ssh.told.clone();
+        let found = self.ssh.tell();
+        if before.as_ref() != Some(&found) {
+            self.claim(Claim::Ssh(found));
+        }
     }
 
     /// Makes the files of sshd's question say exactly what is in force.

@@ -307,7 +307,7 @@ impl Daemon {
                     drop(frame::write(&mut self.stream, &ToAgent::Recorded { number }));
                 }
                 // Enforcement comes and goes as the tests have it: those that ask for it look at reports.
-                Claim::Heartbeat { .. } | Claim::Sudo(_) => {}
+                Claim::Heartbeat { .. } | Claim::Sudo(_) | Claim::Ssh(_) => {}
                 claim => return Some(claim),
             }
         }
@@ -326,7 +326,11 @@ impl Daemon {
                     // The agent may have hung up meanwhile; the next read says so.
                     drop(frame::write(&mut self.stream, &ToAgent::Recorded { number }));
                 }
-                Claim::Heartbeat { .. } | Claim::Contact { .. } | Claim::Applied { .. } | Claim::Sudo(_) => {}
+                Claim::Heartbeat { .. }
+                | Claim::Contact { .. }
+                | Claim::Applied { .. }
+                | Claim::Sudo(_)
+                | Claim::Ssh(_) => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -1,8 +1,9 @@
 //! Whether what enforces on a host can be trusted with a role: asked before anybody types a code for nothing.
 //!
-//! In: what the host said of its sudo. Out: nothing, or why not. The host itself refuses the same (THREATS §6.1).
+//! In: what the host said of its sudo and its sshd. Out: nothing, or why not. The host itself refuses the same (THREATS §6.1).
 
 use elevate_policy::Role;
+use elevate_protocol::flavour::SshEnforcement;
 use elevate_protocol::message::refusal::Code;
 
 use super::Inner;
@@ -11,7 +12,8 @@ use crate::store::{Activation, HostRow, Tx};
 
 /// Why a role would not be enforced on a host. A host that has said nothing yet may well enforce it.
 pub(crate) fn hindrance(host: &HostRow, role: &Role) -> Option<String> {
-    host.sudo.as_ref().and_then(|sudo| sudo.hindrance(role.sudo()?))
+    let sudo = host.sudo.as_ref().and_then(|sudo| sudo.hindrance(role.sudo()?));
+    sudo.or_else(|| role.ssh().and(host.ssh.as_ref()).and_then(SshEnforcement::hindrance))
 }
 
 /// Whether a role is for hosts and this one would enforce it.

@@ -97,6 +97,7 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
         reported: 0,
         seen_at: None,
         sudo: None,
+        ssh: None,
         excused: false,
     };
     if core.policy().person_by_key(&link.fingerprint(HashAlg::Sha256)).is_some() {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::document::{Act, Document};
 use elevate_protocol::flavour::Enforcement;
+use elevate_protocol::flavour::SshEnforcement;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::message::refusal::{Code, Refusal};
@@ -28,6 +29,7 @@ impl Serving {
             Claim::Applied { seq, result } => self.applied(seq, result).await,
             Claim::Missing { from } => self.missing(from).await,
             Claim::Sudo(sudo) => self.sudo(sudo).await,
+            Claim::Ssh(ssh) => self.ssh(ssh).await,
             Claim::Accounts { uids } => self.accounts(uids).await,
             Claim::Report { number, at, report } => self.report(number, at, report).await,
             Claim::Conversation { conversation, caller, say } => self.speak(conversation, caller, say).await,
@@ -123,6 +125,18 @@ impl Serving {
         tx.record(voice(&self.host).did(subject(&self.host), kind)).await?;
         tx.commit().await?;
         self.host.sudo = Some(sudo);
+        self.offer().await
+    }
+
+    /// Of a change for the worse the host reports as well: that is the event.
+    async fn ssh(&mut self, ssh: SshEnforcement) -> Result<(), Cut> {
+        if self.host.ssh.as_ref() == Some(&ssh) {
+            return Ok(());
+        }
+        let mut tx = self.core.inner().store.write().await?;
+        tx.host_ssh(self.host.id, &ssh).await?;
+        tx.commit().await?;
+        self.host.ssh = Some(ssh);
         self.offer().await
     }
 

@@ -61,7 +61,7 @@ pub(super) async fn hello(
     }
     let skewed = is_skewed(agent.time, inner.clock.now());
     let next = record(core, &host, &agent, skewed).await?;
-    let host = HostRow { sudo: Some(agent.sudo), ..host };
+    let host = HostRow { sudo: Some(agent.sudo), ssh: Some(agent.ssh), ..host };
     let seat = inner.agents.enter(id, skewed);
     let serving = Serving {
         core: core.clone(),
@@ -140,6 +140,9 @@ fn fitting(host: &HostRow, agent: &AgentHello) -> Result<u16, Cut> {
 async fn record(core: &Core, host: &HostRow, agent: &AgentHello, skewed: bool) -> Result<u64, Cut> {
     let mut tx = core.inner().store.write().await?;
     tx.host_seen(host.id, Some(&agent.sudo)).await?;
+    if host.ssh.as_ref() != Some(&agent.ssh) {
+        tx.host_ssh(host.id, &agent.ssh).await?;
+    }
     let recorded = flood::is_recorded(core, host, Came::Connected);
     if recorded {
         let kind = Kind::HostConnected {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use elevate_protocol::digest::Digest;
 use elevate_protocol::flavour::Enforcement;
+use elevate_protocol::flavour::SshEnforcement;
 use elevate_protocol::id::HostId;
 use elevate_protocol::name::Name;
 use elevate_protocol::time::Timestamp;
@@ -45,6 +46,8 @@ pub(crate) struct HostRow {
     pub(crate) seen_at: Option<Timestamp>,
     /// What enforces there; none: it has not said yet.
     pub(crate) sudo: Option<Enforcement>,
+    /// Whether certificates open accounts there; none: it has not said yet.
+    pub(crate) ssh: Option<SshEnforcement>,
     /// It may have documents that are not known here: root has gone on with an older database, and has not heard of this host since.
     pub(crate) excused: bool,
 }
@@ -64,10 +67,8 @@ pub(crate) struct NextPlace {
 
 fn host_of(row: &AnyRow) -> Result<HostRow, StoreError> {
     let row = Row("hosts", row);
-    let sudo = match row.maybe_text("sudo")? {
-        Some(_) => Some(row.json("sudo")?),
-        None => None,
-    };
+    let sudo = row.maybe_text("sudo")?.map(|_| row.json("sudo")).transpose()?;
+    let ssh = row.maybe_text("ssh")?.map(|_| row.json("ssh")).transpose()?;
     Ok(HostRow {
         id: row.parsed("id")?,
         name: row.parsed("name")?,
@@ -81,6 +82,7 @@ fn host_of(row: &AnyRow) -> Result<HostRow, StoreError> {
         reported: row.number("reported")?,
         seen_at: row.maybe_time("seen_at")?,
         sudo,
+        ssh,
         excused: row.maybe_time("excused")?.is_some(),
     })
 }
@@ -222,6 +224,20 @@ impl Tx {
             .bind(id.to_string())
             .bind(self.now().0)
             .bind(sudo.map(|sudo| to_json("sudo", sudo)).transpose()?)
+            .execute(self.ready().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes whether certificates open accounts there.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn host_ssh(&mut self, id: HostId, ssh: &SshEnforcement) -> Result<(), StoreError> {
+        self.seen.forget_host(id);
+        sqlx::query("UPDATE hosts SET ssh = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(to_json("ssh", ssh)?)
             .execute(self.ready().await?)
             .await?;
         Ok(())

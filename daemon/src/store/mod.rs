@@ -21,6 +21,7 @@ mod keys;
 mod later;
 mod lock;
 mod locks;
+mod migrations;
 mod news;
 mod people;
 mod recovery;
@@ -38,9 +39,7 @@ use std::time::Duration;
 use elevate_protocol::id::{ActivationId, ClusterId, HostId};
 use sqlx::AnyPool;
 use sqlx::Connection as _;
-use sqlx::SqlSafeStr as _;
 use sqlx::any::AnyPoolOptions;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
@@ -194,7 +193,7 @@ impl Store {
         lock::private(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
         let address = address_of(&path, "rwc")?;
         let writer = pool(&address, 1).await?;
-        migrator().run(&writer).await?;
+        migrations::migrator().run(&writer).await?;
         let witness = Arc::new(Witness::open(folder)?);
         let writer = Writer::over(&writer).await?;
         let readers = pool(&address, READERS).await?;
@@ -322,26 +321,6 @@ impl Store {
         self.writer.close().await;
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
-}
-
-/// Every migration there is, in order. An old one is never changed: its checksum is in the database.
-fn migrator() -> Migrator {
-    let files = [
-        (1, "begin", include_str!("../../migrations/0001_begin.sql")),
-        (2, "locks", include_str!("../../migrations/0002_locks.sql")),
-        (3, "live", include_str!("../../migrations/0003_live.sql")),
-        (4, "recovery", include_str!("../../migrations/0004_recovery.sql")),
-        (5, "changes", include_str!("../../migrations/0005_changes.sql")),
-        (6, "heads", include_str!("../../migrations/0006_heads.sql")),
-        (7, "ends", include_str!("../../migrations/0007_ends.sql")),
-        (8, "restored", include_str!("../../migrations/0008_restored.sql")),
-        (9, "replacements", include_str!("../../migrations/0009_replacements.sql")),
-        (10, "certificates", include_str!("../../migrations/0010_certificates.sql")),
-    ];
-    let migration = |(number, name, text): (i64, &'static str, &'static str)| {
-        Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)
-    };
-    Migrator::with_migrations(files.into_iter().map(migration).collect())
 }
 
 /// `sqlite:///var/lib/elevated/elevated.db?mode=rwc`. Characters with a meaning in an address are refused.

@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use crate::digest::Digest;
 use crate::document::EndCause;
 use crate::flavour::Enforcement;
+use crate::flavour::SshEnforcement;
 use crate::id::{ActivationId, ClusterId, HostId, Nonce};
 use crate::name::{Login, Name};
 use crate::signed::SignedBody;
@@ -101,6 +102,8 @@ pub enum Claim {
     },
     /// Another sudo is installed than the hello said, or enforcement began or stopped.
     Sudo(Enforcement),
+    /// sshd asks which certificates open an account, or does so no longer.
+    Ssh(SshEnforcement),
     /// What accounts the offered logins are on this host; those that are missing have none.
     Accounts {
         /// Uids by login.
@@ -148,6 +151,8 @@ pub struct AgentHello {
     pub agent: String,
     /// Which sudo enforces here, if one does.
     pub sudo: Enforcement,
+    /// Whether certificates open accounts here.
+    pub ssh: SshEnforcement,
     /// Epoch of the last applied document.
     pub epoch: u32,
     /// Place of the last applied document; 0 at first.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::head;
+use elevate_protocol::flavour::SshEnforcement;
 use elevate_protocol::flavour::{Enforcement, Installed};
 use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::agent::{AgentHello, Applied, Claim, HEARTBEAT, ToAgent};
@@ -128,6 +129,7 @@ impl Simulated {
                 line: UntrustedText::lossy("Sudo version 1.9.13p3"),
                 lacks: BTreeSet::new(),
             }),
+            ssh: SshEnforcement::Asks,
             epoch: 1,
             seq,
             head,

@@ -7,7 +7,8 @@ mod site;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use elevate_protocol::message::agent::Applied;
+use elevate_protocol::flavour::SshEnforcement;
+use elevate_protocol::message::agent::{Applied, Claim};
 use elevate_tests::{Access, PATIENCE};
 use site::{Site, end, grant, id};
 
@@ -133,16 +134,20 @@ fn e15_an_sshd_that_cannot_be_set_up_is_left_alone_and_grants_are_refused() -> R
         ensure!(!site.db1.exists(OURS) && site.db1.read(main)? == text, "{text}");
     }
     site.start_agent()?;
+    let told = site.hello.as_ref().map(|hello| hello.ssh.clone());
+    ensure!(matches!(told, Some(SshEnforcement::None { .. })), "{told:?}");
     let refused = site.document(grant(1, DEPLOY, 600)?)?;
     ensure!(matches!(refused, Applied::Refused { .. }), "{refused:?}");
     // The admin takes the line out, and the host is set up; then ours is changed behind the agent's back.
     site.db1.write(main, &stock)?;
     site.enroll()?;
+    while !matches!(site.claim()?, Claim::Ssh(SshEnforcement::Asks)) {}
     site.enforced(grant(2, DEPLOY, 600)?)?;
     let two = site.of_grant(2)?;
     ensure!(site.opens(&two, "deploy")?, "in force");
     let ours = site.db1.read(OURS)?;
     site.db1.write(OURS, ours.replace("elevate-ssh", "root"))?;
+    while !matches!(site.claim()?, Claim::Ssh(SshEnforcement::None { .. })) {}
     site.wait_closed(&two, "deploy", Duration::from_secs(10))?;
     site.db1.write(OURS, ours)?;
     elevate_tests::eventually(PATIENCE, "it opens again", || matches!(site.opens(&two, "deploy"), Ok(true)))

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{Act, Document, head};
+use elevate_protocol::flavour::SshEnforcement;
 use elevate_protocol::flavour::{Enforcement, Installed};
 use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::Versions;
@@ -153,6 +154,7 @@ impl Agent {
                 line: UntrustedText::lossy("Sudo version 1.9.13p3"),
                 lacks: std::collections::BTreeSet::new(),
             }),
+            ssh: SshEnforcement::Asks,
             epoch: 1,
             seq,
             head: self.head,

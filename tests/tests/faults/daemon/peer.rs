@@ -281,6 +281,7 @@ fn hear(identity: &Identity, seen: &mut Seen, (said, ssh): (ToAgent, &Ssh)) {
                     line: UntrustedText::lossy("Sudo version 1.9.16"),
                     lacks: BTreeSet::new(),
                 }),
+                ssh: elevate_protocol::flavour::SshEnforcement::Asks,
                 epoch: seen.log.epoch,
                 seq: seen.place(),
                 head: seen.log.documents.values().fold(None, |before, (_, body)| Some(head(before, body))),
