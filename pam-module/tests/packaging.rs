@@ -1,6 +1,6 @@
 //! `make install` and `make uninstall` into a folder, and the units as systemd reads them.
 //!
-//! In: packaging/. Out: pass or fail. The six installed files are stand-ins, since only their places and modes matter here.
+//! In: packaging/. Out: pass or fail. The installed programs are stand-ins, since only their places and modes matter here.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -10,13 +10,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "elevate",
     "elevatectl",
     "elevate-pages",
     "elevate-agent",
     "elevated",
     "elevate-link",
+    "elevate-principals",
     "libpam_elevate.so",
 ];
 
@@ -104,6 +105,7 @@ fn install_puts_each_file_in_its_place_and_touches_nothing_else() {
         ("usr/lib/sysusers.d/elevate.conf", 0o644),
         ("usr/lib/tmpfiles.d/elevate.conf", 0o644),
         ("usr/libexec/elevate/elevate-link", 0o755),
+        ("usr/libexec/elevate/principals", 0o755),
         ("usr/sbin/elevate-agent", 0o755),
         ("usr/sbin/elevated", 0o755),
     ];
