@@ -137,6 +137,7 @@ impl Agent {
                 link.stage = Stage::Welcome(nonce);
                 journal::log(Level::Info, "connected to the daemon");
                 self.tell_sudo();
+                self.tell_ssh();
                 self.send_reports();
             }
             (_, ToAgent::Refused(refusal)) => {
@@ -187,7 +188,7 @@ impl Agent {
     fn greet(&mut self, nonce: Nonce, now: Moment) {
         let sudo = self.enforces_with();
         self.told_sudo(sudo.clone());
-        let ssh = self.ssh.tell();
+        let ssh = self.ssh.greeting();
         self.claim(Claim::Hello(AgentHello {
             versions: Versions::OURS,
             host: self.identity.config.host,

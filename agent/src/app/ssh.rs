@@ -38,12 +38,16 @@ impl Ssh {
         Self { enforcement: sshd::enforcement(paths), written: left.collect(), told: None }
     }
 
-    /// What the daemon is told; it is told again only what differs.
-    pub(crate) fn tell(&mut self) -> SshEnforcement {
-        let found = match &self.enforcement {
+    fn found(&self) -> SshEnforcement {
+        match &self.enforcement {
             Ok(_) => SshEnforcement::Asks,
             Err(error) => SshEnforcement::None { why: UntrustedText::lossy(&error.to_string()) },
-        };
+        }
+    }
+
+    /// What the daemon is told in the hello; later it is told what differs.
+    pub(crate) fn greeting(&mut self) -> SshEnforcement {
+        let found = self.found();
         self.told.insert(found).clone()
     }
 
@@ -87,7 +91,7 @@ impl Agent {
     pub(crate) fn look_at_sshd(&mut self, now: Moment) {
         let found = sshd::enforcement(&self.paths);
         if found == self.ssh.enforcement {
-            return;
+            return self.tell_ssh();
         }
         self.ssh.enforcement = found;
         match &self.ssh.enforcement {
@@ -98,10 +102,15 @@ impl Agent {
             }
         }
         drop(self.enforce_ssh(now));
-        let before = self.ssh.told.clone();
-        let found = self.ssh.tell();
-        if before.as_ref() != Some(&found) {
-            self.claim(Claim::Ssh(found));
+        self.tell_ssh();
+    }
+
+    /// Tells the daemon when it was told otherwise. The next hello says it where there is no connection.
+    pub(crate) fn tell_ssh(&mut self) {
+        let found = self.ssh.found();
+        if self.is_linked() && self.ssh.told.as_ref() != Some(&found) {
+            self.claim(Claim::Ssh(found.clone()));
+            self.ssh.told = Some(found);
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) async fn certificate(
         Err(error) => return told(error),
     };
     let mut tx = inner.store.write().await?;
+    // An agent may take its time to sign: who asks may be nobody by now.
+    talk.stands(inner)?;
     locks::unlocked(&mut tx, talk, Some(&seen)).await?;
     let issued = match unrecorded.record(&mut tx, &talk.voice, &person).await {
         Ok(issued) => issued,
@@ -58,11 +60,11 @@ pub(super) async fn certificate(
     Ok(Outcome::Certificate(Box::new(view(&live, issued, short))))
 }
 
-/// The second factor, where the role of the grant asks for it at every use.
+/// The second factor, where the grant was made to ask for it at every use, or its role does since.
 async fn at_use(core: &Core, talk: &mut Dialogue, (ask, grant): (&Ask, &Activation)) -> Told<()> {
     let inner = core.inner();
     let every_use = inner.policy().role(&grant.role).is_some_and(|role| role.factor == Factor::EveryUse);
-    if !every_use {
+    if !every_use && !grant.factor_at_use {
         return Ok(());
     }
     let demand = Demand {

@@ -85,6 +85,7 @@ pub(super) async fn draft(
         ends_at: None,
         ends_at_most: None,
         lease: None,
+        factor_at_use: false,
         ssh: None,
         granted_digest: None,
         extensions: 0,

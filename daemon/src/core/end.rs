@@ -18,6 +18,7 @@ use super::fault::{Fault, Told, refuse, refuse_hint};
 use super::view::{Documents, short, view, views};
 use super::{Core, choose, confirm};
 use crate::issue::about;
+use crate::log::chain;
 use crate::store::{Activation, Tx};
 
 /// The person takes a request back.
@@ -110,9 +111,19 @@ pub(super) async fn revoke(
         }
     }
     tx.commit().await?;
-    // What is shown is looked up when hosts hear of it already, not before.
-    let shown = views(inner, &mut inner.store.read().await?, &inner.policy(), &hit).await?;
-    Ok(Outcome::Admin(AdminOutcome::Revoked(shown)))
+    // What is shown is looked up when hosts hear of it already, not before. That it is done is no less true without it.
+    let shown = match inner.store.read().await {
+        Ok(mut tx) => views(inner, &mut tx, &inner.policy(), &hit).await,
+        Err(error) => Err(error.into()),
+    };
+    match shown {
+        Ok(shown) => Ok(Outcome::Admin(AdminOutcome::Revoked(shown))),
+        Err(fault) => {
+            crate::log::error(&chain(&fault));
+            let message = "it is revoked, but what became of it cannot be shown at the moment";
+            refuse_hint(Code::Internal, message, "elevatectl audit tail")
+        }
+    }
 }
 
 async fn matching(tx: &mut Tx, what: &RevokeWhat) -> Told<Vec<Activation>> {

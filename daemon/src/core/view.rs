@@ -48,7 +48,8 @@ pub(super) async fn view(
 ) -> Result<ActivationView, Fault> {
     let role = policy.role(&activation.role);
     // What was granted stays what it was, whatever the role says since.
-    let ssh = activation.ssh.as_ref().or_else(|| role.and_then(|role| role.ssh()));
+    let promised = role.and_then(|role| role.ssh()).filter(|_| activation.granted_digest.is_none());
+    let ssh = activation.ssh.as_ref().or(promised);
     Ok(ActivationView {
         id: activation.id,
         short: short(tx, activation.id).await?,

@@ -159,6 +159,7 @@ impl Issuer {
         activation.lease = permit.lease();
         activation.granted_digest = Some(permit.role_digest());
         activation.ssh = permit.ssh().cloned();
+        activation.factor_at_use = permit.factor() == Factor::EveryUse;
         let approvers = || permit.approvals().iter().map(|approval| approval.person.clone()).collect();
         if let PermitReach::Daemon { admin } = permit.reach() {
             let kind = Kind::AdminGranted {

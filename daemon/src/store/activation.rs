@@ -65,6 +65,9 @@ pub(crate) struct Activation {
     /// What the grant opens by SSH, as the hosts were told; none: nothing, or no grant yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ssh: Option<SshPart>,
+    /// Whether the grant asks for the second factor at every use, as the hosts were told.
+    #[serde(default)]
+    pub(crate) factor_at_use: bool,
     /// Digest of role and eligibility that the grant was made with.
     pub(crate) granted_digest: Option<RoleDigest>,
     /// How many times it was extended.

@@ -255,6 +255,18 @@ async fn a_role_with_a_code_at_every_use_asks_for_one_with_each_certificate() {
 }
 
 #[tokio::test]
+async fn a_grant_that_asks_for_a_code_at_every_use_does_so_whatever_its_role_says_later() {
+    let (place, _) = place().await;
+    place.factor("alice").await;
+    place.ask_with_code("alice", Ask::Request(wanted("careful", false))).await.unwrap();
+    place.write_policy(&POLICY.replace("every-use", "none"));
+    place.core.reload_policy().await.unwrap();
+    let mut talk = place.talk(place.person("alice"), Ask::Certificate(plain_ask()));
+    let Reply::Challenge(challenge) = talk.next().await else { panic!("no challenge") };
+    assert_eq!(challenge.prompt.raw(), "Code for alice: log in by SSH with careful on db1");
+}
+
+#[tokio::test]
 async fn a_ca_behind_an_agent_signs_and_one_that_is_away_is_a_clear_error() {
     let (mut place, _) = place().await;
     activate(&place, "alice", "db").await;
