@@ -6,6 +6,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ssh_key::PublicKey;
+
 use crate::nss;
 use crate::paths::Paths;
 use crate::safe;
@@ -52,6 +54,19 @@ pub(crate) enum SshdError {
         /// The folder.
         folder: String,
     },
+    /// What else sshd reads is not looked into.
+    #[error(
+        "{place}: `{line}` leads to files that Elevate does not follow, and they may say whose certificates open accounts"
+    )]
+    Elsewhere {
+        /// File and line.
+        place: String,
+        /// The line.
+        line: String,
+    },
+    /// No CA.
+    #[error("this host knows no key that signs certificates: elevatectl key rotate tells it")]
+    NoCa,
     /// Somebody else has settled what certificates open.
     #[error(
         "{place}: `{keyword}` stands there already; Elevate does not change who else's certificates open accounts"
@@ -95,6 +110,23 @@ pub(crate) fn text(paths: &Paths, program: &Path) -> String {
 /// # Errors
 /// The first [`SshdError`] met.
 pub(crate) fn enforcement(paths: &Paths) -> Result<u32, SshdError> {
+    let group = placed(paths)?;
+    knows_ca(paths)?;
+    Ok(group)
+}
+
+/// Whether there is a key in the file that sshd is given.
+fn knows_ca(paths: &Paths) -> Result<(), SshdError> {
+    let text = safe::read(&paths.user_ca, FILE_MAX).unwrap_or_default();
+    let has_key = text.lines().any(|line| PublicKey::from_openssh(line.trim()).is_ok());
+    if has_key { Ok(()) } else { Err(SshdError::NoCa) }
+}
+
+/// The group of our account, where our file is in place and nobody else's is in its way.
+///
+/// # Errors
+/// The first [`SshdError`] met.
+pub(crate) fn placed(paths: &Paths) -> Result<u32, SshdError> {
     let group = possible(paths)?;
     let wanted = text(paths, &program());
     if !safe::read(&paths.sshd_file, FILE_MAX).is_ok_and(|found| found == wanted) {
@@ -121,7 +153,7 @@ pub(crate) fn possible(paths: &Paths) -> Result<u32, SshdError> {
         let (main, folder) = (paths.sshd_main.display().to_string(), folder.display().to_string());
         return Err(SshdError::Include { main, folder });
     }
-    no_conflict(&paths.sshd_main, &main)?;
+    no_conflict(&paths.sshd_main, &main, Some(folder))?;
     for name in safe::names(folder).unwrap_or_default() {
         let path = folder.join(&name);
         if path == paths.sshd_file || path.extension().is_none_or(|ending| ending != "conf") {
@@ -129,43 +161,80 @@ pub(crate) fn possible(paths: &Paths) -> Result<u32, SshdError> {
         }
         // Followed, as sshd follows: packages lay links there.
         let text = std::fs::read(&path).unwrap_or_default();
-        no_conflict(&path, &String::from_utf8_lossy(&text))?;
+        no_conflict(&path, &String::from_utf8_lossy(&text), None)?;
     }
     Ok(account.gid)
 }
 
-/// The keyword of a line in small letters, and what follows; none for a comment or nothing (sshd_config(5)).
+/// The keyword of a line in small letters, and what follows; none for a comment or nothing. Cut as sshd cuts it: at space, at `=`,
+/// and behind the first pair of quotes, which may begin within the word.
 fn keyword(line: &str) -> Option<(String, &str)> {
-    let line = line.trim_start();
-    let end = line.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(line.len());
+    let line = line.trim_start_matches(|c: char| c.is_whitespace() || c == '=');
+    let end = line.find(|c: char| c.is_whitespace() || c == '=' || c == '"').unwrap_or(line.len());
     let (word, rest) = line.split_at(end);
+    let (quoted, rest) =
+        rest.strip_prefix('"').map_or(("", rest), |rest| rest.split_once('"').unwrap_or((rest, "")));
     let rest = rest.trim_start().strip_prefix('=').unwrap_or(rest).trim();
-    (!word.is_empty() && !word.starts_with('#')).then(|| (word.trim_matches('"').to_ascii_lowercase(), rest))
+    let word = format!("{word}{quoted}");
+    (!word.is_empty() && !word.starts_with('#')).then(|| (word.to_ascii_lowercase(), rest))
+}
+
+fn patterns(rest: &str) -> impl Iterator<Item = &str> {
+    rest.split_whitespace().map(|one| one.trim_matches('"'))
+}
+
+/// Whether a pattern stands for the files of the folder.
+fn is_folder(pattern: &str, folder: &Path) -> bool {
+    let short = folder.file_name().map(|name| format!("{}/*.conf", name.to_string_lossy()));
+    pattern == format!("{}/*.conf", folder.display()) || Some(pattern) == short.as_deref()
 }
 
 /// Whether the folder's files are read, and for every connection.
 fn includes(main: &str, folder: &Path) -> bool {
-    let pattern = format!("{}/*.conf", folder.display());
-    let short = folder.file_name().map(|name| format!("{}/*.conf", name.to_string_lossy()));
     for (word, rest) in main.lines().filter_map(keyword) {
         if word == "match" {
             return false;
         }
-        let mut patterns = rest.split_whitespace().map(|one| one.trim_matches('"'));
-        if word == "include" && patterns.any(|one| one == pattern || Some(one) == short.as_deref()) {
+        if word == "include" && patterns(rest).any(|one| is_folder(one, folder)) {
             return true;
         }
     }
     false
 }
 
-fn no_conflict(path: &Path, text: &str) -> Result<(), SshdError> {
+/// Whether a file leaves to us what certificates open, and leads nowhere else but to the folder, where that is its to include.
+fn no_conflict(path: &Path, text: &str, folder: Option<&Path>) -> Result<(), SshdError> {
     for (index, line) in text.lines().enumerate() {
         let Some((word, rest)) = keyword(line) else { continue };
+        let place = format!("{}:{}", path.display(), index.saturating_add(1));
         // `none` for everybody is what sshd does without the line; in a Match it is a rule of the site.
         if OURS.contains(&word.as_str()) {
-            let place = format!("{}:{}", path.display(), index.saturating_add(1));
             return Err(SshdError::Conflict { place, keyword: format!("{word} {rest}") });
+        }
+        let ours = |one| folder.is_some_and(|folder| is_folder(one, folder));
+        if word == "include" && !patterns(rest).all(ours) {
+            return Err(SshdError::Elsewhere { place, line: format!("{word} {rest}") });
+        }
+    }
+    Ok(())
+}
+
+/// Whether sshd, by what `sshd -T` says of all its files, has nobody else's word on what certificates open. What our own file says, as
+/// it `stood` or as it will, is nobody else's.
+///
+/// # Errors
+/// [`SshdError::Conflict`], also where sshd says nothing of it.
+pub(crate) fn unsettled(paths: &Paths, found: &str, stood: &str) -> Result<(), SshdError> {
+    let ours = format!("{}{stood}", text(paths, &program()));
+    let own: Vec<(String, &str)> = ours.lines().filter_map(keyword).collect();
+    for word in OURS {
+        let said: Vec<&str> =
+            found.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).collect();
+        let is_own =
+            |value: &str| value == "none" || own.iter().any(|(one, rest)| one == word && *rest == value);
+        if said.is_empty() || !said.iter().all(|value| is_own(value)) {
+            let keyword = format!("{word} {}", said.join(" "));
+            return Err(SshdError::Conflict { place: "sshd -T".to_owned(), keyword });
         }
     }
     Ok(())
@@ -203,15 +272,88 @@ mod tests {
     #[test]
     fn e15_whoever_settled_it_before_is_left_alone() {
         let path = Path::new("/etc/ssh/sshd_config");
-        assert_eq!(no_conflict(path, "UsePAM yes\n#TrustedUserCAKeys /x\nAuthorizedKeysFile x\n"), Ok(()));
+        assert_eq!(
+            no_conflict(path, "UsePAM yes\n#TrustedUserCAKeys /x\nAuthorizedKeysFile x\n", None),
+            Ok(())
+        );
         for text in [
             "TrustedUserCAKeys none",
             "Port 22\n\ttrustedusercakeys=/etc/ssh/ca\n",
             "Match User bob\n  AuthorizedPrincipalsCommand /bin/x\n",
             "authorizedPrincipalsFile /etc/ssh/p/%u\n",
             "\"AuthorizedPrincipalsCommandUser\" nobody\n",
+            "TrustedUser\"CAKeys\" /etc/ssh/ca\n",
+            "= TrustedUserCAKeys /etc/ssh/ca\n",
         ] {
-            assert!(matches!(no_conflict(path, text), Err(SshdError::Conflict { .. })), "{text}");
+            assert!(matches!(no_conflict(path, text, None), Err(SshdError::Conflict { .. })), "{text}");
         }
+    }
+
+    /// What is included from elsewhere may settle it as well.
+    #[test]
+    fn e15_files_that_are_not_followed_are_a_reason_to_leave_sshd_alone() {
+        let (path, folder) = (Path::new("/etc/ssh/sshd_config"), Path::new(FOLDER));
+        let own = "Include /etc/ssh/sshd_config.d/*.conf\n";
+        assert_eq!(no_conflict(path, &format!("{own}UsePAM yes\n{own}"), Some(folder)), Ok(()));
+        for other in [
+            "Include /etc/ssh/site/*.conf",
+            "Include /etc/ssh/sshd_config.d/*.conf /etc/ssh/ca.conf",
+            "Match User bob\n  include=/etc/ssh/bob.conf",
+            "Inc\"lude\" /etc/ssh/ca.conf",
+        ] {
+            let text = format!("{own}{other}\n");
+            assert!(
+                matches!(no_conflict(path, &text, Some(folder)), Err(SshdError::Elsewhere { .. })),
+                "{text}"
+            );
+        }
+        let found = no_conflict(path, own, None);
+        let Err(SshdError::Elsewhere { place, line }) = found else { panic!("{found:?}") };
+        assert_eq!(
+            (place.as_str(), line.as_str()),
+            ("/etc/ssh/sshd_config:1", "include /etc/ssh/sshd_config.d/*.conf")
+        );
+    }
+
+    #[test]
+    fn e15_what_sshd_itself_says_of_its_files_must_leave_it_to_us() {
+        let paths = Paths::below(Path::new("/"));
+        let said = |values: [&str; 4]| -> String {
+            OURS.iter().zip(values).map(|(word, value)| format!("{word} {value}\n")).collect()
+        };
+        let command = format!("{} %u %i", program().display());
+        let none = said(["none"; 4]);
+        assert_eq!(unsettled(&paths, &format!("port 22\n{none}"), ""), Ok(()));
+        let ours = said(["/etc/elevate/trust/user_ca", &command, ACCOUNT, "none"]);
+        assert_eq!(unsettled(&paths, &ours, ""), Ok(()));
+        // Ours, changed behind our back or of a program that lay elsewhere, is to be put right.
+        let (moved, file) = (ours.replace(ACCOUNT, "root"), "AuthorizedPrincipalsCommandUser root\n");
+        assert!(unsettled(&paths, &moved, "").is_err());
+        assert_eq!(unsettled(&paths, &moved, file), Ok(()));
+        for other in [
+            said(["/etc/ssh/ca.pub", "none", "none", "none"]),
+            said(["none", "/bin/site %u", "none", "none"]),
+            said(["none", "none", "none", "/etc/ssh/p/%u"]),
+            format!("{none}trustedusercakeys /etc/ssh/ca.pub\n"),
+            String::new(),
+        ] {
+            assert!(matches!(unsettled(&paths, &other, ""), Err(SshdError::Conflict { .. })), "{other}");
+        }
+    }
+
+    #[test]
+    fn e15_a_host_that_knows_no_ca_opens_nothing_by_certificate() {
+        let place = tempfile::tempdir().unwrap();
+        let paths = Paths::below(place.path());
+        assert_eq!(knows_ca(&paths), Err(SshdError::NoCa));
+        std::fs::create_dir_all(&paths.trust).unwrap();
+        for text in ["", "\n", "# none yet\n"] {
+            std::fs::write(&paths.user_ca, text).unwrap();
+            assert_eq!(knows_ca(&paths), Err(SshdError::NoCa), "{text}");
+        }
+        let key = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[5; 32]));
+        let key = key.public_key().to_openssh().unwrap();
+        std::fs::write(&paths.user_ca, format!("{key} of the test\n")).unwrap();
+        assert_eq!(knows_ca(&paths), Ok(()));
     }
 }

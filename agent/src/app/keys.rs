@@ -1,6 +1,6 @@
 //! A document about the keys that sign: another grant key or user CA takes over (threat K05).
 //!
-//! In: a verified document. Out: the signers file, then the set in memory. The file is durable before the document's place is,
+//! In: a verified document. Out: the signers file, the CAs for sshd, then the set in memory. The file is durable before the document's place is,
 //! so a crash between the two finds a file that the same document, sent again, leaves as it is.
 
 use std::sync::Arc;
@@ -45,13 +45,14 @@ impl Agent {
     /// Takes these keys over, once they are durable.
     ///
     /// # Errors
-    /// Why they are not; those of before count on.
+    /// Why they are not; those of before count on. The CAs are written last, so that none of them counts where the signers cannot be
+    /// written.
     pub(super) fn trust(&mut self, keys: &mut Option<Next>) -> Result<(), String> {
         let Some(next) = keys.as_ref() else { return Ok(()) };
-        self.write_user_ca(&next.user_ca)?;
         let text = next.signers.to_signers().map_err(|error| error.to_string())?;
         let written = safe::write(&self.paths.grant_signers, &text, 0o644, Durability::Disk);
         written.map_err(|error| journal::chain(&error))?;
+        self.write_user_ca(&next.user_ca)?;
         if let Some(Next { signers, .. }) = keys.take() {
             let own = &self.identity;
             let identity = Identity { config: own.config.clone(), signers, vouch: own.vouch.clone() };

@@ -98,6 +98,7 @@ impl Agent {
         let next = self.position.next(&done.signed, done.refused.clone(), now.wall);
         // An end or a refusal is acknowledged when it will outlive this process, and not before.
         self.lingering.retain(|id| documents::forget(&self.paths, *id).is_err());
+        let had_keys = done.keys.is_some();
         let placed = if self.lingering.is_empty() {
             self.trust(&mut done.keys)
                 .and_then(|()| next.save(&self.paths).map_err(|error| journal::chain(&error)))
@@ -110,6 +111,10 @@ impl Agent {
         self.position = next;
         self.early.come_to(self.position.seq);
         self.acknowledge(self.position.seq);
+        if had_keys {
+            // The first CA makes an sshd that asks of one that could not.
+            self.look_at_sshd(now);
+        }
         self.settle_contact(now);
     }
 

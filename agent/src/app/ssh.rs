@@ -134,7 +134,7 @@ impl Agent {
             Ok(group) => principals::install(&self.paths, *group, &wanted, &self.ssh.written),
             Err(_) => {
                 wanted.clear();
-                principals::clear(&self.paths).map(|()| Vec::new())
+                principals::clear(&self.paths, &self.ssh.written).map(|()| Vec::new())
             }
         };
         match done {
@@ -146,6 +146,8 @@ impl Agent {
                 Ok(())
             }
             Err(error) => {
+                // Any of them may stand there now.
+                self.ssh.written.append(&mut wanted);
                 let why = journal::chain(&error);
                 journal::log(Level::Error, &format!("what certificates open cannot be changed: {why}"));
                 Err(why)

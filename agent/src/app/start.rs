@@ -132,7 +132,7 @@ pub(crate) fn start(paths: &Paths) -> Result<(Agent, Receiver<Message>), StartEr
         Err(error) => {
             // Nothing is known, so nothing is in force.
             drop(reconcile::reconcile(paths, &BTreeMap::new(), &BTreeSet::new()));
-            drop(principals::clear(paths));
+            drop(principals::clear(paths, &principals::Wanted::new()));
             Err(error)
         }
     }

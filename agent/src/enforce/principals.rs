@@ -4,8 +4,11 @@
 //! own group enter. Runs as: root. Spec: docs/grant-format.md "Principals". Threats A11, E10.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
 
 use elevate_protocol::name::Name;
 use elevate_protocol::principals::{self, Entry};
@@ -21,46 +24,89 @@ const FILE_MODE: u32 = 0o644;
 /// What opens each account.
 pub(crate) type Wanted = BTreeMap<Name, Vec<Entry>>;
 
-/// Makes the folder say exactly what is wanted; says what stood there that nobody had `written`.
+/// Makes the folder say exactly what is wanted; says what stood there that nobody had `written`. What cannot be written opens nothing.
 ///
 /// # Errors
-/// [`SafeError`]; what could not be changed ends by its own clocks.
+/// The first [`SafeError`]; the other accounts are seen to all the same.
 pub(crate) fn install(
     paths: &Paths,
     group: u32,
     wanted: &Wanted,
     written: &Wanted,
 ) -> Result<Vec<String>, SafeError> {
-    folder(paths, group)?;
+    let mut first = Ok(());
+    let mut note = |done: Result<(), SafeError>| {
+        if first.is_ok() {
+            first = done;
+        }
+    };
+    // What goes goes first, and by its name: that needs no descriptor (threat R07).
+    for account in written.keys().filter(|account| !wanted.contains_key(account)) {
+        note(safe::remove(&file(paths, account)));
+    }
+    if let Err(error) = folder(paths, group) {
+        drop(clear(paths, written));
+        return Err(error);
+    }
     let mut foreign = Vec::new();
-    // What goes goes first.
-    for name in safe::names(&paths.principals)? {
+    let names = safe::names(&paths.principals).unwrap_or_else(|error| {
+        note(Err(error));
+        Vec::new()
+    });
+    for name in names {
         let account = name.to_str().and_then(|name| name.parse::<Name>().ok());
         if account.as_ref().is_some_and(|account| wanted.contains_key(account)) {
             continue;
         }
         let path = paths.principals.join(&name);
-        safe::remove(&path)?;
-        if !account.is_some_and(|account| written.contains_key(&account)) {
+        note(safe::remove(&path));
+        if !is_draft(&name) && !account.is_some_and(|account| written.contains_key(&account)) {
             foreign.push(path.display().to_string());
         }
     }
     for (account, entries) in wanted {
-        let path = paths.principals.join(account.as_str());
-        let text = principals::write(entries);
-        if !safe::is_exactly(&path, &text, FILE_MODE) {
-            safe::write(&path, &text, FILE_MODE, Durability::Memory)?;
-        }
+        note(write(&file(paths, account), &principals::write(entries)));
     }
-    Ok(foreign)
+    first.map(|()| foreign)
 }
 
-/// Takes every file away.
+/// Takes every file away: by name what is known to be there, and then whatever else is.
 ///
 /// # Errors
-/// [`SafeError`].
-pub(crate) fn clear(paths: &Paths) -> Result<(), SafeError> {
-    safe::remove(&paths.principals)
+/// The first [`SafeError`].
+pub(crate) fn clear(paths: &Paths, written: &Wanted) -> Result<(), SafeError> {
+    let mut first = Ok(());
+    if std::fs::symlink_metadata(&paths.principals).is_ok_and(|meta| meta.is_dir()) {
+        for account in written.keys() {
+            first = first.and(safe::remove(&file(paths, account)));
+        }
+    }
+    // An empty folder goes without a descriptor.
+    if std::fs::remove_dir(&paths.principals).is_ok() {
+        return first;
+    }
+    first.and(safe::remove(&paths.principals))
+}
+
+fn file(paths: &Paths, account: &Name) -> PathBuf {
+    paths.principals.join(account.as_str())
+}
+
+/// What a write leaves that a crash cut off.
+fn is_draft(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".new")
+}
+
+/// A file that cannot be written goes: what stands in it may be of a grant that has ended.
+fn write(path: &Path, text: &str) -> Result<(), SafeError> {
+    if safe::is_exactly(path, text, FILE_MODE) {
+        return Ok(());
+    }
+    let written = safe::write(path, text, FILE_MODE, Durability::Memory);
+    if written.is_err() {
+        safe::remove(path)?;
+    }
+    written
 }
 
 fn folder(paths: &Paths, group: u32) -> Result<(), SafeError> {
@@ -112,7 +158,41 @@ mod tests {
         assert_eq!(names(&paths), ["deploy"]);
         let text = std::fs::read_to_string(paths.principals.join("deploy")).unwrap();
         assert_eq!(principals::read(&text).unwrap(), one[&"deploy".parse().unwrap()]);
-        clear(&paths).unwrap();
+        clear(&paths, &one).unwrap();
         assert!(!paths.principals.exists());
+        clear(&paths, &none).unwrap();
+    }
+
+    fn place() -> (tempfile::TempDir, Paths) {
+        let place = tempfile::tempdir().unwrap();
+        let paths = Paths::below(place.path());
+        std::fs::create_dir_all(&paths.run).unwrap();
+        (place, paths)
+    }
+
+    #[test]
+    fn a_write_that_a_crash_cut_off_is_no_tampering() {
+        let (_place, paths) = place();
+        let one = wanted(&[("deploy", &[1])]);
+        install(&paths, 7, &one, &one).unwrap();
+        for draft in [".deploy.new", ".postgres.new"] {
+            std::fs::write(paths.principals.join(draft), "cut off").unwrap();
+        }
+        assert!(install(&paths, 7, &one, &one).unwrap().is_empty());
+        assert_eq!(names(&paths), ["deploy"]);
+    }
+
+    /// Without a listing, what was written goes by its name.
+    #[test]
+    fn r07_what_was_written_goes_by_its_name() {
+        let (_place, paths) = place();
+        let before = wanted(&[("deploy", &[1]), ("postgres", &[1])]);
+        install(&paths, 7, &before, &before).unwrap();
+        // A folder that cannot be given to its group: nothing in it counts.
+        std::fs::rename(&paths.principals, paths.run.join("aside")).unwrap();
+        std::os::unix::fs::symlink("aside", &paths.principals).unwrap();
+        assert!(install(&paths, 7, &before, &before).is_err());
+        assert!(!paths.principals.exists(), "a link is no folder of ours");
+        assert!(paths.run.join("aside/deploy").exists(), "and is not followed");
     }
 }

@@ -17,7 +17,7 @@ use crate::probe;
 
 use super::canary::Canaries;
 use super::changes::Changes;
-use super::flow::{EnrolError, gate, include};
+use super::flow::{EnrolError, gate, holding_signals, include};
 use super::{checks, input, say, ssh};
 
 /// What agent.toml keeps of the paste string: enough to know it again, nothing to enrol with.
@@ -38,12 +38,10 @@ pub(super) fn enroll(paths: &Paths, config: &Config, file: Option<&Path>) -> Res
     }
     let sudo = Sudo::ask();
     let name = &config.name;
-    ssh::set_up(paths);
+    let changed = holding_signals(|| ssh::set_up(paths));
     if probe::enforcement(paths, &sudo).is_ok() {
-        say(&format!(
-            "already enrolled: this host is {name}, its daemon is {}. Nothing was changed.",
-            config.daemon
-        ));
+        let what = if changed { "Nothing else was changed." } else { "Nothing was changed." };
+        say(&format!("already enrolled: this host is {name}, its daemon is {}. {what}", config.daemon));
         return Ok(());
     }
     repair(paths, &sudo)?;

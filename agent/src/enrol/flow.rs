@@ -180,7 +180,7 @@ fn warn_of_switches(paths: &Paths) {
     }
 }
 
-fn holding_signals<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn holding_signals<T>(work: impl FnOnce() -> T) -> T {
     let mut held = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         held.add(signal);

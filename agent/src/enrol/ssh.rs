@@ -4,6 +4,7 @@
 //! What cannot be done here never stops an enrolment: roles that need it are refused on this host. Threats E15; docs/config.md.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,37 +60,52 @@ pub(crate) enum SshError {
         /// Why.
         why: String,
     },
+    /// The running sshd was not told.
+    #[error("{file} does not name the sshd that runs here, which has not read its files anew: restart it")]
+    Restart {
+        /// The pid file.
+        file: String,
+    },
 }
 
-/// Puts our file in place where it is not, and tells how that went. Never fails an enrolment.
-pub(super) fn set_up(paths: &Paths) {
+/// Puts our file in place where it is not, and tells how that went; whether it did. Never fails an enrolment.
+pub(super) fn set_up(paths: &Paths) -> bool {
     if is_set_up(paths) {
-        return;
+        return false;
     }
-    match place(paths) {
-        Ok(()) => say("sshd: certificates of grants open the accounts that their roles name."),
-        Err(SshError::Sshd(SshdError::NoSshd)) => {}
-        Err(error) => {
-            say(&format!("sshd: not set up, and nothing of it was changed: {}", journal::chain(&error)));
+    let placed = place(paths);
+    match (&placed, sshd::enforcement(paths)) {
+        (Ok(()), Ok(_)) => say("sshd: certificates of grants open the accounts that their roles name."),
+        (Ok(()), Err(error)) => {
+            say(&format!("sshd: set up, but certificates of grants open nothing yet: {error}"));
+        }
+        (Err(error @ SshError::Restart { .. }), _) => say(&format!("sshd: set up, but {error}")),
+        (Err(SshError::Sshd(SshdError::NoSshd)), _) => {}
+        (Err(error), _) => {
+            say(&format!("sshd: not set up, and nothing of it was changed: {}", journal::chain(error)));
             say("      Roles with logins are refused on this host until then: elevate-agent doctor");
         }
     }
+    matches!(placed, Ok(()) | Err(SshError::Restart { .. }))
 }
 
 fn is_set_up(paths: &Paths) -> bool {
-    sshd::enforcement(paths).is_ok() && effective(paths).is_ok()
+    sshd::placed(paths).is_ok() && effective(paths).is_ok()
 }
 
 fn place(paths: &Paths) -> Result<(), SshError> {
     sshd::possible(paths)?;
     let path = &paths.sshd_file;
-    if changes::read(path)?.is_some_and(|stood| !stood.text().is_some_and(sshd::is_ours)) {
+    let stood = changes::read(path)?;
+    let text = stood.as_ref().and_then(changes::Stood::text).unwrap_or_default();
+    if stood.is_some() && !sshd::is_ours(text) {
         return Err(SshError::Foreign { path: path.display().to_string() });
     }
     takes_its_files(" as they are")?;
+    sshd::unsettled(paths, &ask(&["-T"], "")?, text)?;
     let mut changes = Changes::default();
     let placed = try_out(paths, &mut changes);
-    if placed.is_ok() {
+    if matches!(placed, Ok(()) | Err(SshError::Restart { .. })) {
         changes.keep();
         return placed;
     }
@@ -126,7 +142,13 @@ pub(super) fn take_out(paths: &Paths, changes: &mut Changes) -> Result<(), SshEr
         return Ok(());
     }
     takes_its_files(" without ours")?;
-    reload()
+    match reload() {
+        Err(error @ SshError::Restart { .. }) => {
+            say(&format!("sshd: {error}"));
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// `sshd -t`: a listener that is told to read files which it does not take is gone (HOSTS §4).
@@ -162,19 +184,62 @@ pub(super) fn effective(paths: &Paths) -> Result<(), SshError> {
     Ok(())
 }
 
-/// SIGHUP to the listener of the pid file, once it is seen to be sshd. Connections that are there stay.
+/// SIGHUP to the listener of the pid file, once it is seen to be sshd. Connections that are there stay. Where none runs, the next one
+/// reads the files as they are.
+///
+/// # Errors
+/// [`SshError::Restart`] for a listener that no pid file names.
 fn reload() -> Result<(), SshError> {
-    let wrong = |why: String| SshError::Reload { why };
+    let wrong = |error: &dyn std::fmt::Display| SshError::Reload { why: error.to_string() };
     let settings = ask(&["-T"], "")?;
     let file = settings.lines().find_map(|line| line.strip_prefix("pidfile ")).unwrap_or("/run/sshd.pid");
-    let Ok(text) = fs::read_to_string(file) else { return Ok(()) };
-    let pid: i32 = text.trim().parse().map_err(|_| wrong(format!("{file} names no process")))?;
-    let Ok(runs) = fs::read_link(format!("/proc/{pid}/exe")) else { return Ok(()) };
-    // A listener whose file was replaced by an update runs the new one from here on.
-    let runs = runs.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
-    let sshd = Paths::program("sshd").and_then(|path| fs::canonicalize(path).ok());
-    if pid <= 1 || sshd.as_deref() != Some(Path::new(&runs)) {
-        return Err(wrong(format!("{file} names {runs}, which is not sshd")));
+    let program = Paths::program("sshd").and_then(|path| fs::canonicalize(path).ok());
+    let program = program.ok_or(SshdError::NoSshd)?;
+    let listed = fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let listed = listed.filter(|pid| listens(&pid.to_string(), &program));
+    if let Some(pid) = listed.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1) {
+        return kill(Pid::from_raw(pid), Signal::SIGHUP).map_err(|error| wrong(&error));
     }
-    kill(Pid::from_raw(pid), Signal::SIGHUP).map_err(|error| wrong(error.to_string()))
+    let processes = fs::read_dir("/proc").map_err(|error| wrong(&error))?.flatten();
+    let mut names = processes.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_there = names.any(|name| name.parse::<u32>().is_ok() && listens(&name, &program));
+    if is_there { Err(SshError::Restart { file: file.to_owned() }) } else { Ok(()) }
+}
+
+/// Whether a process is root's sshd on this very system and no connection's. One whose file was replaced by an update runs the new one
+/// from here on.
+fn listens(pid: &str, program: &Path) -> bool {
+    let at = |name: &str| format!("/proc/{pid}/{name}");
+    let same =
+        |one: &fs::Metadata, other: &fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    let (Ok(link), Ok(own), Ok(root), Ok(here)) =
+        (fs::read_link(at("exe")), fs::metadata(at("")), fs::metadata(at("root")), fs::metadata("/"))
+    else {
+        return false;
+    };
+    let title = fs::read(at("cmdline")).unwrap_or_default();
+    Path::new(link.to_string_lossy().trim_end_matches(" (deleted)")) == program
+        && own.uid() == 0
+        && same(&root, &here)
+        && !is_connection(&String::from_utf8_lossy(&title))
+}
+
+/// sshd before 9.8 serves connections itself, and says so in its title.
+fn is_connection(title: &str) -> bool {
+    title.starts_with("sshd: ") && !title.contains("[listener]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_no_listener() {
+        for title in ["sshd: bob [priv]", "sshd: bob@pts/0", "sshd: [accepted]"] {
+            assert!(is_connection(title), "{title}");
+        }
+        for title in ["sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", "/usr/sbin/sshd\0-D\0"] {
+            assert!(!is_connection(title), "{title}");
+        }
+    }
 }
