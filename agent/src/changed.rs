@@ -51,6 +51,7 @@ fn watched(paths: &Paths) -> Vec<Watched> {
         Watched { folder: etc.join("ssh"), matters: |name| name == "sshd_config" || name == "sshd_config.d" },
         Watched { folder: etc.join("ssh/sshd_config.d"), matters: |_| true },
         Watched { folder: etc.join("elevate"), matters: |name| name == "ceiling.toml" || name == "epoch" },
+        Watched { folder: paths.trust.clone(), matters: |name| name == "user_ca" },
     ];
     folders.extend(paths.pam_modules().map(|folder| Watched { folder, matters: |name| name == MODULE }));
     folders

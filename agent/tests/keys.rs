@@ -15,10 +15,12 @@ mod rig;
 use elevate_protocol::document::{Act, End, EndCause, Extend, Keys, SigningKey};
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, SignedGrant, TrustedKeys};
+use elevate_protocol::ssh::UserCa;
 use elevate_protocol::time::{Span, Timestamp};
-use rig::{Daemon, Rig, act, document, grant, host, key, now, sign};
+use rig::{Daemon, Rig, act, document, grant, host, key, now, sign, until};
 
 const SIGNERS: &str = "etc/elevate/trust/grant_signers";
+const CAS: &str = "etc/elevate/trust/user_ca";
 
 fn keys(until: Timestamp) -> Act {
     let line = |seed: u8| key(seed).public_key().to_openssh().unwrap();
@@ -101,4 +103,22 @@ fn a_list_of_keys_that_is_none_is_refused_and_nothing_changes() {
     assert!(why.raw().contains("signers"), "{}", why.raw());
     assert_eq!(rig.read(SIGNERS), before);
     assert_eq!(applied(&mut daemon, 2, sign(2, act(grant(5, 60)))), Applied::Enforced);
+}
+
+/// A CA that came with keys that are not taken over opens nothing: those of before count on.
+#[test]
+fn k05_where_the_signers_cannot_be_written_no_other_ca_counts() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let ca = key(30).public_key().to_openssh().unwrap().parse::<UserCa>().unwrap();
+    let Act::Keys(mut next) = keys(now().after(Span(25 * 3600))) else { panic!("keys") };
+    next.user_ca = vec![ca.clone()].try_into().unwrap();
+    rig.hold(SIGNERS);
+    daemon.send(&ToAgent::Document(sign(1, Act::Keys(next))));
+    let draft = rig.path("etc/elevate/trust/.grant_signers.new");
+    until("the attempt", || draft.exists());
+    assert!(!rig.path(CAS).exists(), "written before the signers");
+    rig.let_go(SIGNERS);
+    until("the CA", || rig.path(CAS).exists());
+    assert_eq!(rig.read(CAS), format!("{}\n", ca.as_str()));
 }

@@ -182,13 +182,11 @@ mod tests {
         assert_eq!(names(&paths), ["deploy"]);
     }
 
-    /// Without a listing, what was written goes by its name.
     #[test]
-    fn r07_what_was_written_goes_by_its_name() {
+    fn a11_a_link_in_the_folders_place_goes_and_is_not_followed() {
         let (_place, paths) = place();
         let before = wanted(&[("deploy", &[1]), ("postgres", &[1])]);
         install(&paths, 7, &before, &before).unwrap();
-        // A folder that cannot be given to its group: nothing in it counts.
         std::fs::rename(&paths.principals, paths.run.join("aside")).unwrap();
         std::os::unix::fs::symlink("aside", &paths.principals).unwrap();
         assert!(install(&paths, 7, &before, &before).is_err());

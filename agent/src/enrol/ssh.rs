@@ -61,7 +61,9 @@ pub(crate) enum SshError {
         why: String,
     },
     /// The running sshd was not told.
-    #[error("{file} does not name the sshd that runs here, which has not read its files anew: restart it")]
+    #[error(
+        "the sshd that runs here is not found by its pid file ({file}) and has not read its files anew: restart it"
+    )]
     Restart {
         /// The pid file.
         file: String,

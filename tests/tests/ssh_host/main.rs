@@ -4,15 +4,17 @@
 
 mod site;
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use elevate_protocol::flavour::SshEnforcement;
-use elevate_protocol::message::agent::{Applied, Claim};
+use elevate_protocol::message::agent::Applied;
 use elevate_tests::{Access, PATIENCE};
 use site::{Site, end, grant, id};
 
 const DEPLOY: &str = r#"{"logins":["deploy"]}"#;
+const CA: &str = "/etc/elevate/trust/user_ca";
 const OURS: &str = "/etc/ssh/sshd_config.d/20-elevate.conf";
 
 #[test]
@@ -70,10 +72,11 @@ fn r21_an_end_needs_no_agent_and_a_reboot_leaves_nothing_open() -> Result<()> {
     let mut site = Site::ready()?;
     let (brief, long) = (site.of_grant(1)?, site.of_grant(2)?);
     site.enforced(grant(2, DEPLOY, 600)?)?;
-    site.enforced(grant(1, DEPLOY, 8)?)?;
+    // Long enough for a login on a machine that has much to do.
+    site.enforced(grant(1, DEPLOY, 30)?)?;
     site.kill_agent()?;
     ensure!(site.opens(&brief, "deploy")?, "an agent that is away takes nothing from anybody");
-    site.wait_closed(&brief, "deploy", PATIENCE)?;
+    site.wait_closed(&brief, "deploy", PATIENCE + Duration::from_secs(30))?;
     ensure!(site.opens(&long, "deploy")?, "and the other one lives");
     // An agent that is started again goes on; one that lies down with the host leaves nothing.
     site.start_agent()?;
@@ -133,21 +136,51 @@ fn e15_an_sshd_that_cannot_be_set_up_is_left_alone_and_grants_are_refused() -> R
         ensure!(said.contains(why) && said.contains("not set up"), "{said}");
         ensure!(!site.db1.exists(OURS) && site.db1.read(main)? == text, "{text}");
     }
+    // Rules of the site in files that are not followed: its own certificates go on opening accounts.
+    let nested = "/etc/ssh/sshd_config.d/50-site.conf";
+    site.db1.make_dir("/etc/ssh/site", Access::root(0o755))?;
+    site.db1.write("/etc/ssh/site/ca.conf", "TrustedUserCAKeys /etc/ssh/site/ca.pub\n")?;
+    let by_site = site.certificate("site", "bob", "bob")?;
+    site.db1.write("/etc/ssh/site/ca.pub", site.client.read("/root/ca.pub")?)?;
+    for (file, text) in [
+        (main, format!("{stock}\nInclude /etc/ssh/site/*.conf\n")),
+        (nested, "Include /etc/ssh/site/ca.conf\n".to_owned()),
+    ] {
+        site.db1.write(main, &stock)?;
+        site.db1.write(file, text)?;
+        site.sshd.signal(1)?;
+        elevate_tests::eventually(PATIENCE, "the site's CA", || {
+            matches!(site.opens(&by_site, "bob"), Ok(true))
+        })?;
+        let said = site.enroll()?;
+        ensure!(
+            said.contains(file) && said.contains("does not follow") && said.contains("not set up"),
+            "{said}"
+        );
+        ensure!(!site.db1.exists(OURS) && site.opens(&by_site, "bob")?, "the site's certificates count on");
+    }
+    site.db1.remove(nested)?;
+    // A CA that this host was never told of opens nothing.
+    let ca = site.db1.read(CA)?;
+    site.db1.write(CA, "")?;
+    let said = site.enroll()?;
+    ensure!(said.contains("knows no key that signs certificates") && site.db1.exists(OURS), "{said}");
     site.start_agent()?;
     let told = site.hello.as_ref().map(|hello| hello.ssh.clone());
     ensure!(matches!(told, Some(SshEnforcement::None { .. })), "{told:?}");
     let refused = site.document(grant(1, DEPLOY, 600)?)?;
     ensure!(matches!(refused, Applied::Refused { .. }), "{refused:?}");
-    // The admin takes the line out, and the host is set up; then ours is changed behind the agent's back.
-    site.db1.write(main, &stock)?;
-    site.enroll()?;
-    while !matches!(site.claim()?, Claim::Ssh(SshEnforcement::Asks)) {}
+    // The CA comes, and the host is set up; then ours is changed behind the agent's back.
+    site.db1.write(CA, ca)?;
+    let said = site.enroll()?;
+    ensure!(said.contains("Nothing was changed."), "{said}");
+    site.hears("sshd asks", |found| *found == SshEnforcement::Asks)?;
     site.enforced(grant(2, DEPLOY, 600)?)?;
     let two = site.of_grant(2)?;
     ensure!(site.opens(&two, "deploy")?, "in force");
     let ours = site.db1.read(OURS)?;
     site.db1.write(OURS, ours.replace("elevate-ssh", "root"))?;
-    while !matches!(site.claim()?, Claim::Ssh(SshEnforcement::None { .. })) {}
+    site.hears("sshd asks no more", |found| matches!(found, SshEnforcement::None { .. }))?;
     site.wait_closed(&two, "deploy", Duration::from_secs(10))?;
     site.db1.write(OURS, ours)?;
     elevate_tests::eventually(PATIENCE, "it opens again", || matches!(site.opens(&two, "deploy"), Ok(true)))
@@ -187,5 +220,82 @@ fn e12_what_opens_accounts_is_for_the_program_alone_and_nothing_planted_stays() 
     site.db1.write_as("/run/elevate/principals/root", "planted", Access::root(0o644))?;
     elevate_tests::eventually(Duration::from_secs(60), "what nobody granted goes", || {
         !site.db1.exists("/run/elevate/principals/root")
+    })
+}
+
+/// An sshd that no pid file names is not told, and that is said; where none runs there is nothing to tell.
+#[test]
+fn e15_an_sshd_that_is_not_told_is_for_the_person_to_restart() -> Result<()> {
+    let mut site = Site::new()?;
+    let main = "/etc/ssh/sshd_config";
+    site.db1.write(main, format!("{}\nPidFile none\n", site.db1.read(main)?))?;
+    let said = site.enroll()?;
+    ensure!(said.contains("restart it"), "{said}");
+    ensure!(!said.contains("certificates of grants open the accounts"), "{said}");
+    site.start_agent()?;
+    site.enforced(grant(1, DEPLOY, 600)?)?;
+    let one = site.of_grant(1)?;
+    ensure!(!site.opens(&one, "deploy")?, "sshd has not read its files anew");
+    site.sshd.signal(1)?;
+    elevate_tests::eventually(PATIENCE, "sshd to read them", || {
+        matches!(site.opens(&one, "deploy"), Ok(true))
+    })?;
+    site.kill_agent()?;
+    site.db1.remove(OURS)?;
+    let said = site.enroll()?;
+    ensure!(said.contains("restart it") && said.contains("Nothing else was changed."), "{said}");
+    site.sshd.signal(15)?;
+    site.sshd.wait(PATIENCE)?;
+    let said = site.db1.run("root", ["elevate-agent", "unenroll", "--no-services"])?.success()?;
+    ensure!(!said.contains("restart"), "{said}");
+    Ok(())
+}
+
+/// An end that finds no room for what is left takes the account's file, and the next account is seen to.
+#[test]
+fn r05_an_end_that_finds_no_room_opens_nothing() -> Result<()> {
+    let mut site = Site::ready()?;
+    let folder = "/run/elevate/principals";
+    let (one, two) = (site.of_grant(1)?, site.of_grant(2)?);
+    let both = r#"{"logins":["alice","deploy"]}"#;
+    site.enforced(grant(1, both, 600)?)?;
+    site.db1.run("root", ["mount", "-t", "tmpfs", "-o", "size=64k,mode=750", "tmpfs", folder])?.success()?;
+    site.enforced(grant(2, both, 600)?)?;
+    for login in ["alice", "deploy"] {
+        ensure!(site.opens(&one, login)? && site.opens(&two, login)?, "{login}: both are in force");
+    }
+    // A file without a name: what stood there by one would go.
+    let script = format!(
+        "cd {folder}; cat /dev/zero 2> /dev/null > .x.new; exec 3< .x.new; rm .x.new; echo full; exec sleep 600"
+    );
+    let ballast = site.db1.spawn("root", ["sh", "-c", &script])?;
+    ballast.expect("full", PATIENCE)?;
+    site.document(end(1))?;
+    for login in ["alice", "deploy"] {
+        ensure!(!site.opens(&one, login)?, "{login}: the grant has ended");
+    }
+    ensure!(site.opens(&two, "deploy")?, "the next account has the room of the first");
+    elevate_tests::eventually(Duration::from_secs(60), "there is room", || {
+        matches!(site.opens(&two, "alice"), Ok(true))
+    })
+}
+
+/// Without a descriptor nothing can be listed; what the agent wrote goes all the same, and comes back.
+#[test]
+fn r07_without_descriptors_nothing_opens() -> Result<()> {
+    let mut site = Site::ready()?;
+    site.enforced(grant(1, DEPLOY, 600)?)?;
+    let one = site.of_grant(1)?;
+    ensure!(site.opens(&one, "deploy")?, "in force");
+    let limit = |most: &str| {
+        let done = Command::new("prlimit").args(["--pid", &site.agent_pid()?, most]).status()?;
+        ensure!(done.success(), "prlimit {most}");
+        Ok(())
+    };
+    limit("--nofile=3:1024")?;
+    site.wait_closed(&one, "deploy", PATIENCE)?;
+    limit("--nofile=1024:1024")?;
+    elevate_tests::eventually(Duration::from_secs(60), "it opens again", || {
+        matches!(site.opens(&one, "deploy"), Ok(true))
     })
 }

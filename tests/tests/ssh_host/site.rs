@@ -4,11 +4,12 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::{Act, Document, End, EndCause, FORMAT, Grant};
+use elevate_protocol::flavour::SshEnforcement;
 use elevate_protocol::frame;
 use elevate_protocol::id::{ActivationId, ClusterId, HostId, Nonce};
 use elevate_protocol::message::Versions;
@@ -206,6 +207,23 @@ impl Site {
         Ok(claim)
     }
 
+    /// Reads on until the agent claims this of sshd.
+    pub(crate) fn hears(&mut self, what: &str, holds: impl Fn(&SshEnforcement) -> bool) -> Result<()> {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if let Claim::Ssh(found) = self.claim()?
+                && holds(&found)
+            {
+                return Ok(());
+            }
+        }
+        bail!("not within {PATIENCE:?}: {what}")
+    }
+
+    pub(crate) fn agent_pid(&self) -> Result<String> {
+        Ok(self.agent.as_ref().context("no agent runs")?.pid().to_string())
+    }
+
     /// A certificate of the test's CA for alice's key: its file.
     pub(crate) fn certificate(&self, name: &str, key_id: &str, principals: &str) -> Result<String> {
         let key = format!("/root/{name}");
@@ -245,13 +263,18 @@ impl Site {
         argv
     }
 
-    /// Whether `login` can be logged in to; anything but a login or sshd's refusal is an error.
+    /// Whether `login` can be logged in to; anything but a login or sshd's refusal is an error. An sshd that reads its files anew
+    /// listens to nobody for a moment.
     pub(crate) fn opens(&self, key: &str, login: &str) -> Result<bool> {
-        let ran = self.client.run("root", self.ssh(key, &[], login, "id -un"))?;
-        match ran.status.code() {
-            Some(0) if ran.stdout.trim() == login => Ok(true),
-            Some(255) if ran.stderr.contains("Permission denied (publickey") => Ok(false),
-            _ => bail!("{ran}"),
+        let begin = Instant::now();
+        loop {
+            let ran = self.client.run("root", self.ssh(key, &[], login, "id -un"))?;
+            match ran.status.code() {
+                Some(0) if ran.stdout.trim() == login => return Ok(true),
+                Some(255) if ran.stderr.contains("Permission denied (publickey") => return Ok(false),
+                Some(255) if ran.stderr.contains("Connection refused") && begin.elapsed() < PATIENCE => {}
+                _ => bail!("{ran}"),
+            }
         }
     }
 
