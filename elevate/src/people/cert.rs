@@ -85,10 +85,7 @@ impl Plan {
             // The key of the certificate before: only the certificate is new.
             Some(public) => Ok(Self { public, fresh: None, key: Some(file), certificate }),
             None => {
-                let mut seed = Zeroizing::new([0; 32]);
-                getrandom::fill(&mut *seed)
-                    .map_err(|error| system("get random bytes", io::Error::other(error)))?;
-                let fresh = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+                let fresh = fresh_key()?;
                 let public = fresh.public_key().clone();
                 Ok(Self { public, fresh: Some(fresh), key: Some(file), certificate })
             }
@@ -218,11 +215,18 @@ fn value(view: &CertificateView, plan: &Plan, left: u32) -> Value {
     )
 }
 
-fn unwritable(error: ssh_key::Error) -> Failure {
+/// A key of one certificate alone.
+pub(super) fn fresh_key() -> Result<PrivateKey, Failure> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(|error| system("get random bytes", io::Error::other(error)))?;
+    Ok(PrivateKey::from(Ed25519Keypair::from_seed(&seed)))
+}
+
+pub(super) fn unwritable(error: ssh_key::Error) -> Failure {
     system("write a key", io::Error::other(error))
 }
 
-fn system(what: &'static str, source: io::Error) -> Failure {
+pub(super) fn system(what: &'static str, source: io::Error) -> Failure {
     Failure::System { what, source }
 }
 

@@ -15,10 +15,9 @@ use elevate_protocol::message::view::{CertificateView, EligibilityView};
 use elevate_protocol::name::Name;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
-use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey};
-use zeroize::Zeroizing;
 
+use super::cert::{fresh_key, system, unwritable};
 use super::request::{activate, not_expected, waiting};
 use super::run::active;
 use super::session::Session;
@@ -51,13 +50,11 @@ pub(super) fn ssh(session: &mut Session, words: &Ssh) -> Result<u8, Failure> {
     if !Path::new(SSH).exists() {
         return Err(Failure::Refused(Refusal::new(Code::Internal, format!("there is no {SSH}"))));
     }
-    let key = fresh()?;
+    let key = fresh_key()?;
     let view = certificate(session, words, (&target, &key))?;
     let login = target.login.as_ref().or(view.logins.first());
     let login = login.ok_or_else(|| Failure::usage("the grant opens no account", HOW))?;
-    let text = key
-        .to_openssh(LineEnding::LF)
-        .map_err(|error| system("write a key", std::io::Error::other(error)))?;
+    let text = key.to_openssh(LineEnding::LF).map_err(unwritable)?;
     let (key, certificate) = (in_memory("key", &text)?, in_memory("certificate", &view.certificate)?);
     let argv = argv((&path(&key), &path(&certificate)), (login, &target.host), &words.command);
     // Both are there as long as this process is, and ssh is its child.
@@ -77,20 +74,13 @@ impl Target {
     }
 }
 
-fn fresh() -> Result<PrivateKey, Failure> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *seed).map_err(|error| system("get random bytes", std::io::Error::other(error)))?;
-    Ok(PrivateKey::from(Ed25519Keypair::from_seed(&seed)))
-}
-
 /// A certificate under the grant that is there, or under one that is asked for.
 fn certificate(
     session: &mut Session,
     words: &Ssh,
     (target, key): (&Target, &PrivateKey),
 ) -> Result<Box<CertificateView>, Failure> {
-    let line = key.public_key().to_openssh();
-    let key = line.map_err(|error| system("write a key", std::io::Error::other(error)))?;
+    let key = key.public_key().to_openssh().map_err(unwritable)?;
     let ask = |role: Option<&Name>| {
         Ask::Certificate(CertificateAsk {
             key: key.clone(),
@@ -187,10 +177,6 @@ fn argv(
     words.extend(["-i", key, "-l", login.as_str(), "--", host.as_str()].map(OsString::from));
     words.extend_from_slice(command);
     words
-}
-
-fn system(what: &'static str, source: std::io::Error) -> Failure {
-    Failure::System { what, source }
 }
 
 #[cfg(test)]
