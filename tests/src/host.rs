@@ -37,6 +37,8 @@ impl Host {
         host.0.power_on(None)?;
         host.first_files()?;
         if let Some(init) = &host.0.spec.init {
+            // It may start sshd.
+            host.host_key()?;
             host.0.power_off()?;
             host.0.power_on(Some(init))?;
         }
@@ -80,6 +82,14 @@ impl Host {
         self.0.lab.cgroup(self.name())
     }
 
+    /// The cgroup of the commands that were started in it: what joins it from outside ends with the host, too.
+    ///
+    /// # Errors
+    /// The host is off.
+    pub fn entered_cgroup(&self) -> Result<PathBuf> {
+        Ok(self.0.door()?.cgroup)
+    }
+
     /// A command to be adjusted; `user` is a login of this host.
     pub fn cmd<W: AsRef<OsStr>>(&self, user: &str, argv: impl IntoIterator<Item = W>) -> Cmd {
         let argv = argv.into_iter().map(|word| word.as_ref().to_owned()).collect();
@@ -115,15 +125,20 @@ impl Host {
     /// # Errors
     /// It does not come up.
     pub fn sshd(&self) -> Result<Running> {
-        let key = "/etc/ssh/ssh_host_ed25519_key";
-        if !self.exists(key) {
-            self.run("root", ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name(), "-f", key])?
-                .success()?;
-        }
+        self.host_key()?;
         self.make_dir("/run/sshd", Access::root(0o755))?;
         let sshd = self.spawn("root", ["/usr/sbin/sshd", "-D", "-e"])?;
         sshd.expect("Server listening on 0.0.0.0", PATIENCE)?;
         Ok(sshd)
+    }
+
+    fn host_key(&self) -> Result<()> {
+        let key = "/etc/ssh/ssh_host_ed25519_key";
+        if self.exists(key) {
+            return Ok(());
+        }
+        let make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name(), "-f", key];
+        self.run("root", make)?.success().map(drop)
     }
 
     /// A user with a home directory, a group of the same name and number, and no password.

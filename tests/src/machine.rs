@@ -49,6 +49,9 @@ impl HostSpec {
     }
 }
 
+/// The cgroup, below the host's own, of commands that enter a host with an init of its own.
+const ENTERED: &str = "testbed";
+
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) lab: Arc<Switch>,
@@ -62,6 +65,8 @@ pub(crate) struct Machine {
 struct Power {
     launcher: Child,
     pid: i32,
+    /// What commands that enter join.
+    cgroup: PathBuf,
     root: Arc<Root>,
 }
 
@@ -85,7 +90,7 @@ impl Machine {
     pub(crate) fn door(&self) -> Result<Door> {
         let power = self.lock();
         let power = power.as_ref().with_context(|| format!("{} is off", self.name))?;
-        Ok(Door { pid: power.pid, cgroup: self.lab.cgroup(&self.name)?, root: Arc::clone(&power.root) })
+        Ok(Door { pid: power.pid, cgroup: power.cgroup.clone(), root: Arc::clone(&power.root) })
     }
 
     pub(crate) fn power_on(&self, init: Option<&str>) -> Result<()> {
@@ -97,7 +102,13 @@ impl Machine {
         let pid = line.strip_prefix("READY ").and_then(|pid| pid.trim().parse().ok());
         let pid = pid.with_context(|| format!("{} did not boot: {line:?}", self.name))?;
         let root = Arc::new(Root::open(pid)?);
-        *power = Some(Power { launcher, pid, root });
+        let mut cgroup = self.lab.cgroup(&self.name)?;
+        if init.is_some() {
+            // An init that keeps cgroups may have given controllers to those below: then none may be in the root (cgroups(7)).
+            cgroup.push(ENTERED);
+            std::fs::create_dir(&cgroup).with_context(|| format!("cannot make {}", cgroup.display()))?;
+        }
+        *power = Some(Power { launcher, pid, cgroup, root });
         drop(power);
         self.cable.plug_in(pid)
     }

@@ -33,8 +33,10 @@ impl Cable {
 
     /// The dead host's namespace takes both ends along, some time later; the name must be free now.
     pub(crate) fn pull_out(self) -> Result<()> {
+        // Gone when it is looked for, or between that and its end.
+        let gone = |said: &str| said.contains("Cannot find device") || said.contains("No such device");
         match self.at_switch(&format!("link del v{}\n", self.number)) {
-            Err(error) if error.to_string().contains("Cannot find device") => Ok(()),
+            Err(error) if gone(&error.to_string()) => Ok(()),
             other => other,
         }
     }

@@ -3,6 +3,7 @@
 //! In: a policy with `{KEY:alice}` where a person's key goes. Out: [`Fleet`], [`Managed`], [`Person`], all driven
 //! through the built programs. Runs as: root, in tests and the demo. Spec: README.md "On your own hosts".
 
+mod booted;
 mod managed;
 mod person;
 mod scenes;
@@ -11,9 +12,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
+pub use booted::{Service, booted_host, wait_booted};
 pub use managed::Managed;
 pub use person::Person;
-pub use scenes::{BRIEF, WEB_IN, scene, ssh_scene, uptime};
+pub use scenes::{BRIEF, scene, uptime};
 
 use crate::inside::sudo_rs;
 use crate::{Clock, Host, HostSpec, Lab, PATIENCE, Running, places};
@@ -151,6 +153,14 @@ impl Fleet {
     pub fn with_vault(spec: HostSpec, policy: &str) -> Result<Self> {
         let lab = Lab::new()?;
         let vault = lab.host_with("vault1", spec)?;
+        vault.add_user("elevated", DAEMON_UID)?;
+        let mut fleet = Self::set_up(lab, vault, policy)?;
+        fleet.start_daemon()?;
+        Ok(fleet)
+    }
+
+    /// All but the start of the daemon.
+    fn set_up(lab: Lab, vault: Host, policy: &str) -> Result<Self> {
         let laptop = installed_host(&lab, "laptop")?;
         for (login, uid) in PEOPLE {
             laptop.add_user(login, uid)?;
@@ -160,11 +170,9 @@ impl Fleet {
                 .run(login, ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", login, "-f", &key])?
                 .success()?;
         }
-        vault.add_user("elevated", DAEMON_UID)?;
         vault.run("root", ["elevated", "init", "--address", DAEMON])?.success()?;
-        let mut fleet = Self { lab, vault, laptop, daemon: None };
+        let fleet = Self { lab, vault, laptop, daemon: None };
         fleet.write_policy(policy)?;
-        fleet.start_daemon()?;
         Ok(fleet)
     }
 

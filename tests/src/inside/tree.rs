@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "procps",
     "rsyslog",
     "sudo",
+    "systemd-sysv",
     "util-linux",
 ];
 
