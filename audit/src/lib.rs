@@ -7,8 +7,6 @@
 
 #[macro_use]
 mod define;
-#[macro_use]
-mod claim;
 
 mod canonical;
 mod detail;
