@@ -1,6 +1,6 @@
 //! How the kinds of events are written down: each once, with its code, its level and its details.
 //!
-//! In: the list in `kind.rs`. Out: the enum, the list of codes, code and level of each. Spec: docs/events.md.
+//! In: the list in `kind.rs` and `claim.rs`. Out: the enum, the list of codes, code and level of each. Spec: docs/events.md.
 
 macro_rules! kinds {
     ($( $(#[doc = $doc:literal])* $code:literal $level:ident $variant:ident { $( $(#[doc = $fdoc:literal])* $field:ident : $type:ty ),* $(,)? } )*) => {

@@ -1,8 +1,7 @@
 //! What can happen: one variant each, with a stable code and typed details.
 //!
-//! In: nothing. Out: [`Kind`]. Free text is [`UntrustedText`], so no event holds a control character (threat I01).
-//! A code never changes its meaning; a new meaning is a new code. What hosts claim has `number`, which counts up over the host's life, and
-//! `host_time`, by its clock. Spec: docs/events.md.
+//! In: what hosts claim, from `claim.rs`. Out: [`Kind`]. Free text is [`UntrustedText`], so no event holds a control character (threat
+//! I01). A code never changes its meaning; a new meaning is a new code. Spec: docs/events.md.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +14,7 @@ use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-kinds! {
+and_what_hosts_claim! {
     /// A person asked for a role.
     "request.created" Notice RequestCreated {
         hosts: Vec<Name>,
@@ -258,70 +257,8 @@ kinds! {
         /// Place of the last document that it has applied.
         place: u64,
     }
-    /// The host claims that its root has said that the new epoch is right.
-    "host.epoch-confirmed" Warning HostEpochConfirmed { number: u64, host_time: Timestamp, epoch: u32 }
-    /// The host claims that reports had no room while the daemon was away, and are lost.
-    "host.reports-lost" Warning HostReportsLost {
-        number: u64, host_time: Timestamp,
-        /// How many.
-        count: u64,
-        /// The numbers of the first and the last of them.
-        first: u64, last: u64,
-    }
-    /// The host claims that its wall clock was set while its agent ran.
-    "host.clock-step" Warning HostClockStep {
-        number: u64, host_time: Timestamp,
-        /// Seconds that it jumped; back when negative.
-        by: i64,
-    }
-    /// The host claims that a right was used.
-    "host.used" Notice HostUsed {
-        number: u64, host_time: Timestamp,
-        /// Every grant that the person had then.
-        grants: Vec<ActivationId>,
-        /// How.
-        used: Used,
-    }
-    /// The host claims that a person was warned of a near end.
-    "host.warned" Info HostWarned {
-        number: u64, host_time: Timestamp,
-        /// Time left.
-        left: Span,
-    }
     /// A connected host has not told of the end of a grant in time: nobody knows whether its rights are gone there.
     "host.end-missing" Alert HostEndMissing {}
-    /// The host claims that a grant's rights were removed.
-    "host.ended" Notice HostEnded { number: u64, host_time: Timestamp, cause: EndCause }
-    /// The host claims that its PAM gate closed.
-    "host.gate-closed" Warning HostGateClosed {
-        number: u64, host_time: Timestamp,
-        /// Whose drop-in.
-        uid: u32,
-        why: UntrustedText,
-    }
-    /// The host claims that a use was refused for want of the second factor.
-    "host.use-refused" Warning HostUseRefused {
-        number: u64, host_time: Timestamp,
-        /// Every grant that the person had then.
-        grants: Vec<ActivationId>,
-        /// Whose.
-        uid: u32,
-        why: UntrustedText,
-    }
-    /// The host claims that something was not as it should be.
-    "host.tampered" Alert HostTampered {
-        number: u64, host_time: Timestamp,
-        /// What, and what was done.
-        what: UntrustedText,
-    }
-    /// The host claims that its agent started.
-    "host.started" Info HostStarted {
-        number: u64, host_time: Timestamp,
-        /// The agent's version.
-        agent: UntrustedText,
-        /// Grants in force after the start.
-        grants: u32,
-    }
     /// A policy came into force.
     "policy.loaded" Notice PolicyLoaded {
         /// Of the files.

@@ -7,6 +7,8 @@
 
 #[macro_use]
 mod define;
+#[macro_use]
+mod claim;
 
 mod canonical;
 mod detail;

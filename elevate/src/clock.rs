@@ -16,6 +16,12 @@ pub fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// The wall clock, to compare with the times of files.
+#[must_use]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The clock that nobody sets: for deadlines.
 #[must_use]
 pub fn instant() -> Instant {

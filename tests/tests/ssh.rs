@@ -3,33 +3,9 @@
 //! In: the staged build and the tree. Out: what people type and what they get. Runs as: root, in test hosts. Spec: docs/ssh.md.
 
 use anyhow::{Context, Result, ensure};
-use elevate_tests::fleet::{Fleet, Managed, POLICY, Person, installed_host};
-use elevate_tests::{PATIENCE, Ran, Running, eventually};
+use elevate_tests::fleet::{Fleet, POLICY, Person, WEB_IN, ssh_scene};
+use elevate_tests::{PATIENCE, Ran, eventually};
 use serde_json::Value;
-
-const SSH: &str = r#"
-[roles.web-in]
-title    = "Log in to the web tier"
-who      = ["alice"]
-hosts    = { tier = "web" }
-ssh      = { logins = ["deploy"] }
-duration = "10m"
-max      = "1h"
-mfa      = "none"
-"#;
-
-/// A fleet with that role, web1 with an account `deploy` and a running sshd, alice who trusts the hosts that she meets first.
-fn scene() -> Result<(Fleet, Managed, Running, Person)> {
-    let fleet = Fleet::with_policy(&format!("{POLICY}{SSH}"))?;
-    let host = installed_host(&fleet.lab, "web1")?;
-    host.add_user("deploy", 2100)?;
-    // Before the enrolment: it tries its file on this sshd.
-    let sshd = host.sshd()?;
-    let web1 = Managed::enrol(&fleet, host, &["tier=web"])?;
-    let alice = fleet.person("alice")?;
-    fleet.laptop.write("/home/alice/.ssh/config", "StrictHostKeyChecking accept-new\nLogLevel ERROR\n")?;
-    Ok((fleet, web1, sshd, alice))
-}
 
 fn ssh(who: &Person, target: &str, command: &[&str]) -> Result<Ran> {
     who.elevate(&[&["ssh", target, "-m", "an ordinary reason", "--"], command].concat())
@@ -37,7 +13,7 @@ fn ssh(who: &Person, target: &str, command: &[&str]) -> Result<Ran> {
 
 #[test]
 fn one_command_asks_for_the_grant_gets_the_certificate_and_logs_in() -> Result<()> {
-    let (fleet, _web1, _sshd, alice) = scene()?;
+    let (fleet, _web1, _sshd, alice) = ssh_scene()?;
     let first = ssh(&alice, "deploy@web1", &["id", "-un"])?;
     ensure!(first.status.success() && first.stdout.trim() == "deploy", "{first}");
     // The grant that is there is used again; the status is the command's; without an account it is the role's first.
@@ -64,7 +40,7 @@ fn one_command_asks_for_the_grant_gets_the_certificate_and_logs_in() -> Result<(
 /// THREATS E07: the certificate outlives its grant by minutes, and opens nothing any more.
 #[test]
 fn e07_a_certificate_in_a_file_opens_the_account_until_its_grant_ends() -> Result<()> {
-    let (fleet, _web1, _sshd, alice) = scene()?;
+    let (fleet, _web1, _sshd, alice) = ssh_scene()?;
     let login = || fleet.laptop.run("alice", ["ssh", "-i", "/home/alice/web", "deploy@web1", "id", "-un"]);
     alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
     alice.elevate(&["cert", "-o", "/home/alice/web"])?.success()?;
@@ -84,7 +60,7 @@ fn read(fleet: &Fleet, file: &str) -> Result<String> {
 
 #[test]
 fn a_certificate_under_a_grant_is_read_by_ssh_keygen_and_without_one_there_is_none() -> Result<()> {
-    let (fleet, web1, _sshd, alice) = scene()?;
+    let (fleet, web1, _sshd, alice) = ssh_scene()?;
     let none = alice.elevate(&["cert", "-o", "/home/alice/web", "web-in"])?.exits(7)?;
     ensure!(none.contains("no grant of yours opens SSH there") && none.contains("elevate web-in"), "{none}");
     ensure!(fleet.laptop.run("alice", ["ls", "/home/alice/web"])?.status.code() == Some(2), "a key was left");
@@ -145,7 +121,7 @@ fn a_certificate_under_a_grant_is_read_by_ssh_keygen_and_without_one_there_is_no
 /// Threat E15: where sshd does not ask us, nobody types a code for nothing.
 #[test]
 fn e15_a_role_with_logins_is_refused_on_a_host_whose_sshd_does_not_ask() -> Result<()> {
-    let fleet = Fleet::with_policy(&format!("{POLICY}{SSH}"))?;
+    let fleet = Fleet::with_policy(&format!("{POLICY}{WEB_IN}"))?;
     let _web2 = fleet.managed("web2", &["tier=web"])?;
     let alice = fleet.person("alice")?;
     let said = alice.elevate(&["web-in", "-H", "web2", "-m", "an ordinary reason"])?;

@@ -127,20 +127,15 @@ pub(super) async fn revoke(
 }
 
 async fn matching(tx: &mut Tx, what: &RevokeWhat) -> Told<Vec<Activation>> {
-    let mut live = Vec::new();
-    match what {
-        RevokeWhat::Grant(prefix) => live.push(choose::named(tx, prefix).await?),
-        RevokeWhat::Person(_) | RevokeWhat::Host(_) | RevokeWhat::Role(_) => {
-            live.extend(everything(tx).await?);
+    Ok(match what {
+        RevokeWhat::Grant(prefix) => {
+            let named = choose::named(tx, prefix).await?;
+            if named.is_active() || named.is_open() { vec![named] } else { Vec::new() }
         }
-    }
-    live.retain(|one| match what {
-        RevokeWhat::Grant(_) => one.is_active() || one.is_open(),
-        RevokeWhat::Person(name) => one.person == *name,
-        RevokeWhat::Host(name) => one.hosts.iter().any(|host| host.name == *name),
-        RevokeWhat::Role(name) => one.role == *name,
-    });
-    Ok(live)
+        RevokeWhat::Person(name) => tx.live_of(name).await?,
+        RevokeWhat::Host(name) => tx.live_at(name).await?,
+        RevokeWhat::Role(name) => tx.live_in(name).await?,
+    })
 }
 
 /// Every activation that is open or active.

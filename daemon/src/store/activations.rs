@@ -22,6 +22,12 @@ pub(super) const LIVE_OF: &str =
 /// See [`LIVE_OF`].
 pub(super) const LIVE_ON: &str = "SELECT body FROM activations WHERE person = $1 AND phase <> 'over' AND role = $2
     AND EXISTS (SELECT 1 FROM activation_hosts WHERE activation = activations.id AND host = $3) ORDER BY asked_at, id";
+/// See [`LIVE_OF`]. The first condition is the index's own.
+pub(super) const LIVE_IN: &str =
+    "SELECT body FROM activations WHERE phase <> 'over' AND role = $1 ORDER BY asked_at, id";
+/// See [`LIVE_IN`].
+pub(super) const LIVE_AT: &str = "SELECT body FROM activations WHERE phase <> 'over' AND EXISTS (SELECT 1 FROM activation_hosts
+    JOIN hosts ON hosts.id = host WHERE activation = activations.id AND hosts.name = $1) ORDER BY asked_at, id";
 /// See [`LIVE_OF`].
 pub(super) const OPEN_OF: &str =
     "SELECT COUNT(*) AS n FROM activations WHERE person = $1 AND phase <> 'over' AND phase <> 'active'";
@@ -201,7 +207,27 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn live_of(&mut self, person: &Name) -> Result<Vec<Activation>, StoreError> {
-        let rows = sqlx::query(LIVE_OF).bind(person.as_str()).fetch_all(self.ready().await?).await?;
+        self.live(LIVE_OF, person).await
+    }
+
+    /// Everybody's open requests and active grants of a role.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn live_in(&mut self, role: &Name) -> Result<Vec<Activation>, StoreError> {
+        self.live(LIVE_IN, role).await
+    }
+
+    /// Everybody's open requests and active grants at a host.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn live_at(&mut self, host: &Name) -> Result<Vec<Activation>, StoreError> {
+        self.live(LIVE_AT, host).await
+    }
+
+    async fn live(&mut self, query: &'static str, of: &Name) -> Result<Vec<Activation>, StoreError> {
+        let rows = sqlx::query(query).bind(of.as_str()).fetch_all(self.ready().await?).await?;
         rows.iter().map(activation_of).collect()
     }
 

@@ -91,7 +91,7 @@ async fn a_database_that_is_a_symlink_is_not_followed() {
 
 #[tokio::test]
 async fn history_is_not_read_to_find_what_lives() {
-    use super::activations::{DUE, LIVE_OF, LIVE_ON, NEXT_DUE, OPEN_OF};
+    use super::activations::{DUE, LIVE_AT, LIVE_IN, LIVE_OF, LIVE_ON, NEXT_DUE, OPEN_OF};
     use super::ends;
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
@@ -99,6 +99,8 @@ async fn history_is_not_read_to_find_what_lives() {
         (LIVE_OF, "activations_live_of_person"),
         (DUE, "activations_live"),
         (LIVE_ON, "activations_live_of_person"),
+        (LIVE_IN, "activations_live"),
+        (LIVE_AT, "activations_live"),
         (OPEN_OF, "activations_live_of_person"),
         (NEXT_DUE, "activations_live"),
         (NEXT_DUE, "locks_in_force"),
@@ -115,7 +117,9 @@ async fn history_is_not_read_to_find_what_lives() {
                 || step.ends_with(&format!("INDEX {index}"))),
             "{plan:?}"
         );
-        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+        // What is found in everybody's is few, and sorted afterwards.
+        let sorted = [LIVE_IN, LIVE_AT].contains(&query);
+        assert!(sorted || !plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
     }
 }
 

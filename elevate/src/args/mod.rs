@@ -88,6 +88,8 @@ pub enum Verb {
     Extend(Extend),
     /// Write a certificate for SSH under a grant that is there, with a key of its own or for mine
     Cert(Cert),
+    /// Print lines for ~/.ssh/config with which plain ssh, scp, rsync and git use the grants that are there
+    SshConfig(SshConfig),
     /// Say why a command is or is not allowed
     Why(Why),
     /// Say whether a role or command could be activated; exit code 0 or 3
@@ -290,6 +292,14 @@ pub struct Cert {
     /// An account that it must open there
     #[arg(short = 'l', long, value_name = "LOGIN")]
     pub login: Option<Name>,
+}
+
+/// The lines, or what they ask for at each login.
+#[derive(Debug, Args)]
+pub struct SshConfig {
+    /// See that FOLDER has a certificate that opens LOGIN on HOST; never asks, never waits. The lines themselves call this
+    #[arg(long, num_args = 3, value_names = ["FOLDER", "LOGIN", "HOST"])]
+    pub ready: Option<Vec<String>>,
 }
 
 /// Where and what.

@@ -61,10 +61,9 @@ pub(super) fn cert(session: &mut Session, words: &Cert) -> Result<u8, Failure> {
         Ok(CertificateAsk { key, grant, role, host: words.host.clone(), login: words.login.clone() })
     };
     let plan = Plan::new(words)?;
-    let bare = PublicKey::new(plan.public.key_data().clone(), "").to_openssh().map_err(unwritable)?;
-    let end = session.ask(&Ask::Certificate(ask(bare)?), Wait::Machines)?;
+    let end = session.ask(&Ask::Certificate(ask(bare(&plan.public)?)?), Wait::Machines)?;
     let End::Done(Outcome::Certificate(view)) = end else { return Err(not_expected(end)) };
-    fits(&view, &plan)?;
+    fits(&view, &plan.public)?;
     plan.write(&view)?;
     tell(session, &view, &plan);
     Ok(0)
@@ -94,25 +93,31 @@ impl Plan {
 
     fn write(&self, view: &CertificateView) -> Result<(), Failure> {
         if let (Some(key), Some(path)) = (&self.fresh, &self.key) {
-            let text = key.to_openssh(LineEnding::LF).map_err(unwritable)?;
-            // Never over another key: it was not there a moment ago.
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let written =
-                made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-            written.map_err(|error| cannot("write", path, &error))?;
+            write_key(path, key)?;
         }
-        // ssh(1) finds the whole of one or the other.
-        let fresh = beside(&self.certificate, &format!(".{}", std::process::id()));
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&fresh);
-        let line = format!("{}\n", view.certificate);
-        let written = made
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .and_then(|()| std::fs::rename(&fresh, &self.certificate));
-        written.map_err(|error| {
-            drop(std::fs::remove_file(&fresh));
-            cannot("write", &self.certificate, &error)
-        })
+        write_certificate(&self.certificate, &view.certificate)
     }
+}
+
+/// Never over another key.
+pub(super) fn write_key(path: &Path, key: &PrivateKey) -> Result<(), Failure> {
+    let text = key.to_openssh(LineEnding::LF).map_err(unwritable)?;
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(|error| cannot("write", path, &error))
+}
+
+/// In the place of the one before: ssh(1) finds the whole of one or the other.
+pub(super) fn write_certificate(path: &Path, line: &str) -> Result<(), Failure> {
+    let fresh = beside(path, &format!(".{}", std::process::id()));
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&fresh);
+    let written = made
+        .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+        .and_then(|()| std::fs::rename(&fresh, path));
+    written.map_err(|error| {
+        drop(std::fs::remove_file(&fresh));
+        cannot("write", path, &error)
+    })
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -134,7 +139,7 @@ fn public_key(path: &Path) -> Result<PublicKey, Failure> {
 }
 
 /// The public half of the private key that is there already; none: nothing is there.
-fn existing(path: &Path) -> Result<Option<PublicKey>, Failure> {
+pub(super) fn existing(path: &Path) -> Result<Option<PublicKey>, Failure> {
     let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = match open {
         Ok(file) => file,
@@ -153,10 +158,15 @@ fn existing(path: &Path) -> Result<Option<PublicKey>, Failure> {
     Ok(Some(key.public_key().clone()))
 }
 
+/// A key as it is asked about: without its comment.
+pub(super) fn bare(key: &PublicKey) -> Result<String, Failure> {
+    PublicKey::new(key.key_data().clone(), "").to_openssh().map_err(unwritable)
+}
+
 /// What came is a certificate of this key.
-fn fits(view: &CertificateView, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn fits(view: &CertificateView, key: &PublicKey) -> Result<(), Failure> {
     let read = Certificate::from_openssh(&view.certificate);
-    if read.is_ok_and(|one| one.public_key() == plan.public.key_data() && !view.certificate.contains('\n')) {
+    if read.is_ok_and(|one| one.public_key() == key.key_data() && !view.certificate.contains('\n')) {
         return Ok(());
     }
     let message = "what the daemon sent is no certificate of this key; nothing was written";
@@ -230,7 +240,7 @@ pub(super) fn system(what: &'static str, source: io::Error) -> Failure {
     Failure::System { what, source }
 }
 
-fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+pub(super) fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
     let shown = escape(&path.display().to_string());
     Failure::Refused(Refusal::new(Code::Internal, format!("cannot {what} {shown}: {error}")))
 }

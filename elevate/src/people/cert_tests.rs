@@ -87,7 +87,7 @@ fn a_key_of_ones_own_is_read_and_only_its_certificate_written() {
     assert_eq!(Certificate::read_file(&file).unwrap().public_key(), public.key_data());
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2);
     let other = PrivateKey::from(Ed25519Keypair::from_seed(&[6; 32])).public_key().clone();
-    assert_eq!(fits(&view(&other), &plan).err().unwrap().refusal().code, Code::Integrity);
+    assert_eq!(fits(&view(&other), &plan.public).err().unwrap().refusal().code, Code::Integrity);
     // A certificate in the place of a key.
     let refused = Plan::new(&words(&file, Some(&file))).err().unwrap().refusal();
     assert!(refused.code == Code::Usage && refused.message.contains("this is a certificate"), "{refused:?}");

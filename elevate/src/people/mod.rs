@@ -12,6 +12,7 @@ mod request;
 mod run;
 mod session;
 mod ssh;
+mod ssh_config;
 mod status;
 mod sudo;
 
@@ -61,6 +62,7 @@ fn dispatch(session: &mut Session, verb: Option<Verb>) -> Result<u8, Failure> {
         Some(Verb::Drop(words)) => act::give_back(session, words),
         Some(Verb::Extend(words)) => act::extend(session, words),
         Some(Verb::Cert(words)) => cert::cert(session, &words),
+        Some(Verb::SshConfig(words)) => ssh_config::ssh_config(session, &words),
         Some(Verb::Why(words)) => look::why(session, words.host, words.command),
         Some(Verb::CanI(words)) => look::can_i(session, words),
         Some(Verb::Lock(words)) => act::lock_me(session, words),

@@ -5,7 +5,8 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{Fleet, Managed, POLICY};
+use super::{Fleet, Managed, POLICY, Person, installed_host};
+use crate::Running;
 
 /// A right of alice's that ends soon.
 pub const BRIEF: &str = r#"
@@ -55,4 +56,32 @@ impl Managed {
         let ends = deadlines.get("ends").and_then(Value::as_object).context("no ends")?;
         ends.values().next().and_then(Value::as_u64).context("no end")
     }
+}
+
+/// A role that opens an account by SSH and nothing else.
+pub const WEB_IN: &str = r#"
+[roles.web-in]
+title    = "Log in to the web tier"
+who      = ["alice"]
+hosts    = { tier = "web" }
+ssh      = { logins = ["deploy"] }
+duration = "10m"
+max      = "1h"
+mfa      = "none"
+"#;
+
+/// A fleet with [`WEB_IN`], web1 with an account `deploy` and a running sshd, alice who trusts the hosts that she meets first.
+///
+/// # Errors
+/// Something of it does not start.
+pub fn ssh_scene() -> Result<(Fleet, Managed, Running, Person)> {
+    let fleet = Fleet::with_policy(&format!("{POLICY}{WEB_IN}"))?;
+    let host = installed_host(&fleet.lab, "web1")?;
+    host.add_user("deploy", 2100)?;
+    // Before the enrolment: it tries its file on this sshd.
+    let sshd = host.sshd()?;
+    let web1 = Managed::enrol(&fleet, host, &["tier=web"])?;
+    let alice = fleet.person("alice")?;
+    fleet.laptop.write("/home/alice/.ssh/config", "StrictHostKeyChecking accept-new\nLogLevel ERROR\n")?;
+    Ok((fleet, web1, sshd, alice))
 }

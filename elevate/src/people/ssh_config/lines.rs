@@ -1,0 +1,123 @@
+//! The lines for ssh_config(5).
+//!
+//! In: the roles of a person, as the daemon tells them. Out: one block for each account that they open, and which account is meant where
+//! none is named. No token but `%n` stands in a command, and only behind the hosts that it can be: nothing that somebody puts into an
+//! address is read by a shell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use elevate_protocol::message::view::EligibilityView;
+use elevate_protocol::name::Name;
+
+/// What stands in every block.
+pub(super) struct Shown<'a> {
+    /// Where this program is.
+    pub(super) program: String,
+    /// Where the key and the certificates are kept.
+    pub(super) folder: String,
+    /// What ssh logs in as where nobody says so.
+    pub(super) account: &'a str,
+}
+
+/// All of them.
+pub(super) fn lines(mine: &[EligibilityView], shown: &Shown<'_>) -> String {
+    let mut text = String::from(
+        "# Written by elevate ssh-config: print it anew when roles or hosts change.\n\
+         # Plain ssh uses the grant that is there. Without one it says what to type.\n",
+    );
+    let (hosts, usual) = doors(mine);
+    for (login, hosts) in &usual {
+        text += &format!(
+            "\n# Where no account is named.\nMatch originalhost {} user {}\n    User {login}\n",
+            joined(hosts),
+            shown.account
+        );
+    }
+    let Shown { program, folder, .. } = shown;
+    for (login, hosts) in &hosts {
+        let hosts = joined(hosts);
+        // The second block holds without a grant as well: nobody is asked for a password there.
+        text += &format!(
+            "\nMatch originalhost {hosts} user {login} exec \"{program} ssh-config --ready {folder} {login} %n\"\n    \
+             IdentityFile {folder}/key\n    CertificateFile {folder}/{login}@%n-cert.pub\n    IdentitiesOnly yes\n\
+             Match originalhost {hosts} user {login}\n    PreferredAuthentications publickey\n"
+        );
+    }
+    // What follows in the person's file is about every host again.
+    text.push_str("\nMatch all\n");
+    text
+}
+
+type Doors<'a> = BTreeMap<&'a Name, BTreeSet<&'a Name>>;
+
+/// The hosts of each account; and of each account those whose first it is.
+fn doors(mine: &[EligibilityView]) -> (Doors<'_>, Doors<'_>) {
+    let (mut all, mut usual) = (Doors::new(), Doors::new());
+    let mut met = BTreeSet::new();
+    for role in mine {
+        for host in &role.hosts {
+            for login in &role.logins {
+                all.entry(login).or_default().insert(host);
+                if met.insert(host) {
+                    usual.entry(login).or_default().insert(host);
+                }
+            }
+        }
+    }
+    (all, usual)
+}
+
+fn joined(hosts: &BTreeSet<&Name>) -> String {
+    hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elevate_protocol::time::Span;
+
+    fn role(name: &str, hosts: &[&str], logins: &[&str]) -> EligibilityView {
+        let names = |list: &[&str]| list.iter().map(|one| one.parse().unwrap()).collect();
+        EligibilityView {
+            role: name.parse().unwrap(),
+            title: None,
+            allows: String::new(),
+            hosts: names(hosts),
+            logins: names(logins),
+            duration: Span::HOUR,
+            max: Span::HOUR,
+            reason: true,
+            ticket: None,
+            factor: true,
+            needs: Vec::new(),
+            until: None,
+        }
+    }
+
+    #[test]
+    fn each_account_is_asked_for_on_its_hosts_and_the_first_is_meant_where_none_is_named() {
+        let mine = [role("dba", &["db2", "db1"], &["postgres", "root"]), role("web-ops", &["web1"], &[])];
+        let shown = Shown {
+            program: "/usr/bin/elevate".into(),
+            folder: "/run/user/1/elevate".into(),
+            account: "alice",
+        };
+        let text = lines(&mine, &shown);
+        let blocks: Vec<&str> = text.lines().filter(|line| line.starts_with("Match")).collect();
+        let ready = "exec \"/usr/bin/elevate ssh-config --ready /run/user/1/elevate";
+        assert_eq!(
+            blocks,
+            [
+                "Match originalhost db1,db2 user alice",
+                &format!("Match originalhost db1,db2 user postgres {ready} postgres %n\""),
+                "Match originalhost db1,db2 user postgres",
+                &format!("Match originalhost db1,db2 user root {ready} root %n\""),
+                "Match originalhost db1,db2 user root",
+                "Match all",
+            ]
+        );
+        assert!(text.contains("    User postgres\n") && !text.contains("User root"), "{text}");
+        assert!(!text.contains("web1"), "a role without SSH: {text}");
+        assert!(text.contains("CertificateFile /run/user/1/elevate/postgres@%n-cert.pub\n"), "{text}");
+    }
+}
