@@ -175,11 +175,17 @@ and_what_hosts_claim! {
         /// By which lock.
         why: UntrustedText,
     }
-    /// Another grant key signs from here on.
-    "key.rotated" Alert KeyRotated { from: UntrustedText, to: UntrustedText, until: Timestamp, hosts: u64 }
-    /// The host trusts the new grant key from this document on.
+    /// Another key signs from here on.
+    "key.rotated" Alert KeyRotated {
+        /// What it signs: `grants`, `ssh-user-ca`.
+        signs: UntrustedText,
+        from: UntrustedText, to: UntrustedText, until: Timestamp, hosts: u64,
+    }
+    /// A replaced key for SSH certificates is over: hosts are told to trust it no more.
+    "key.over" Notice KeyOver { key: UntrustedText, hosts: u64 }
+    /// The host trusts the new keys from this document on.
     "key.trusted" Info KeyTrusted { place: u64 }
-    /// The host does not take over the new grant key: it will obey nothing.
+    /// The host does not take over the new keys: it will obey nothing.
     "key.refused-by-host" Alert KeyRefusedByHost { place: u64, why: UntrustedText }
     /// The agent that holds the grant key does not sign: nothing starts, and ends before their time wait.
     "key.away" Alert KeyAway { why: UntrustedText }

@@ -286,7 +286,9 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
         }
         Verb::Revoke(revoke) => AdminAsk::Revoke { what: what(revoke)?, reason: revoke.reason.clone() },
         Verb::Key(Key::List | Key::Signers) => AdminAsk::KeyList,
-        Verb::Key(Key::Rotate { overlap }) => AdminAsk::KeyRotate { overlap: *overlap },
+        Verb::Key(Key::Rotate { signs, overlap }) => {
+            AdminAsk::KeyRotate { signs: (*signs).into(), overlap: *overlap }
+        }
         Verb::Sinks => AdminAsk::SinkList,
         Verb::Lock(lock) => {
             AdminAsk::Lock { what: on_what(&lock.what)?, ttl: lock.ttl, reason: lock.reason.clone() }

@@ -2,6 +2,9 @@
 //!
 //! In: the staged build and the tree. Out: what people type and what they get. Runs as: root, in test hosts. Spec: docs/ssh.md.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
 use anyhow::{Context, Result, ensure};
 use elevate_tests::fleet::{Fleet, POLICY, Person, WEB_IN, ssh_scene};
 use elevate_tests::{PATIENCE, Ran, eventually};
@@ -127,5 +130,52 @@ fn e15_a_role_with_logins_is_refused_on_a_host_whose_sshd_does_not_ask() -> Resu
     let said = alice.elevate(&["web-in", "-H", "web2", "-m", "an ordinary reason"])?;
     ensure!(!said.status.success() && said.stderr.contains("20-elevate.conf is not as"), "{said}");
     ensure!(fleet.events("grant.issued")?.is_empty(), "nothing was granted");
+    Ok(())
+}
+
+/// The key that signs certificates changes again and again while people log in, and then without an overlap: no login fails.
+#[test]
+fn the_key_that_signs_is_rotated_while_people_log_in_and_no_login_fails() -> Result<()> {
+    let (fleet, web1, _sshd, alice) = ssh_scene()?;
+    alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
+    let told = |code: &str, many: usize| {
+        eventually(PATIENCE, code, || matches!(fleet.events(code), Ok(all) if all.len() >= many))
+    };
+    let rotations = AtomicU32::new(0);
+    let logins = thread::scope(|scope| -> Result<u32> {
+        let logins = [1, 2].map(|_| {
+            scope.spawn(|| -> Result<u32> {
+                let mut done = 0_u32;
+                // One more after the last of them.
+                let mut last = false;
+                while !last {
+                    last = rotations.load(Ordering::SeqCst) == 2;
+                    ssh(&alice, "deploy@web1", &["true"])?.success()?;
+                    done = done.saturating_add(1);
+                }
+                Ok(done)
+            })
+        });
+        for round in 1..=2 {
+            fleet.ctl(&["key", "rotate", "ssh-user-ca"])?;
+            told("key.trusted", round)?;
+            rotations.fetch_add(1, Ordering::SeqCst);
+        }
+        let done: Result<Vec<u32>> =
+            logins.into_iter().map(|one| one.join().expect("a login panicked")).collect();
+        Ok(done?.iter().sum())
+    })?;
+    ensure!(logins >= 4, "{logins}");
+    ensure!(web1.host.read("/etc/elevate/trust/user_ca")?.lines().count() == 3);
+    alice.elevate(&["cert", "-o", "/home/alice/web"])?.success()?;
+    fleet.ctl(&["key", "rotate", "ssh-user-ca", "--overlap", "1s"])?;
+    told("key.trusted", 4)?;
+    ensure!(fleet.events("key.over")?.len() == 1);
+    // The key before is not trusted, those before it are: their time is not over.
+    let before = fleet
+        .laptop
+        .run("alice", ["ssh", "-i", "/home/alice/web", "-o", "BatchMode=yes", "deploy@web1", "true"])?;
+    ensure!(before.status.code() == Some(255), "{before}");
+    ssh(&alice, "deploy@web1", &["true"])?.success()?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 use elevate_audit::Kind;
 use elevate_policy::Policy;
 use elevate_protocol::flavour::Enforcement;
-use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, SinkView};
+use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, Signs, SinkView};
 use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::{HostView, PersonView};
@@ -16,7 +16,7 @@ use super::fault::{Stop, Told};
 use super::label::{self, Labels};
 use super::{
     Core, Inner, changes, end, entitled, invite, keys, locks, policy_files, reload, replace, restore, tail,
-    view,
+    user_ca, view,
 };
 use crate::log::chain;
 use crate::sinks::Condition;
@@ -62,7 +62,10 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         },
         AdminAsk::Revoke { what, reason } => return end::revoke(core, talk, what, reason).await,
         AdminAsk::KeyList => keys::list(inner).await?,
-        AdminAsk::KeyRotate { overlap } => keys::rotate(inner, talk, *overlap).await?,
+        AdminAsk::KeyRotate { signs: Signs::Grants, overlap } => keys::rotate(inner, talk, *overlap).await?,
+        AdminAsk::KeyRotate { signs: Signs::SshUserCa, overlap } => {
+            user_ca::rotate(inner, talk, *overlap).await?
+        }
         AdminAsk::SinkList => AdminOutcome::Sinks(sinks(inner).await?),
         AdminAsk::Lock { what, ttl, reason } => return locks::lock(core, talk, what, (*ttl, reason)).await,
         AdminAsk::Unlock { what, reason } => locks::unlock(inner, talk, what, reason).await?,

@@ -14,7 +14,7 @@ use elevate_protocol::person_key;
 use super::dialogue::{Demand, Dialogue, Recovery};
 use super::fault::{Fault, Told, refuse, refuse_hint};
 use super::view::{host_list, short};
-use super::{Core, choose, locks};
+use super::{Core, choose, locks, user_ca};
 use crate::issue::about;
 use crate::issue::certificate::{CertificateError, Issued, Live};
 use crate::log::chain;
@@ -41,9 +41,9 @@ pub(super) async fn certificate(
         Ok(live) => live,
         Err(error) => return told(error),
     };
-    let now = tx.now();
+    let (which, now) = (user_ca::known_to(inner, &mut tx, seen.id).await?, tx.now());
     drop(tx);
-    let unrecorded = match inner.user_ca.certify(&live, key, now).await {
+    let unrecorded = match inner.user_ca.certify(&live, key, (which, now)).await {
         Ok(unrecorded) => unrecorded,
         Err(error) => return told(error),
     };
@@ -123,6 +123,7 @@ fn told<T>(error: CertificateError) -> Told<T> {
         | CertificateError::Validity
         | CertificateError::Option { .. }
         | CertificateError::Serial
+        | CertificateError::NoKey
         | CertificateError::Form(_)
         | CertificateError::Random(_)
         | CertificateError::Store(_) => Err(Fault::from(error).into()),

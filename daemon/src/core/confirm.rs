@@ -142,6 +142,7 @@ async fn change_of(changes: &mut Receiver<Change>, id: ActivationId) -> Told<()>
                 | Change::Documents(_)
                 | Change::Accounts(_)
                 | Change::Locks
+                | Change::UserCas
                 | Change::Policy,
             ) => {}
             // Fell behind: look at everything again.

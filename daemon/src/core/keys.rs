@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::document::{Keys, SigningKey};
 use elevate_protocol::id::HostId;
-use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView};
+use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView, Signs};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::signers::{SIGNERS_MAX, TrustedKey, TrustedKeys};
 use elevate_protocol::text::UntrustedText;
@@ -26,7 +26,9 @@ use crate::signer::{SignError, Signer};
 use crate::store::{Activation, GrantKeyRow, Store, StoredDocument, Tx, Voice};
 
 /// How long the key before is believed: longer than any grant lasts.
-const OVERLAP: Span = Span(25 * 3600);
+pub(super) const OVERLAP: Span = Span(25 * 3600);
+/// Why there is no further key.
+pub(super) const TOO_MANY: &str = "too many keys overlap: wait until one of them is over";
 /// Before the socket, in the place of a key behind an agent.
 pub(super) const BEHIND: &str = "agent:";
 /// Beside the end of the last grant.
@@ -42,16 +44,17 @@ pub(crate) struct KeySetup {
     pub(crate) user_ca: Option<Signer>,
 }
 
-fn line(key: &PublicKey) -> Result<String, Fault> {
+pub(super) fn line(key: &PublicKey) -> Result<String, Fault> {
     let bare = PublicKey::new(key.key_data().clone(), "");
-    bare.to_openssh().map_err(|_| Fault::Broken { what: "a grant key" })
+    bare.to_openssh().map_err(|_| Fault::Broken { what: "a key that signs" })
 }
 
-fn place_of(signer: &Signer) -> String {
-    signer.socket().map_or_else(|| GRANT_FILE.to_owned(), |socket| format!("{BEHIND}{}", socket.display()))
+/// `file`, or where the agent is.
+pub(super) fn place_of(signer: &Signer, file: &str) -> String {
+    signer.socket().map_or_else(|| file.to_owned(), |socket| format!("{BEHIND}{}", socket.display()))
 }
 
-fn fingerprint(public: &str) -> UntrustedText {
+pub(super) fn fingerprint(public: &str) -> UntrustedText {
     let key = PublicKey::from_openssh(public).ok();
     UntrustedText::lossy(&key.map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default())
 }
@@ -63,30 +66,34 @@ pub(super) async fn known(store: &Store, setup: &KeySetup) -> Result<Vec<Signer>
     let rows = tx.grant_keys().await?;
     if !rows.is_empty() {
         let may_sign = |row: &&GrantKeyRow| row.until.is_none() || row.place.starts_with(BEHIND);
-        return rows.iter().filter(may_sign).map(|row| signer_of(row, setup)).collect();
+        let at =
+            |row: &GrantKeyRow| signer_of((&row.public, &row.place), (setup.agent.as_ref(), &setup.folder));
+        return rows.iter().filter(may_sign).map(at).collect();
     }
     let first = match &setup.agent {
         Some(signer) => signer.clone(),
         None => Signer::here(keys::read_signing(&setup.folder.join(GRANT_FILE))?),
     };
-    tx.replace_grant_key(tx.now(), (&line(first.public_key())?, &place_of(&first))).await?;
+    tx.replace_grant_key(tx.now(), (&line(first.public_key())?, &place_of(&first, GRANT_FILE))).await?;
     tx.commit().await?;
     Ok(vec![first])
 }
 
 /// The configuration says where an agent is now; the row says which key it must be.
-fn signer_of(row: &GrantKeyRow, setup: &KeySetup) -> Result<Signer, CoreError> {
-    let public =
-        PublicKey::from_openssh(&row.public).map_err(|_| Fault::Broken { what: "a grant key's row" })?;
-    if let Some(agent) = &setup.agent
+pub(super) fn signer_of(
+    (public, place): (&str, &str),
+    (agent, folder): (Option<&Signer>, &Path),
+) -> Result<Signer, CoreError> {
+    let public = PublicKey::from_openssh(public).map_err(|_| Fault::Broken { what: "the row of a key" })?;
+    if let Some(agent) = agent
         && agent.public_key().key_data() == public.key_data()
     {
         return Ok(agent.clone());
     }
-    if let Some(socket) = row.place.strip_prefix(BEHIND) {
+    if let Some(socket) = place.strip_prefix(BEHIND) {
         return Ok(Signer::agent(PathBuf::from(socket), public));
     }
-    let path = setup.folder.join(Path::new(&row.place).file_name().unwrap_or_default());
+    let path = folder.join(Path::new(place).file_name().unwrap_or_default());
     let key = keys::read_signing(&path)?;
     if key.public_key().key_data() != public.key_data() {
         return Err(CoreError::OtherKey { path });
@@ -137,26 +144,38 @@ pub(super) async fn ready(core: &Inner, activation: &Activation) -> Told<()> {
     refuse_hint(Code::Internal, message, "an administrator sees why: sudo elevatectl key list")
 }
 
+/// Where the next key comes from.
+pub(super) struct Source<'a> {
+    /// The agent's that the configuration names.
+    pub(super) agent: Option<&'a Signer>,
+    /// The setting that does.
+    pub(super) setting: &'static str,
+    /// A new file's name begins so.
+    pub(super) file: &'static str,
+    /// The keys that sign or did.
+    pub(super) known: Vec<&'a str>,
+}
+
 /// A new key: the agent's that the configuration names, or a new file.
-async fn next(core: &Inner, rows: &[GrantKeyRow]) -> Told<(Signer, String)> {
-    if let Some(agent) = &core.keys.agent {
-        let public = line(agent.public_key())?;
-        if rows.iter().any(|row| row.public == public) {
+pub(super) async fn next(source: &Source<'_>, folder: &Path) -> Told<(Signer, String)> {
+    if let Some(agent) = source.agent {
+        if source.known.contains(&line(agent.public_key())?.as_str()) {
+            let setting = source.setting;
             return refuse_hint(
                 Code::Usage,
                 "the agent's key of daemon.toml signs already, or did before",
-                "write the next key in daemon.toml (keys.grant), restart elevated, then rotate",
+                format!("write the next key in daemon.toml ({setting}), restart elevated, then rotate"),
             );
         }
         if let Err(error) = agent.probe().await {
             return refuse(Code::Usage, chain(&error));
         }
-        return Ok((agent.clone(), place_of(agent)));
+        return Ok((agent.clone(), place_of(agent, source.file)));
     }
     let seed = Zeroizing::new(random::<32>()?);
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
-    let name = format!("{GRANT_FILE}-{}", hex8(&key));
-    if let Err(error) = keys::write_signing(&core.keys.folder.join(&name), &key) {
+    let name = format!("{}-{}", source.file, hex8(&key));
+    if let Err(error) = keys::write_signing(&folder.join(&name), &key) {
         return refuse(Code::Internal, chain(&error));
     }
     Ok((Signer::here(key), name))
@@ -183,17 +202,27 @@ async fn until(tx: &mut Tx, overlap: Option<Span>) -> Told<Timestamp> {
 
 /// Replaces the key that signs, all or nothing.
 pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>) -> Told<AdminOutcome> {
-    if let Some(error) = look(core).await? {
-        let why = format!(
-            "the key that signs now has to tell the hosts of the next one, and does not: {}",
-            chain(&error)
-        );
-        return refuse_hint(Code::Usage, why, "bring it back; without it hosts have to be enrolled again");
-    }
+    can_tell(core).await?;
     let rows = core.store.read().await?.grant_keys().await?;
-    let (signer, place) = next(core, &rows).await?;
+    let source = Source {
+        agent: core.keys.agent.as_ref(),
+        setting: "keys.grant",
+        file: GRANT_FILE,
+        known: rows.iter().map(|row| row.public.as_str()).collect(),
+    };
+    let (signer, place) = next(&source, &core.keys.folder).await?;
     replace(core, &talk.voice, overlap, (signer, place)).await?;
     list(core).await
+}
+
+/// Refuses a change that hosts could not be told of.
+pub(super) async fn can_tell(core: &Inner) -> Told<()> {
+    let Some(error) = look(core).await? else { return Ok(()) };
+    let why = format!(
+        "the key that signs now has to tell the hosts of the next one, and does not: {}",
+        chain(&error)
+    );
+    refuse_hint(Code::Usage, why, "bring it back; without it hosts have to be enrolled again")
 }
 
 async fn replace(
@@ -208,23 +237,37 @@ async fn replace(
     // Before the store says so: the change after this one may share its commit.
     core.issuer.learn(signer.clone());
     tx.replace_grant_key(until, (&line(signer.public_key())?, &place)).await?;
-    let grant = believed(&mut tx).await?;
-    if grant.len() > SIGNERS_MAX {
-        return refuse(Code::Usage, "too many keys overlap: wait until one of them is over");
+    if believed(&mut tx).await?.len() > SIGNERS_MAX {
+        return refuse(Code::Usage, TOO_MANY);
     }
-    let hosts: Vec<HostId> = tx.hosts().await?.iter().map(|host| host.id).collect();
-    let keys = Keys { grant, user_ca: user_ca::trusted(&mut tx).await? };
-    core.issuer.keys(&mut tx, &current, &hosts, &keys).await?;
-    let print = |key: &PublicKey| UntrustedText::lossy(&key.fingerprint(HashAlg::Sha256).to_string());
-    let kind = Kind::KeyRotated {
-        from: print(current.1.public_key()),
-        to: print(signer.public_key()),
-        until,
-        hosts: u64::try_from(hosts.len()).unwrap_or(u64::MAX),
-    };
-    tx.record(voice.did(Subject::default(), kind)).await?;
+    let hosts = tell(core, &mut tx, &current).await?;
+    let (from, to) = (current.1.public_key(), signer.public_key());
+    rotated(&mut tx, voice, (Signs::Grants, from, to), (until, hosts)).await?;
     tx.commit().await?;
     core.issuer.bell.notify_one();
+    Ok(())
+}
+
+/// Tells every host which keys count from here on, in a document by `signer`. How many hosts.
+pub(super) async fn tell(core: &Inner, tx: &mut Tx, signer: &(u64, Signer)) -> Result<u64, Fault> {
+    let grant = believed(tx).await?;
+    let hosts: Vec<HostId> = tx.hosts().await?.iter().map(|host| host.id).collect();
+    let keys = Keys { grant, user_ca: user_ca::trusted(tx).await? };
+    core.issuer.keys(tx, signer, &hosts, &keys).await?;
+    Ok(u64::try_from(hosts.len()).unwrap_or(u64::MAX))
+}
+
+/// The event of a rotation.
+pub(super) async fn rotated(
+    tx: &mut Tx,
+    voice: &Voice,
+    (signs, from, to): (Signs, &PublicKey, &PublicKey),
+    (until, hosts): (Timestamp, u64),
+) -> Told<()> {
+    let print = |key: &PublicKey| UntrustedText::lossy(&key.fingerprint(HashAlg::Sha256).to_string());
+    let signs = UntrustedText::lossy(signs.word());
+    let kind = Kind::KeyRotated { signs, from: print(from), to: print(to), until, hosts };
+    tx.record(voice.did(Subject::default(), kind)).await?;
     Ok(())
 }
 
@@ -252,48 +295,55 @@ pub(super) async fn list(core: &Inner) -> Told<AdminOutcome> {
     drop(tx);
     let mut views: Vec<KeyView> = Vec::new();
     for row in rows {
-        let (state, problem) = match row.until {
-            None => (KeyState::Signs, problem.clone()),
-            Some(until) if now < until => (KeyState::Replaced, None),
-            Some(_) => (KeyState::Over, None),
+        let state = match row.until {
+            None => KeyState::Signs,
+            Some(until) if now < until => KeyState::Replaced,
+            Some(_) => KeyState::Over,
         };
-        let fingerprint = fingerprint(&row.public);
         views.push(KeyView {
+            signs: Signs::Grants,
             state,
-            fingerprint,
+            fingerprint: fingerprint(&row.public),
             key: row.public,
             place: row.place,
             since: Some(row.since),
             until: row.until,
             waiting: row.waiting,
-            problem,
+            problem: problem.clone().filter(|_| state == KeyState::Signs),
         });
     }
+    let signers = signers_of(&views)?;
     if let Some(agent) = &core.keys.agent {
-        let key = line(agent.public_key())?;
-        if views.iter().all(|view| view.key != key) {
-            let problem = agent.probe().await.err().map(|error| UntrustedText::lossy(&chain(&error)));
-            let (fingerprint, place) = (fingerprint(&key), place_of(agent));
-            views.push(KeyView {
-                state: KeyState::Next,
-                fingerprint,
-                key,
-                place,
-                since: None,
-                until: None,
-                waiting: 0,
-                problem,
-            });
-        }
+        views.extend(configured(Signs::Grants, agent, &views).await?);
     }
-    Ok(AdminOutcome::Keys { signers: signers_of(&views)?, keys: views })
+    views.extend(user_ca::list(core).await?);
+    Ok(AdminOutcome::Keys { signers, keys: views })
+}
+
+/// The key that the configuration names, where it is none of those that sign or did.
+pub(super) async fn configured(signs: Signs, agent: &Signer, known: &[KeyView]) -> Told<Option<KeyView>> {
+    let key = line(agent.public_key())?;
+    if known.iter().any(|view| view.key == key) {
+        return Ok(None);
+    }
+    Ok(Some(KeyView {
+        signs,
+        state: KeyState::Next,
+        fingerprint: fingerprint(&key),
+        key,
+        place: place_of(agent, ""),
+        since: None,
+        until: None,
+        waiting: 0,
+        problem: agent.probe().await.err().map(|error| UntrustedText::lossy(&chain(&error))),
+    }))
 }
 
 /// For an auditor: every key that ever signed, each as far as it is believed.
 fn signers_of(views: &[KeyView]) -> Result<String, Fault> {
     let broken = |_| Fault::Broken { what: "a grant key's row" };
     let mut text = String::new();
-    for view in views.iter().filter(|view| view.since.is_some()) {
+    for view in views {
         let key =
             PublicKey::from_openssh(&view.key).map_err(|_| Fault::Broken { what: "a grant key's row" })?;
         let one = TrustedKey::new(&key, None).map_err(broken)?;

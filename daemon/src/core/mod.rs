@@ -124,12 +124,6 @@ pub(crate) enum CoreError {
         #[from]
         source: KeyError,
     },
-    /// Not the key for certificates that hosts trust.
-    #[error("{place} is not the key for SSH certificates that hosts trust; bring that one back")]
-    OtherCa {
-        /// The file, or the configured agent's socket.
-        place: PathBuf,
-    },
     /// A file holds another key than the one that hosts trust.
     #[error(
         "{path} holds another key than the one that hosts trust; restore it (elevatectl key rotate makes new ones)"

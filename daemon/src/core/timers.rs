@@ -13,7 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::fault::Fault;
-use super::{Core, Inner, changes, ends, locks};
+use super::{Core, Inner, changes, ends, locks, user_ca};
 use crate::clock::Clock;
 use crate::issue::{about, close};
 use crate::log::chain;
@@ -78,8 +78,10 @@ async fn work(core: &Inner) -> Result<Option<Timestamp>, Fault> {
         changes::due(&mut tx).await?;
         ends::due(core, &mut tx, BATCH).await?;
         let waiting = changes::waiting_keys(&mut tx).await?;
+        let trusted = user_ca::due(core, &mut tx).await?;
         tx.commit().await?;
         changes::set_waiting(core, waiting);
+        user_ca::set_trusted(core, trusted.as_deref());
     }
 }
 

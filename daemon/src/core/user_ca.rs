@@ -1,43 +1,56 @@
-//! Which key signs SSH certificates for people: made at the first start, or the agent's that the configuration names; from then on
-//! that one and no other, since hosts trust it.
+//! Which key signs SSH certificates for people: made at the first start, or the agent's that the configuration names; then the next one,
+//! after a rotation. Hosts trust both until the one before is over.
 //!
-//! In: the configured place, the store's row. Out: the key, ready to sign; its public half for hosts (threat E02: it signs nothing else).
+//! In: the configured place, the store's rows. Out: the keys, ready to sign; their public halves for hosts, in a document for each (threat
+//! E02: they sign nothing else).
 
-use std::path::PathBuf;
-
-use elevate_protocol::ssh::UserCas;
+use elevate_audit::{Kind, Subject};
+use elevate_protocol::id::ActivationId;
+use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView, Signs};
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::ssh::{USER_CAS_MAX, UserCas};
+use elevate_protocol::text::UntrustedText;
+use elevate_protocol::time::Span;
 use ssh_key::PrivateKey;
 use ssh_key::private::Ed25519Keypair;
 use zeroize::Zeroizing;
 
-use super::fault::Fault;
-use super::keys::BEHIND;
-use super::{CoreError, KeySetup, random};
-use crate::issue::certificate::UserCa;
+use super::dialogue::Dialogue;
+use super::fault::{Fault, Told, refuse};
+use super::keys::{
+    OVERLAP, Source, TOO_MANY, can_tell, configured, fingerprint, line, next, place_of, rotated, signer_of,
+    tell,
+};
+use super::{CoreError, Inner, KeySetup, keys as grant_keys, random};
+use crate::issue::certificate::{UserCa, Which};
 use crate::keys::{self, USER_CA_FILE};
+use crate::log::chain;
 use crate::signer::Signer;
-use crate::store::{Store, Tx, UserCaRow};
+use crate::store::{Store, Tx, UserCaRow, Voice};
 
 const BROKEN: Fault = Fault::Broken { what: "the key for certificates" };
 
-/// The key that signs certificates.
+/// The keys that hosts trust. On a new store the configured one, which then is the first.
 pub(super) async fn known(store: &Store, setup: &KeySetup) -> Result<UserCa, CoreError> {
     let mut tx = store.write().await?;
-    let next = tx.next_serial().await?;
-    if let Some(row) = tx.user_ca().await? {
-        return Ok(UserCa::new(row.number, signer_of(&row, setup)?, next));
+    let serial = tx.next_serial().await?;
+    let rows = tx.user_cas().await?;
+    if !rows.is_empty() {
+        let at = |row: &UserCaRow| -> Result<_, CoreError> {
+            let found = signer_of((&row.public, &row.place), (setup.user_ca.as_ref(), &setup.folder))?;
+            Ok((row.number, found))
+        };
+        let trusted: Result<_, _> = rows.iter().filter(|row| !row.over).map(at).collect();
+        return Ok(UserCa::new(trusted?, serial));
     }
     let signer = match &setup.user_ca {
         Some(signer) => signer.clone(),
         None => Signer::here(first(setup)?),
     };
-    let place = signer
-        .socket()
-        .map_or_else(|| USER_CA_FILE.to_owned(), |socket| format!("{BEHIND}{}", socket.display()));
-    let row = UserCaRow { number: 1, public: signer.line().map_err(|_| BROKEN)?, place };
-    tx.insert_user_ca(&row).await?;
+    let row = (line(signer.public_key())?, place_of(&signer, USER_CA_FILE));
+    let number = tx.replace_user_ca(tx.now(), (&row.0, &row.1)).await?;
     tx.commit().await?;
-    Ok(UserCa::new(row.number, signer, next))
+    Ok(UserCa::new(vec![(number, signer)], serial))
 }
 
 /// The file, or a new one: one that is there already was made by a start that got no further.
@@ -50,23 +63,104 @@ fn first(setup: &KeySetup) -> Result<PrivateKey, CoreError> {
     Ok(keys::read_signing(&path)?)
 }
 
-/// The configuration says where it is now; the row says which key it must be.
-fn signer_of(row: &UserCaRow, setup: &KeySetup) -> Result<Signer, CoreError> {
-    let found = match (&setup.user_ca, row.place.strip_prefix(BEHIND)) {
-        (Some(agent), _) => agent.clone(),
-        (None, Some(socket)) => return Err(CoreError::OtherCa { place: PathBuf::from(socket) }),
-        (None, None) => Signer::here(keys::read_signing(&setup.folder.join(USER_CA_FILE))?),
-    };
-    if found.line().map_err(|_| BROKEN)? == row.public {
-        return Ok(found);
-    }
-    let file = || setup.folder.join(USER_CA_FILE);
-    Err(CoreError::OtherCa { place: found.socket().map_or_else(file, ToOwned::to_owned) })
-}
-
 /// What hosts are to trust.
 pub(super) async fn trusted(tx: &mut Tx) -> Result<UserCas, Fault> {
-    let Some(row) = tx.user_ca().await? else { return Ok(UserCas::default()) };
-    let key = row.public.parse().map_err(|_| BROKEN)?;
-    UserCas::try_from(vec![key]).map_err(|_| BROKEN)
+    let rows = tx.user_cas().await?.into_iter().filter(|row| !row.over);
+    let keys: Result<Vec<_>, _> = rows.map(|row| row.public.parse()).collect();
+    UserCas::try_from(keys.map_err(|_| BROKEN)?).map_err(|_| BROKEN)
+}
+
+/// The key that every host of a grant knows: a host that is away has not heard of the last rotation, and trusts the key before.
+pub(super) async fn known_to(core: &Inner, tx: &mut Tx, grant: ActivationId) -> Result<Which, Fault> {
+    if core.user_ca.is_one() || !tx.has_unheard_keys(grant).await? {
+        return Ok(Which::Newest);
+    }
+    Ok(Which::Oldest)
+}
+
+/// Replaces the key that signs certificates, all or nothing.
+pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>) -> Told<AdminOutcome> {
+    can_tell(core).await?;
+    let rows = core.store.read().await?.user_cas().await?;
+    let source = Source {
+        agent: core.keys.user_ca.as_ref(),
+        setting: "keys.ssh_user_ca",
+        file: USER_CA_FILE,
+        known: rows.iter().map(|row| row.public.as_str()).collect(),
+    };
+    let (signer, place) = next(&source, &core.keys.folder).await?;
+    let mut tx = core.store.write().await?;
+    let until = tx.now().after(overlap.unwrap_or(OVERLAP));
+    let before = tx.user_cas().await?.pop().ok_or(BROKEN)?;
+    let number = tx.replace_user_ca(until, (&line(signer.public_key())?, &place)).await?;
+    if numbers(&mut tx).await?.len() > USER_CAS_MAX {
+        return refuse(Code::Usage, TOO_MANY);
+    }
+    let by = core.issuer.signer(&mut tx).await?;
+    let hosts = tell(core, &mut tx, &by).await?;
+    let from = before.public.parse().map_err(|_| BROKEN)?;
+    rotated(&mut tx, &talk.voice, (Signs::SshUserCa, &from, signer.public_key()), (until, hosts)).await?;
+    tx.commit().await?;
+    core.issuer.bell.notify_one();
+    core.user_ca.learn(number, signer);
+    grant_keys::list(core).await
+}
+
+async fn numbers(tx: &mut Tx) -> Result<Vec<u64>, Fault> {
+    Ok(tx.user_cas().await?.iter().filter(|row| !row.over).map(|row| row.number).collect())
+}
+
+/// Ends the trust in keys whose time is over; which are left, if there were any.
+pub(super) async fn due(core: &Inner, tx: &mut Tx) -> Result<Option<Vec<u64>>, Fault> {
+    let over = tx.end_user_cas().await?;
+    if over.is_empty() {
+        return Ok(None);
+    }
+    let by = core.issuer.signer(tx).await?;
+    let hosts = tell(core, tx, &by).await?;
+    for public in over {
+        let kind = Kind::KeyOver { key: fingerprint(&public), hosts };
+        tx.record(Voice::DAEMON.did(Subject::default(), kind)).await?;
+    }
+    Ok(Some(numbers(tx).await?))
+}
+
+/// After that is durable.
+pub(super) fn set_trusted(core: &Inner, numbers: Option<&[u64]>) {
+    if let Some(numbers) = numbers {
+        core.user_ca.keep(numbers);
+    }
+}
+
+/// Which keys there are, and whether the one that signs can be asked.
+pub(super) async fn list(core: &Inner) -> Told<Vec<KeyView>> {
+    let rows = core.store.read().await?.user_cas().await?;
+    let problem = match core.user_ca.signer() {
+        Some(signer) => signer.probe().await.err(),
+        None => None,
+    };
+    let problem = problem.map(|error| UntrustedText::lossy(&chain(&error)));
+    let mut views = Vec::new();
+    for row in rows {
+        let state = match (row.until, row.over) {
+            (None, _) => KeyState::Signs,
+            (Some(_), false) => KeyState::Replaced,
+            (Some(_), true) => KeyState::Over,
+        };
+        views.push(KeyView {
+            signs: Signs::SshUserCa,
+            state,
+            fingerprint: fingerprint(&row.public),
+            key: row.public,
+            place: row.place,
+            since: Some(row.since),
+            until: row.until,
+            waiting: 0,
+            problem: problem.clone().filter(|_| state == KeyState::Signs),
+        });
+    }
+    if let Some(agent) = &core.keys.user_ca {
+        views.extend(configured(Signs::SshUserCa, agent, &views).await?);
+    }
+    Ok(views)
 }

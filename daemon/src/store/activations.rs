@@ -39,6 +39,7 @@ pub(super) const NEXT_DUE: &str =
     "SELECT (SELECT MIN(deadline) FROM activations WHERE phase <> 'over') AS activation,
     (SELECT MIN(ends_at) FROM locks WHERE over_at IS NULL) AS unlock,
     (SELECT MIN(counts_at) FROM changes WHERE over_at IS NULL) AS change,
+    (SELECT MIN(until) FROM user_cas WHERE over_at IS NULL) AS ca,
     (SELECT MIN(end_due) FROM activation_hosts WHERE end_due IS NOT NULL) AS untold";
 
 /// Which activations of everybody.
@@ -284,8 +285,8 @@ impl Tx {
         rows.iter().map(activation_of).collect()
     }
 
-    /// The next moment at which something is due: an activation, the end of a lock, a change that waits, an end
-    /// that no host has told of.
+    /// The next moment at which something is due: an activation, the end of a lock, a change that waits, the end of a replaced key
+    /// for certificates, an end that no host has told of.
     ///
     /// # Errors
     /// A [`StoreError`].
@@ -293,8 +294,10 @@ impl Tx {
         let row = sqlx::query(NEXT_DUE).fetch_one(self.ready().await?).await?;
         let row = Row("activations", &row);
         let untold = row.maybe_time("untold")?.filter(|at| at.0 != WITH_ITS_HELLO);
-        let next =
-            [row.maybe_time("activation")?, row.maybe_time("unlock")?, row.maybe_time("change")?, untold];
-        Ok(next.into_iter().flatten().min())
+        let mut next = untold;
+        for column in ["activation", "unlock", "change", "ca"] {
+            next = next.into_iter().chain(row.maybe_time(column)?).min();
+        }
+        Ok(next)
     }
 }

@@ -22,6 +22,12 @@ pub(crate) struct UserCaRow {
     pub(crate) public: String,
     /// A file of the keys' folder, or `agent:SOCKET`.
     pub(crate) place: String,
+    /// When it began to sign.
+    pub(crate) since: Timestamp,
+    /// Set once it was replaced: until then hosts trust it.
+    pub(crate) until: Option<Timestamp>,
+    /// Whether hosts were told that they do so no longer.
+    pub(crate) over: bool,
 }
 
 /// A certificate that was signed.
@@ -40,33 +46,84 @@ pub(crate) struct CertificateRow {
 }
 
 impl Tx {
-    /// The key that signs certificates now; none: there never was one.
+    /// The keys that sign certificates or did, oldest first; the last one signs.
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn user_ca(&mut self) -> Result<Option<UserCaRow>, StoreError> {
-        let row = sqlx::query("SELECT number, public, place FROM user_cas WHERE until IS NULL")
-            .fetch_optional(self.ready().await?)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let row = Row("user_cas", &row);
-        let (public, place) = (row.text("public")?, row.text("place")?);
-        Ok(Some(UserCaRow { number: row.number("number")?, public, place }))
+    pub(crate) async fn user_cas(&mut self) -> Result<Vec<UserCaRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT number, public, place, since, until, over_at FROM user_cas ORDER BY number")
+                .fetch_all(self.ready().await?)
+                .await?;
+        rows.iter()
+            .map(|row| {
+                let row = Row("user_cas", row);
+                Ok(UserCaRow {
+                    number: row.number("number")?,
+                    public: row.text("public")?,
+                    place: row.text("place")?,
+                    since: row.time("since")?,
+                    until: row.maybe_time("until")?,
+                    over: row.maybe_time("over_at")?.is_some(),
+                })
+            })
+            .collect()
     }
 
-    /// The first key that signs certificates.
+    /// Ends the key that signs certificates, if there is one, and begins another. Its number.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; a key that signed before is one.
+    pub(crate) async fn replace_user_ca(
+        &mut self,
+        until: Timestamp,
+        (public, place): (&str, &str),
+    ) -> Result<u64, StoreError> {
+        sqlx::query("UPDATE user_cas SET until = $1 WHERE until IS NULL")
+            .bind(until.0)
+            .execute(self.ready().await?)
+            .await?;
+        let row = sqlx::query(
+            "INSERT INTO user_cas (number, public, place, since)
+             SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3 FROM user_cas RETURNING number",
+        )
+        .bind(public)
+        .bind(place)
+        .bind(self.now().0)
+        .fetch_one(self.ready().await?)
+        .await?;
+        self.touch_user_cas();
+        Row("user_cas", &row).number("number")
+    }
+
+    /// Ends the trust in replaced keys whose time is over. Their public halves.
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn insert_user_ca(&mut self, ca: &UserCaRow) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO user_cas (number, public, place, since) VALUES ($1, $2, $3, $4)")
-            .bind(big(ca.number))
-            .bind(&ca.public)
-            .bind(&ca.place)
-            .bind(self.now().0)
-            .execute(self.ready().await?)
-            .await?;
-        Ok(())
+    pub(crate) async fn end_user_cas(&mut self) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query(
+            "UPDATE user_cas SET over_at = $1 WHERE until <= $1 AND over_at IS NULL RETURNING public",
+        )
+        .bind(self.now().0)
+        .fetch_all(self.ready().await?)
+        .await?;
+        rows.iter().map(|row| Row("user_cas", row).text("public")).collect()
+    }
+
+    /// Whether a host of a grant has yet to hear of a change of keys.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn has_unheard_keys(&mut self, grant: ActivationId) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT documents.seq FROM activation_hosts JOIN hosts ON hosts.id = activation_hosts.host
+             JOIN documents ON documents.host = hosts.id AND documents.epoch = hosts.epoch AND documents.acked_at IS NULL
+             WHERE activation_hosts.activation = $1 AND documents.activation IS NULL LIMIT 1",
+        )
+        .bind(grant.to_string())
+        .fetch_optional(self.ready().await?)
+        .await?;
+        Ok(row.is_some())
     }
 
     /// The first serial that nobody was given.

@@ -158,6 +158,8 @@ pub(crate) enum Change {
     Accounts(HostId),
     /// A lock was set or is over.
     Locks,
+    /// Another key signs certificates.
+    UserCas,
     /// Another policy is in force, or hosts came or went: offers may differ.
     Policy,
 }

@@ -183,6 +183,11 @@ impl Tx {
         self.note(Change::Locks);
     }
 
+    /// Says after the commit that another key signs certificates.
+    pub(super) fn touch_user_cas(&mut self) {
+        self.note(Change::UserCas);
+    }
+
     fn note(&mut self, change: Change) {
         if !self.touched.contains(&change) {
             self.touched.push(change);

@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use elevate_protocol::id::IdPrefix;
+use elevate_protocol::message::admin::Signs;
 use elevate_protocol::name::{Name, NameError};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
@@ -78,7 +79,7 @@ pub enum Verb {
     /// The log
     #[command(subcommand)]
     Audit(Audit),
-    /// The keys that sign grants
+    /// The keys that sign grants and SSH certificates
     #[command(subcommand)]
     Key(Key),
     /// List where events are sent on to: how far each is, how much it lacks, its last failure
@@ -258,16 +259,37 @@ pub struct Revoke {
 /// Keys.
 #[derive(Debug, Subcommand)]
 pub enum Key {
-    /// List the grant keys: which one signs, which still counts and until when
+    /// List the keys: which one signs, which still counts and until when
     List,
-    /// Print them as a signers file, for ssh-keygen -Y verify -f FILE -I grants -n elevate-grant@v1
+    /// Print those of grants as a signers file, for ssh-keygen -Y verify -f FILE -I grants -n elevate-grant@v1
     Signers,
     /// Sign with another key from here on: with the agent's key of daemon.toml, or a new file
     Rotate {
-        /// How long hosts believe what the key before signed [default: 25h, longer than any grant]
+        /// What it signs
+        #[arg(value_enum, default_value = "grants")]
+        signs: Rotated,
+        /// How long hosts believe what the key before signed [default: 25h, longer than any grant]; 1s where the key of ssh-user-ca was stolen
         #[arg(long, value_name = "DURATION")]
         overlap: Option<Span>,
     },
+}
+
+/// What another key is to sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rotated {
+    /// Grants, and everything else that hosts are told
+    Grants,
+    /// SSH certificates of people
+    SshUserCa,
+}
+
+impl From<Rotated> for Signs {
+    fn from(rotated: Rotated) -> Self {
+        match rotated {
+            Rotated::Grants => Self::Grants,
+            Rotated::SshUserCa => Self::SshUserCa,
+        }
+    }
 }
 
 /// The log.

@@ -1,4 +1,4 @@
-//! The keys that sign grants, as administrators see them.
+//! The keys that sign, as administrators see them.
 //!
 //! In: views. Out: a table and JSON.
 
@@ -20,16 +20,17 @@ fn word(state: KeyState) -> (Tone, &'static str) {
     }
 }
 
-/// Grant keys, oldest first.
+/// Grant keys, then those of certificates, each oldest first.
 #[must_use]
 pub fn table(views: &[KeyView], at: &At) -> Table {
-    let mut table = Table::new(&["KEY", "STATE", "SINCE", "UNTIL", "PLACE", "UNSIGNED", "PROBLEM"]);
+    let mut table = Table::new(&["KEY", "SIGNS", "STATE", "SINCE", "UNTIL", "PLACE", "UNSIGNED", "PROBLEM"]);
     for view in views {
         let (tone, state) = word(view.state);
         let moment = |point| when::clock(point, at);
         let problem = view.problem.as_ref();
         table.row(vec![
             (Tone::Strong, view.fingerprint.escaped()),
+            (Tone::Plain, view.signs.word().to_owned()),
             (tone, state.to_owned()),
             (Tone::Plain, view.since.map_or_else(|| "-".to_owned(), moment)),
             (Tone::Plain, view.until.map_or_else(|| "-".to_owned(), moment)),
@@ -46,6 +47,7 @@ pub fn table(views: &[KeyView], at: &At) -> Table {
 pub fn json(views: &[KeyView]) -> Value {
     let one = |view: &KeyView| {
         json!({
+            "signs": view.signs.word(),
             "state": word(view.state).1,
             "fingerprint": view.fingerprint.raw(),
             "key": view.key,

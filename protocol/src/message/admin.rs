@@ -83,10 +83,12 @@ pub enum AdminAsk {
         /// Said to the person and the log.
         reason: UntrustedText,
     },
-    /// The keys that sign grants.
+    /// The keys that sign.
     KeyList,
     /// Another key signs from here on.
     KeyRotate {
+        /// What.
+        signs: Signs,
         /// How long the key before is believed; none: longer than any grant lasts.
         overlap: Option<Span>,
     },
@@ -140,10 +142,33 @@ pub enum RevokeWhat {
     Role(Name),
 }
 
-/// A grant key.
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signs {
+    /// Grants, and everything else that hosts are told.
+    Grants,
+    /// SSH certificates of people.
+    SshUserCa,
+}
+
+impl Signs {
+    /// As people write it, and as it stands in events.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Grants => "grants",
+            Self::SshUserCa => "ssh-user-ca",
+        }
+    }
+}
+
+/// A key that signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyView {
+    /// What it signs.
+    pub signs: Signs,
     /// What it does.
     pub state: KeyState,
     /// `SHA256:…`
@@ -162,7 +187,7 @@ pub struct KeyView {
     pub problem: Option<UntrustedText>,
 }
 
-/// What a grant key does.
+/// What such a key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {

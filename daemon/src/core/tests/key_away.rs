@@ -3,7 +3,7 @@
 use elevate_protocol::contact::Contact;
 use elevate_protocol::document::Act;
 use elevate_protocol::id::Nonce;
-use elevate_protocol::message::admin::{AdminAsk, RevokeWhat};
+use elevate_protocol::message::admin::{AdminAsk, RevokeWhat, Signs};
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::message::person::Ask;
 use elevate_protocol::message::view::State;
@@ -47,7 +47,7 @@ async fn place() -> (Place, fixture::Agent) {
 }
 
 async fn rotate(place: &Place) {
-    place.admin(AdminAsk::KeyRotate { overlap: None }).await;
+    place.admin(AdminAsk::KeyRotate { signs: Signs::Grants, overlap: None }).await;
 }
 
 /// An approver's word is not lost: the grant starts when its person asks again with the key back.

@@ -33,5 +33,6 @@ mod recovery;
 mod replacing;
 mod restart;
 mod restored;
+mod user_ca;
 mod watched;
 mod watching;

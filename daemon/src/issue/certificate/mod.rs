@@ -8,7 +8,7 @@ mod order;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use elevate_audit::Kind;
 use elevate_protocol::document::BACKDATE;
@@ -69,6 +69,9 @@ pub(crate) enum CertificateError {
     /// The grant does not live any more, or does not open SSH.
     #[error("the grant is not in force for SSH")]
     Ended,
+    /// There is no key.
+    #[error("there is no key for certificates")]
+    NoKey,
     /// The key did not sign.
     #[error("the key for certificates did not sign")]
     Sign(#[from] SignError),
@@ -123,6 +126,15 @@ impl Live {
     }
 }
 
+/// Which of the keys that hosts trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The one that signs.
+    Newest,
+    /// The one that a host knows which has not heard of a change.
+    Oldest,
+}
+
 /// How many of each person's in the minute that goes on.
 #[derive(Default)]
 struct Rate(Mutex<(Option<Timestamp>, HashMap<Name, u32>)>);
@@ -142,19 +154,49 @@ impl Rate {
     }
 }
 
-/// The key that signs certificates for people.
+/// The keys that sign certificates for people: the one that does now, and those before that hosts still trust.
 pub(crate) struct UserCa {
-    number: u64,
-    signer: Signer,
+    keys: RwLock<Vec<(u64, Signer)>>,
     next: AtomicU64,
     rate: Rate,
 }
 
 impl UserCa {
-    /// `next` is the first serial that nobody was given.
+    /// `keys` by their numbers, oldest first; `next` is the first serial that nobody was given.
     #[must_use]
-    pub(crate) fn new(number: u64, signer: Signer, next: u64) -> Self {
-        Self { number, signer, next: AtomicU64::new(next), rate: Rate::default() }
+    pub(crate) fn new(keys: Vec<(u64, Signer)>, next: u64) -> Self {
+        Self { keys: RwLock::new(keys), next: AtomicU64::new(next), rate: Rate::default() }
+    }
+
+    /// Another key signs from here on.
+    pub(crate) fn learn(&self, number: u64, signer: Signer) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.push((number, signer));
+        keys.sort_by_key(|(number, _)| *number);
+    }
+
+    /// The one that signs.
+    pub(crate) fn signer(&self) -> Option<Signer> {
+        self.key(Which::Newest).map(|(_, signer)| signer)
+    }
+
+    /// Hosts trust none but these.
+    pub(crate) fn keep(&self, numbers: &[u64]) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.retain(|(number, _)| numbers.contains(number));
+    }
+
+    fn key(&self, which: Which) -> Option<(u64, Signer)> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        match which {
+            Which::Newest => keys.last().cloned(),
+            Which::Oldest => keys.first().cloned(),
+        }
+    }
+
+    /// Whether hosts trust one key alone.
+    pub(crate) fn is_one(&self) -> bool {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).len() < 2
     }
 
     /// Goes on with this serial, if it is a later one.
@@ -170,15 +212,16 @@ impl UserCa {
         &self,
         live: &Live,
         key: PublicKey,
-        now: Timestamp,
+        (which, now): (Which, Timestamp),
     ) -> Result<Unrecorded, CertificateError> {
+        let (ca, signer) = self.key(which).ok_or(CertificateError::NoKey)?;
         self.rate.take(&live.activation.person, now)?;
         let serial = self.next.fetch_add(1, Ordering::SeqCst);
         let order = Order::under(live, key, serial, now);
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce)?;
-        let certificate = order::sign(&self.signer, &order, (nonce, now)).await?;
-        Ok(Unrecorded { certificate, order, ca: self.number })
+        let certificate = order::sign(&signer, &order, (nonce, now)).await?;
+        Ok(Unrecorded { certificate, order, ca })
     }
 }
 
