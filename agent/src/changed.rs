@@ -18,6 +18,7 @@ use crate::app::message::Message;
 use crate::journal::{self, Level};
 use crate::paths::Paths;
 use crate::probe::{MODULE, SERVICES};
+use crate::sshd::PAM_SERVICE;
 
 /// Names in /etc that matter.
 const OF_ETC: [&str; 6] = ["sudoers", "sudoers-rs", "sudoers.d", "pam.d", "elevate", "ssh"];
@@ -45,7 +46,7 @@ fn watched(paths: &Paths) -> Vec<Watched> {
         Watched { folder: etc.clone(), matters: |name| OF_ETC.iter().any(|known| name == *known) },
         Watched {
             folder: paths.pam_services.clone(),
-            matters: |name| SERVICES.iter().any(|known| name == *known),
+            matters: |name| SERVICES.iter().chain([&PAM_SERVICE]).any(|known| name == *known),
         },
         Watched { folder: etc.join("sudoers.d"), matters: |_| true },
         Watched { folder: etc.join("ssh"), matters: |name| name == "sshd_config" || name == "sshd_config.d" },

@@ -50,6 +50,8 @@ pub(crate) struct Paths {
     pub(crate) offers: PathBuf,
     /// What certificates open, by account.
     pub(crate) principals: PathBuf,
+    /// Connections of sshd that certificates have opened.
+    pub(crate) connections: PathBuf,
     /// When each grant ends on CLOCK_BOOTTIME.
     pub(crate) deadlines: PathBuf,
     /// Held by the one agent that runs.
@@ -99,6 +101,7 @@ impl Paths {
             mine: at("run/elevate/mine"),
             offers: at("run/elevate/offers.json"),
             principals: at("run/elevate/principals"),
+            connections: at("run/elevate/connections.json"),
             deadlines: at("run/elevate/deadlines.json"),
             lock: at("run/elevate/agent.lock"),
             status: at("run/elevate/status.json"),

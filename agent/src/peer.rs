@@ -4,16 +4,20 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use elevate_protocol::frame::{self, Decoder, FrameError};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::{self, Boot};
+use crate::process::{self, Seen};
 
 /// How long a frame may take from its first byte to its last.
 pub(crate) const FRAME_TIME: Duration = Duration::from_secs(5);
@@ -67,10 +71,28 @@ impl Peer {
         self.queue.try_send(frame).map_err(|_| PeerError::Slow)
     }
 
+    /// The process at the other end.
+    #[must_use]
+    pub(crate) fn process(&self) -> Option<Seen> {
+        process(&self.stream)
+    }
+
     /// Ends the connection now, whatever is queued.
     pub(crate) fn cut(&self) {
         drop(self.stream.shutdown(Shutdown::Both));
     }
+}
+
+/// The process that has connected, while it is there: it holds the other end, so the number is its own and nobody's after it.
+#[must_use]
+pub(crate) fn process(stream: &UnixStream) -> Option<Seen> {
+    let pid = getsockopt(stream, PeerCredentials).ok()?.pid();
+    let seen = process::look(u32::try_from(pid).ok()?)?;
+    let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR;
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    poll(&mut polled, PollTimeout::ZERO).ok()?;
+    let gone = polled.iter().any(|one| one.revents().is_none_or(|found| found.intersects(hung_up)));
+    (!gone).then_some(seen)
 }
 
 fn write(mut stream: UnixStream, frames: &Receiver<Vec<u8>>) {

@@ -21,6 +21,8 @@ pub(crate) const MODULE: &str = "pam_elevate.so";
 pub(crate) const SERVICES: [&str; 2] = ["sudo", "sudo-i"];
 /// Control of the gate's account line: only success and "not mine" let a call pass.
 pub(crate) const ACCOUNT_CONTROL: &str = "[success=ok ignore=ignore module_unknown=ignore default=die]";
+/// Control of the session line in sshd's service: a login that is not let in fails, and one that is none of ours goes on.
+pub(crate) const SESSION_CONTROL: &str = "[success=ok ignore=ignore module_unknown=ignore default=bad]";
 /// The line that reads the folder of the distribution, in which our file lies.
 const LOCAL: [&str; 2] = ["@includedir /etc/sudoers.d", "#includedir /etc/sudoers.d"];
 const FILE_MAX: u64 = 256 * 1024;
@@ -117,7 +119,11 @@ fn has_line(text: &str, wanted: &str) -> bool {
     text.lines().any(|line| line.trim_end() == wanted)
 }
 
-fn module(paths: &Paths) -> Result<(), ProbeError> {
+/// Whether our module is where libpam looks for it, whole, and root's alone.
+///
+/// # Errors
+/// [`ProbeError::Module`].
+pub(crate) fn module(paths: &Paths) -> Result<(), ProbeError> {
     use std::os::unix::fs::MetadataExt;
     let path = paths.pam_modules().ok_or(ProbeError::Module)?.join(MODULE);
     // Followed on purpose: packages install versioned files behind a link, and dlopen(3) follows too.
@@ -129,6 +135,16 @@ fn module(paths: &Paths) -> Result<(), ProbeError> {
 
 /// Whether our account line comes before every line that could let a call pass without it.
 fn has_gate(text: &str) -> bool {
+    stands_first(text, "account", ACCOUNT_CONTROL)
+}
+
+/// The same for the session line in sshd's service.
+#[must_use]
+pub(crate) fn has_session_gate(text: &str) -> bool {
+    stands_first(text, "session", SESSION_CONTROL)
+}
+
+fn stands_first(text: &str, ours: &str, control: &str) -> bool {
     for line in text.lines() {
         // A line that goes on would swallow the one after it, which may look like ours.
         if line.ends_with('\\') {
@@ -141,11 +157,11 @@ fn has_gate(text: &str) -> bool {
         if kind.starts_with('@') {
             return false;
         }
-        if kind.trim_start_matches('-') != "account" {
+        if kind.trim_start_matches('-') != ours {
             continue;
         }
         let rest = words.collect::<Vec<_>>().join(" ");
-        if rest == format!("{ACCOUNT_CONTROL} {MODULE}") {
+        if rest == format!("{control} {MODULE}") {
             // A leading dash would skip a missing module silently; that is what module_unknown=ignore does already.
             return true;
         }
@@ -160,6 +176,19 @@ fn has_gate(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn x_m_the_session_line_counts_only_where_nothing_can_pass_before_it() {
+        let ours = format!("session {SESSION_CONTROL} {MODULE}");
+        assert!(has_session_gate(&format!("#%PAM-1.0\n{ours}\n@include common-auth\n")));
+        assert!(has_session_gate(&format!("auth sufficient pam_x.so\nsession required pam_y.so\n{ours}\n")));
+        for before in
+            ["@include common-session", "session sufficient pam_x.so", "-session [success=done] pam_x.so"]
+        {
+            assert!(!has_session_gate(&format!("{before}\n{ours}\n")), "{before}");
+        }
+        assert!(!has_session_gate("") && !has_session_gate(&ours.replace("default=bad", "default=ignore")));
+    }
 
     #[test]
     fn the_gate_counts_only_where_nothing_can_pass_before_it() {

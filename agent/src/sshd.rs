@@ -1,6 +1,6 @@
-//! Whether sshd on this host asks us which certificates open an account.
+//! Whether sshd on this host asks us which certificates open an account, and tells us of the connections.
 //!
-//! In: our file among sshd's, its main file, the account and the program that it names. Out: nothing, or what is missing. Runs as:
+//! In: our file among sshd's, its main file, its PAM service, the account and the program that ours names. Out: nothing, or what is missing. Runs as:
 //! root. What sshd itself makes of its files is asked by enrolment and by `doctor` (sshd(8) `-T`). Threats E15.
 
 use std::os::unix::fs::MetadataExt;
@@ -10,10 +10,13 @@ use ssh_key::PublicKey;
 
 use crate::nss;
 use crate::paths::Paths;
+use crate::probe::{self, MODULE};
 use crate::safe;
 
 /// Whom sshd runs our program as; nobody else reads what it reads.
 pub(crate) const ACCOUNT: &str = "elevate-ssh";
+/// sshd's PAM service.
+pub(crate) const PAM_SERVICE: &str = "sshd";
 /// What begins every file of ours.
 const HEAD: &str = "# Put here by `elevate-agent enroll`, taken out by `elevate-agent unenroll`.\n";
 /// Keywords that ours must not stand beside: sshd takes the first value it reads.
@@ -64,6 +67,23 @@ pub(crate) enum SshdError {
         /// The line.
         line: String,
     },
+    /// sshd does not open PAM sessions, or of another service.
+    #[error("{place}: sshd is to say `UsePAM yes`, or connections could not be closed when their grant ends")]
+    NoPam {
+        /// File and line.
+        place: String,
+    },
+    /// The PAM service of sshd is without our line.
+    #[error("{} does not have the session line of {MODULE} first; run elevate-agent enroll", path.display())]
+    PamLine {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// No module.
+    #[error(
+        "{MODULE} is not in the system's PAM folder, or not whole, or not root's alone; install it again"
+    )]
+    NoModule,
     /// No CA.
     #[error("this host knows no key that signs certificates: elevatectl key rotate tells it")]
     NoCa,
@@ -117,9 +137,14 @@ pub(crate) fn enforcement(paths: &Paths) -> Result<u32, SshdError> {
 
 /// Whether there is a key in the file that sshd is given.
 fn knows_ca(paths: &Paths) -> Result<(), SshdError> {
+    if cas(paths).is_empty() { Err(SshdError::NoCa) } else { Ok(()) }
+}
+
+/// The keys in that file.
+#[must_use]
+pub(crate) fn cas(paths: &Paths) -> Vec<PublicKey> {
     let text = safe::read(&paths.user_ca, FILE_MAX).unwrap_or_default();
-    let has_key = text.lines().any(|line| PublicKey::from_openssh(line.trim()).is_ok());
-    if has_key { Ok(()) } else { Err(SshdError::NoCa) }
+    text.lines().filter_map(|line| PublicKey::from_openssh(line.trim()).ok()).collect()
 }
 
 /// The group of our account, where our file is in place and nobody else's is in its way.
@@ -131,6 +156,10 @@ pub(crate) fn placed(paths: &Paths) -> Result<u32, SshdError> {
     let wanted = text(paths, &program());
     if !safe::read(&paths.sshd_file, FILE_MAX).is_ok_and(|found| found == wanted) {
         return Err(SshdError::File { path: paths.sshd_file.clone() });
+    }
+    let path = paths.pam_services.join(PAM_SERVICE);
+    if !safe::read(&path, FILE_MAX).is_ok_and(|text| probe::has_session_gate(&text)) {
+        return Err(SshdError::PamLine { path });
     }
     Ok(group)
 }
@@ -154,6 +183,7 @@ pub(crate) fn possible(paths: &Paths) -> Result<u32, SshdError> {
         return Err(SshdError::Include { main, folder });
     }
     no_conflict(&paths.sshd_main, &main, Some(folder))?;
+    let mut pam = asks_pam(&paths.sshd_main, &main)?;
     for name in safe::names(folder).unwrap_or_default() {
         let path = folder.join(&name);
         if path == paths.sshd_file || path.extension().is_none_or(|ending| ending != "conf") {
@@ -161,9 +191,36 @@ pub(crate) fn possible(paths: &Paths) -> Result<u32, SshdError> {
         }
         // Followed, as sshd follows: packages lay links there.
         let text = std::fs::read(&path).unwrap_or_default();
-        no_conflict(&path, &String::from_utf8_lossy(&text), None)?;
+        let text = String::from_utf8_lossy(&text);
+        no_conflict(&path, &text, None)?;
+        pam |= asks_pam(&path, &text)?;
     }
-    Ok(account.gid)
+    probe::module(paths).map_err(|_| SshdError::NoModule)?;
+    if pam { Ok(account.gid) } else { Err(SshdError::NoPam { place: paths.sshd_main.display().to_string() }) }
+}
+
+/// Whether a file has sshd open PAM sessions of its own service: without them nobody would know which connection a grant has opened.
+///
+/// # Errors
+/// [`SshdError::NoPam`] where it says otherwise.
+fn asks_pam(path: &Path, text: &str) -> Result<bool, SshdError> {
+    let mut asks = false;
+    for (index, line) in text.lines().enumerate() {
+        let Some((word, rest)) = keyword(line) else { continue };
+        let value = patterns(rest).next().unwrap_or_default().to_ascii_lowercase();
+        let is_yes = match word.as_str() {
+            "usepam" => value == "yes",
+            "pamservicename" if value == PAM_SERVICE => continue,
+            "pamservicename" => false,
+            _ => continue,
+        };
+        if !is_yes {
+            let place = format!("{}:{}", path.display(), index.saturating_add(1));
+            return Err(SshdError::NoPam { place });
+        }
+        asks = true;
+    }
+    Ok(asks)
 }
 
 /// The keyword of a line in small letters, and what follows; none for a comment or nothing. Cut as sshd cuts it: at space, at `=`,
@@ -241,119 +298,5 @@ pub(crate) fn unsettled(paths: &Paths, found: &str, stood: &str) -> Result<(), S
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FOLDER: &str = "/etc/ssh/sshd_config.d";
-
-    #[test]
-    fn e15_the_folder_counts_only_where_sshd_reads_it_for_everybody() {
-        let folder = Path::new(FOLDER);
-        for main in [
-            "Include /etc/ssh/sshd_config.d/*.conf\n",
-            "# x\nPort 22\n  include \"/etc/ssh/sshd_config.d/*.conf\"\nMatch all\n",
-            "INCLUDE=sshd_config.d/*.conf",
-            "Include /etc/other/*.conf /etc/ssh/sshd_config.d/*.conf\n",
-        ] {
-            assert!(includes(main, folder), "{main}");
-        }
-        for main in [
-            "",
-            "#Include /etc/ssh/sshd_config.d/*.conf\n",
-            "Match user bob\nInclude /etc/ssh/sshd_config.d/*.conf\n",
-            "Include /etc/ssh/sshd_config.d/*\n",
-            "Include /etc/ssh/sshd_config.d/50*.conf\n",
-            "IncludeX /etc/ssh/sshd_config.d/*.conf\n",
-        ] {
-            assert!(!includes(main, folder), "{main}");
-        }
-    }
-
-    #[test]
-    fn e15_whoever_settled_it_before_is_left_alone() {
-        let path = Path::new("/etc/ssh/sshd_config");
-        assert_eq!(
-            no_conflict(path, "UsePAM yes\n#TrustedUserCAKeys /x\nAuthorizedKeysFile x\n", None),
-            Ok(())
-        );
-        for text in [
-            "TrustedUserCAKeys none",
-            "Port 22\n\ttrustedusercakeys=/etc/ssh/ca\n",
-            "Match User bob\n  AuthorizedPrincipalsCommand /bin/x\n",
-            "authorizedPrincipalsFile /etc/ssh/p/%u\n",
-            "\"AuthorizedPrincipalsCommandUser\" nobody\n",
-            "TrustedUser\"CAKeys\" /etc/ssh/ca\n",
-            "= TrustedUserCAKeys /etc/ssh/ca\n",
-        ] {
-            assert!(matches!(no_conflict(path, text, None), Err(SshdError::Conflict { .. })), "{text}");
-        }
-    }
-
-    /// What is included from elsewhere may settle it as well.
-    #[test]
-    fn e15_files_that_are_not_followed_are_a_reason_to_leave_sshd_alone() {
-        let (path, folder) = (Path::new("/etc/ssh/sshd_config"), Path::new(FOLDER));
-        let own = "Include /etc/ssh/sshd_config.d/*.conf\n";
-        assert_eq!(no_conflict(path, &format!("{own}UsePAM yes\n{own}"), Some(folder)), Ok(()));
-        for other in [
-            "Include /etc/ssh/site/*.conf",
-            "Include /etc/ssh/sshd_config.d/*.conf /etc/ssh/ca.conf",
-            "Match User bob\n  include=/etc/ssh/bob.conf",
-            "Inc\"lude\" /etc/ssh/ca.conf",
-        ] {
-            let text = format!("{own}{other}\n");
-            assert!(
-                matches!(no_conflict(path, &text, Some(folder)), Err(SshdError::Elsewhere { .. })),
-                "{text}"
-            );
-        }
-        let found = no_conflict(path, own, None);
-        let Err(SshdError::Elsewhere { place, line }) = found else { panic!("{found:?}") };
-        assert_eq!(
-            (place.as_str(), line.as_str()),
-            ("/etc/ssh/sshd_config:1", "include /etc/ssh/sshd_config.d/*.conf")
-        );
-    }
-
-    #[test]
-    fn e15_what_sshd_itself_says_of_its_files_must_leave_it_to_us() {
-        let paths = Paths::below(Path::new("/"));
-        let said = |values: [&str; 4]| -> String {
-            OURS.iter().zip(values).map(|(word, value)| format!("{word} {value}\n")).collect()
-        };
-        let command = format!("{} %u %i", program().display());
-        let none = said(["none"; 4]);
-        assert_eq!(unsettled(&paths, &format!("port 22\n{none}"), ""), Ok(()));
-        let ours = said(["/etc/elevate/trust/user_ca", &command, ACCOUNT, "none"]);
-        assert_eq!(unsettled(&paths, &ours, ""), Ok(()));
-        // Ours, changed behind our back or of a program that lay elsewhere, is to be put right.
-        let (moved, file) = (ours.replace(ACCOUNT, "root"), "AuthorizedPrincipalsCommandUser root\n");
-        assert!(unsettled(&paths, &moved, "").is_err());
-        assert_eq!(unsettled(&paths, &moved, file), Ok(()));
-        for other in [
-            said(["/etc/ssh/ca.pub", "none", "none", "none"]),
-            said(["none", "/bin/site %u", "none", "none"]),
-            said(["none", "none", "none", "/etc/ssh/p/%u"]),
-            format!("{none}trustedusercakeys /etc/ssh/ca.pub\n"),
-            String::new(),
-        ] {
-            assert!(matches!(unsettled(&paths, &other, ""), Err(SshdError::Conflict { .. })), "{other}");
-        }
-    }
-
-    #[test]
-    fn e15_a_host_that_knows_no_ca_opens_nothing_by_certificate() {
-        let place = tempfile::tempdir().unwrap();
-        let paths = Paths::below(place.path());
-        assert_eq!(knows_ca(&paths), Err(SshdError::NoCa));
-        std::fs::create_dir_all(&paths.trust).unwrap();
-        for text in ["", "\n", "# none yet\n"] {
-            std::fs::write(&paths.user_ca, text).unwrap();
-            assert_eq!(knows_ca(&paths), Err(SshdError::NoCa), "{text}");
-        }
-        let key = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[5; 32]));
-        let key = key.public_key().to_openssh().unwrap();
-        std::fs::write(&paths.user_ca, format!("{key} of the test\n")).unwrap();
-        assert_eq!(knows_ca(&paths), Ok(()));
-    }
-}
+#[path = "sshd_tests.rs"]
+mod tests;

@@ -54,6 +54,29 @@ macro_rules! and_what_hosts_claim {
         uid: u32,
         why: UntrustedText,
     }
+    /// The host claims that somebody logged in by a certificate of a grant.
+    "host.ssh-login" Notice HostSshLogin {
+        number: u64, host_time: Timestamp,
+        /// Where, from where, by which certificate.
+        connection: SshConnection,
+    }
+    /// The host claims that such a connection is over, or that what it had left running was ended.
+    "host.ssh-logout" Notice HostSshLogout {
+        number: u64, host_time: Timestamp,
+        /// The same as at its login.
+        connection: SshConnection,
+        /// By whom.
+        end: SshEnd,
+    }
+    /// The host claims that a login by a certificate was refused.
+    "host.ssh-refused" Warning HostSshRefused {
+        number: u64, host_time: Timestamp,
+        /// The account on the host.
+        login: UntrustedText,
+        /// Where it came from.
+        from: Option<UntrustedText>,
+        why: UntrustedText,
+    }
     /// The host claims that something was not as it should be.
     "host.tampered" Alert HostTampered {
         number: u64, host_time: Timestamp,

@@ -9,6 +9,7 @@ use crate::detail::{Level, LockKind, LockScope, Used};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::EndCause;
 use elevate_protocol::id::{ActivationId, ClusterId};
+use elevate_protocol::message::session::{SshConnection, SshEnd};
 use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};

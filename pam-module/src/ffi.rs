@@ -1,7 +1,8 @@
-//! Everything unsafe of this crate: libpam's entry points, one stored value, the agent's descriptor.
+//! Everything unsafe of this crate: libpam's entry points, its environment, one stored value, the agent's descriptor.
 //!
-//! In: pointers of libpam. Out: safe calls of [`super::hooks`]. Spec: pam(3), pam_get_data(3), docs/wire.md "PAM child".
+//! In: pointers of libpam. Out: safe calls of [`super::hooks`]. Spec: pam(3), pam_get_data(3), pam_getenv(3), docs/wire.md "PAM child".
 
+use std::ffi::{CStr, c_char};
 use std::os::fd::{BorrowedFd, RawFd};
 
 use pam::constants::PamResultCode;
@@ -26,6 +27,23 @@ pub(crate) fn stored(handle: &PamHandle) -> Option<String> {
     // `store` replaces it, and the value is copied before this function returns.
     let kept: Result<&String, PamResultCode> = unsafe { handle.get_data(STORED) };
     kept.ok().cloned()
+}
+
+unsafe extern "C" {
+    /// pam_getenv(3).
+    fn pam_getenv(handle: *const PamHandle, name: *const c_char) -> *const c_char;
+}
+
+/// A value of PAM's own environment, which is the service's and not the caller's.
+pub(crate) fn environment(handle: &PamHandle, name: &CStr) -> Option<Vec<u8>> {
+    // SAFETY: both pointers are of live objects; libpam reads them during the call only.
+    let value = unsafe { pam_getenv(handle, name.as_ptr()) };
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: what is not null is a string of libpam's that lasts until its environment changes, which nobody does before this
+    // function returns; it is copied here.
+    Some(unsafe { CStr::from_ptr(value) }.to_bytes().to_vec())
 }
 
 /// A descriptor that the starter of this process left open.

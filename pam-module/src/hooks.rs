@@ -1,7 +1,8 @@
 //! What each PAM phase does, by service.
 //!
 //! In: libpam's items. Out: a PAM code. Table of codes: docs/architecture.md "On the host". `auth` never ignores and succeeds only
-//! for an accepted verdict (X-h); `account` ignores only where there is positively no managed rule; a session never fails.
+//! for an accepted verdict (X-h); `account` ignores only where there is positively no managed rule; a session fails
+//! only in sshd, for a certificate of ours.
 
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,7 @@ use elevate_protocol::secret::Secret;
 use elevate_protocol::text::UntrustedText;
 use pam::constants::{PAM_ERROR_MSG, PAM_PROMPT_ECHO_OFF, PAM_TEXT_INFO, PamFlag, PamResultCode};
 use pam::conv::Conv;
-use pam::items::{RUser, Service, Tty, User};
+use pam::items::{RHost, RUser, Service, Tty, User};
 use pam::module::{PamHandle, PamHooks};
 
 use crate::at_use::{self, Denied};
@@ -25,6 +26,7 @@ use crate::intent::{Intent, intent};
 use crate::offer;
 use crate::paths::Paths;
 use crate::report::{self, Told};
+use crate::ssh;
 use crate::talk::{Conversation, Line};
 use crate::{clock, ffi, ffi_memory};
 
@@ -38,6 +40,8 @@ enum Asker {
     Sudo,
     /// An activation.
     Activation,
+    /// `sshd`: connections only.
+    Sshd,
     /// A service that this module is not for.
     Other,
 }
@@ -48,13 +52,15 @@ const PASSED: &str = "passed:";
 const TOLD: &str = "told";
 /// What an accepted verdict leaves for the later phases, before the account's name.
 const FACTOR: &str = "factor:";
+/// What a connection that the agent knows leaves for its end.
+const CONNECTION: &str = "connection";
 
 impl PamHooks for Module {
     fn sm_authenticate(handle: &mut PamHandle, _args: Vec<&CStr>, _flags: PamFlag) -> PamResultCode {
         guarded(PamResultCode::PAM_AUTH_ERR, || match asker(handle) {
             Asker::Sudo => offer(handle),
             Asker::Activation => activation(handle),
-            Asker::Other => PamResultCode::PAM_AUTHINFO_UNAVAIL,
+            Asker::Sshd | Asker::Other => PamResultCode::PAM_AUTHINFO_UNAVAIL,
         })
     }
 
@@ -62,7 +68,7 @@ impl PamHooks for Module {
         // This module sets no credentials. In the activation's stack it may stand alone, and a stack in which everybody
         // ignores has failed; so it says success there, for the one account that has just given its code.
         guarded(PamResultCode::PAM_CRED_ERR, || match asker(handle) {
-            Asker::Sudo | Asker::Other => PamResultCode::PAM_IGNORE,
+            Asker::Sudo | Asker::Sshd | Asker::Other => PamResultCode::PAM_IGNORE,
             Asker::Activation if has_given_code(handle) => PamResultCode::PAM_SUCCESS,
             Asker::Activation => PamResultCode::PAM_CRED_UNAVAIL,
         })
@@ -73,21 +79,31 @@ impl PamHooks for Module {
             Asker::Sudo => account(handle),
             Asker::Activation if has_given_code(handle) => PamResultCode::PAM_SUCCESS,
             Asker::Activation => PamResultCode::PAM_PERM_DENIED,
-            Asker::Other => PamResultCode::PAM_IGNORE,
+            Asker::Sshd | Asker::Other => PamResultCode::PAM_IGNORE,
         })
     }
 
     fn sm_open_session(handle: &mut PamHandle, _args: Vec<&CStr>, _flags: PamFlag) -> PamResultCode {
-        guarded(PamResultCode::PAM_IGNORE, || {
-            if asker(handle) == Asker::Sudo {
+        let asker = asker(handle);
+        let failed =
+            if asker == Asker::Sshd { PamResultCode::PAM_SESSION_ERR } else { PamResultCode::PAM_IGNORE };
+        guarded(failed, || match asker {
+            Asker::Sudo => {
                 session(handle);
+                PamResultCode::PAM_IGNORE
             }
-            PamResultCode::PAM_IGNORE
+            Asker::Sshd => connection(handle),
+            Asker::Activation | Asker::Other => PamResultCode::PAM_IGNORE,
         })
     }
 
-    fn sm_close_session(_handle: &mut PamHandle, _args: Vec<&CStr>, _flags: PamFlag) -> PamResultCode {
-        PamResultCode::PAM_IGNORE
+    fn sm_close_session(handle: &mut PamHandle, _args: Vec<&CStr>, _flags: PamFlag) -> PamResultCode {
+        guarded(PamResultCode::PAM_IGNORE, || {
+            if asker(handle) == Asker::Sshd {
+                connection_over(handle);
+            }
+            PamResultCode::PAM_IGNORE
+        })
     }
 
     fn sm_chauthtok(_handle: &mut PamHandle, _args: Vec<&CStr>, _flags: PamFlag) -> PamResultCode {
@@ -120,6 +136,7 @@ fn service(handle: &PamHandle) -> Option<String> {
 fn asker(handle: &PamHandle) -> Asker {
     match service(handle).as_deref() {
         Some("sudo" | "sudo-i") => Asker::Sudo,
+        Some("sshd") => Asker::Sshd,
         Some(PAM_SERVICE) => Asker::Activation,
         Some(_) | None => Asker::Other,
     }
@@ -272,6 +289,41 @@ fn session(handle: &PamHandle) {
         // A session is never refused for the sake of a report (THREATS §6.2).
         Told::Taken | Told::NotTaken => {}
     }
+}
+
+/// Session in sshd: whoever came by a certificate of ours goes on only with the agent's word; nobody else waits for it.
+fn connection(handle: &mut PamHandle) -> PamResultCode {
+    let info = ffi::environment(handle, ssh::INFO);
+    let asked = match ssh::asked(info.as_deref(), login(handle), from(handle)) {
+        Some(asked) => asked,
+        None => return PamResultCode::PAM_IGNORE,
+    };
+    match ssh::open(&Paths::installed().socket, asked) {
+        // Only the end of a short connection's remains depends on this.
+        Ok(()) => match ffi::store(handle, CONNECTION.to_owned()) {
+            Ok(()) | Err(_) => PamResultCode::PAM_SUCCESS,
+        },
+        Err(refused) => {
+            Person(handle).warn(&Line::new(&refused.to_string()));
+            PamResultCode::PAM_SESSION_ERR
+        }
+    }
+}
+
+/// The end of such a connection: the agent looks now what belongs to it.
+fn connection_over(handle: &PamHandle) {
+    if ffi::stored(handle).as_deref() == Some(CONNECTION) {
+        ssh::closing(&Paths::installed().socket, login(handle));
+    }
+}
+
+fn login(handle: &PamHandle) -> UntrustedText {
+    UntrustedText::lossy(&user(handle).unwrap_or_default())
+}
+
+fn from(handle: &PamHandle) -> Option<UntrustedText> {
+    let item = handle.get_item::<RHost<'_>>().ok().flatten();
+    item.map(|item| UntrustedText::lossy(&item.0.to_string_lossy()))
 }
 
 fn seen(handle: &PamHandle, caller: Caller, kind: UseKind, run_as: Option<UntrustedText>) -> UseReport {

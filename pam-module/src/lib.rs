@@ -1,7 +1,7 @@
-//! pam_elevate.so: the gate in front of managed sudo rules, the offer, the prompt of an activation, the report of a use.
+//! pam_elevate.so: the gate in front of managed sudo rules, the offer, the prompt of an activation, the report of a use, logins under a grant.
 //!
 //! In: what libpam and the kernel say, root's own files. Out: a PAM verdict, and a report to the agent where it lives.
-//! Runs as: inside sudo and inside `elevate-agent pam-run`, as root, with one thread and nothing on standard output.
+//! Runs as: inside sudo, sshd and `elevate-agent pam-run`, as root, with one thread and nothing on standard output.
 //! Spec: docs/architecture.md "On the host"; THREATS B08, B10, B11, B12, X-e to X-h.
 
 #![deny(unsafe_code)]
@@ -24,5 +24,6 @@ mod intent;
 mod offer;
 mod paths;
 mod report;
+mod ssh;
 mod talk;
 mod wire;

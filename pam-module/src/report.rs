@@ -29,7 +29,7 @@ pub(crate) enum Told {
 
 /// Sends one report.
 pub(crate) fn tell(path: &Path, report: UseReport) -> Told {
-    if exchange(path, report).is_some() { Told::Taken } else { Told::NotTaken }
+    if exchange(path, &SudoSays::Use(report)).is_some() { Told::Taken } else { Told::NotTaken }
 }
 
 /// A connection to the agent's socket; who is there is asked by [`Timed::with_root`].
@@ -41,11 +41,12 @@ pub(crate) fn connected(path: &Path) -> Option<OwnedFd> {
     Some(stream)
 }
 
-fn exchange(path: &Path, report: UseReport) -> Option<SudoHears> {
+/// Says one thing and hears one answer, within a second altogether; none where that does not come about.
+pub(crate) fn exchange(path: &Path, says: &SudoSays) -> Option<SudoHears> {
     let deadline = clock::deadline(WAIT);
     let stream = connected(path)?;
     let mut timed = Timed::with_root(stream.as_fd(), deadline)?;
-    frame::write(&mut timed, &SudoSays::Use(report)).ok()?;
+    frame::write(&mut timed, says).ok()?;
     frame::read(&mut timed).ok()?
 }
 

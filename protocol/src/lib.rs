@@ -23,6 +23,7 @@ pub mod secret;
 pub mod signed;
 pub mod signers;
 pub mod ssh;
+pub mod ssh_login;
 pub mod sudo;
 pub mod text;
 pub mod time;

@@ -24,7 +24,7 @@ pub const USER_CAS_MAX: usize = 4;
 /// Longest key of a CA, as one line.
 const CA_MAX: usize = 512;
 /// What every principal of ours begins with.
-const PRINCIPAL: &str = "elevate:";
+pub(crate) const PRINCIPAL: &str = "elevate:";
 
 /// Why some text is not an SSH part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use elevate_tests::fleet::{Fleet, POLICY, Person, WEB_IN, ssh_scene};
@@ -54,6 +55,47 @@ fn e07_a_certificate_in_a_file_opens_the_account_until_its_grant_ends() -> Resul
         "the account is closed",
         || matches!(login(), Ok(ran) if ran.status.code() == Some(255) && ran.stderr.contains("Permission denied")),
     )
+}
+
+/// THREATS X-m, F12: whoever takes the grant, what was opened under it is closed, and both are in the log.
+#[test]
+fn f12_whichever_way_a_grant_ends_its_connection_is_closed_and_told() -> Result<()> {
+    let (fleet, _web1, _sshd, alice) = ssh_scene()?;
+    let drop_it = || alice.elevate(&["drop", "--all"])?.success();
+    let revoke = || fleet.ctl(&["revoke", "--person", "alice", "-m", "it is enough"]);
+    let lock = || fleet.ctl(&["lock", "--person", "alice", "-m", "a laptop is gone"]);
+    let ways: [(&dyn Fn() -> Result<String>, &str); 3] =
+        [(&drop_it, "dropped"), (&revoke, "revoked"), (&lock, "revoked")];
+    for (count, (way, cause)) in ways.into_iter().enumerate() {
+        alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
+        alice.elevate(&["cert", "-o", "/home/alice/web"])?.success()?;
+        let command = "echo up; exec sleep 600";
+        let ssh = ["ssh", "-i", "/home/alice/web", "deploy@web1", command];
+        let mut open = fleet.laptop.spawn("alice", ssh)?;
+        open.expect("up", PATIENCE)?;
+        let begin = Instant::now();
+        way()?;
+        open.wait(Duration::from_secs(5).saturating_sub(begin.elapsed()))?;
+        eventually(
+            PATIENCE,
+            "the end is told",
+            || matches!(fleet.events("host.ssh-logout"), Ok(events) if events.len() > count),
+        )?;
+        let (logins, logouts) = (fleet.events("host.ssh-login")?, fleet.events("host.ssh-logout")?);
+        let (login, logout) = (logins.get(count).context("no login")?, logouts.get(count).context("no end")?);
+        ensure!(login["details"]["connection"] == logout["details"]["connection"], "{login} {logout}");
+        ensure!(
+            login["activation"] == logout["activation"] && login["person"] == "alice",
+            "{login} {logout}"
+        );
+        ensure!(logout["details"]["end"]["grant"]["cause"] == cause, "{logout}");
+        let certificates = fleet.events("ssh.certificate")?;
+        let certificate = &certificates.get(count).context("no certificate")?["details"];
+        for field in ["serial", "fingerprint"] {
+            ensure!(login["details"]["connection"][field] == certificate[field], "{login} {certificate}");
+        }
+    }
+    Ok(())
 }
 
 /// What `ssh-keygen -L` says of a file on the laptop.

@@ -163,6 +163,8 @@ impl Agent {
                 &format!("the rules of uid {uid} could not be changed at the end of G-{id}: {why}"),
             );
         }
+        // Nothing new is let in by now.
+        self.close_connections(id, cause);
         journal::log(Level::Info, &format!("grant G-{id} of uid {uid} ended: {cause:?}"));
         self.report(now, Report::Ended { grant: id, cause });
         if let Err(error) = documents::forget(&self.paths, id) {

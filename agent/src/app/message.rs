@@ -11,11 +11,14 @@ use elevate_protocol::message::agent::{Caller, FactorUse, ToAgent, UseReport};
 use elevate_protocol::message::pam::FromChild;
 use elevate_protocol::message::person::Ask;
 use elevate_protocol::message::refusal::Refusal;
+use elevate_protocol::message::session::SshSession;
 use elevate_protocol::name::{Login, Name};
 use elevate_protocol::secret::Secret;
 
+use crate::closing::Closed;
 use crate::flavour::{Binary, Sudo};
 use crate::nss::{Account, NssError};
+use crate::process::Process;
 
 /// Roles by login.
 pub(crate) type Roles = BTreeMap<Login, Vec<Name>>;
@@ -55,6 +58,15 @@ pub(crate) enum Message {
         /// What it saw.
         used: Box<UseReport>,
     },
+    /// `pam_elevate.so` tells of a connection to sshd and waits for the answer.
+    Ssh {
+        /// Where it waits.
+        stream: UnixStream,
+        /// What it says.
+        asked: Box<SshSession>,
+    },
+    /// Connections were closed.
+    Closed(Vec<(Process, Closed)>),
     /// Somebody at door 1 does something.
     Door {
         /// On which connection.
@@ -127,6 +139,8 @@ pub(crate) enum DoorEvent {
     Used(Box<UseReport>),
     /// `pam_elevate.so` needs the second factor for one use.
     AtUse(Box<FactorUse>),
+    /// `pam_elevate.so` tells of a connection to sshd.
+    Ssh(Box<SshSession>),
     /// The reader refuses to go on.
     Refused(Refusal),
     /// The connection is over.

@@ -2,6 +2,7 @@
 //!
 //! In: grants, people, time. Out: rules that sudo obeys, reports. Runs as: root.
 
+pub(crate) mod connections;
 pub(crate) mod contact;
 pub(crate) mod documents;
 pub(crate) mod epochs;

@@ -169,6 +169,7 @@ impl Agent {
             }
             DoorEvent::AtUse(asked) => self.at_use(serial, &asked),
             DoorEvent::Used(used) => self.used(serial, *used),
+            DoorEvent::Ssh(asked) => self.ssh_at_door(serial, &asked),
             DoorEvent::Refused(refusal) => self.refuse(serial, refusal),
             DoorEvent::Closed => self.leave(serial),
         }

@@ -16,6 +16,7 @@ use elevate_protocol::message::agent::Report;
 use elevate_protocol::time::Span;
 use nix::sys::stat::{Mode, umask};
 
+use super::connections::Connected;
 use super::contact::Contact;
 use super::flavour::Flavour;
 use super::grants::{Account, Standing};
@@ -207,6 +208,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         new_epoch: None,
         grants: BTreeMap::new(),
         lingering: BTreeSet::new(),
+        connected: Connected::default(),
         contact: Contact::default(),
         spool,
         link: None,
@@ -263,6 +265,7 @@ impl Agent {
         for what in odd {
             self.tampered(now, what);
         }
+        self.take_over_connections(now);
         // What is over goes first: the name service may take its time.
         self.sweep(now);
         self.confirm_accounts();
@@ -270,6 +273,7 @@ impl Agent {
         self.sweep(now);
         self.check_ceiling(now);
         self.end_what_it_lacks(now);
+        self.close_what_is_over();
         self.save_deadlines();
         self.reconcile(&known, now);
         if let Err(error) = &self.enforcement {

@@ -11,6 +11,7 @@ use elevate_protocol::message::agent::Report;
 use elevate_protocol::signed::SignedBody;
 use elevate_protocol::text::UntrustedText;
 
+use super::connections::Connected;
 use super::contact::Contact;
 use super::documents::Pending;
 use super::flavour::Flavour;
@@ -55,6 +56,8 @@ pub(crate) struct Agent {
     pub(crate) grants: BTreeMap<ActivationId, Standing>,
     /// Grants that are over or refused, and whose files could not be removed: the next start would obey them.
     pub(crate) lingering: BTreeSet<ActivationId>,
+    /// Connections of sshd under grants.
+    pub(crate) connected: Connected,
     /// What is known of the daemon's presence.
     pub(crate) contact: Contact,
     /// Reports that wait.
@@ -133,6 +136,8 @@ impl Agent {
             Message::LinkDown { serial } => self.link_down(serial),
             Message::Knock { stream, uid } => self.knock(&stream, uid),
             Message::Used { stream, used } => self.used_at_once(&stream, *used),
+            Message::Ssh { stream, asked } => self.ssh_at_once(&stream, &asked),
+            Message::Closed(closed) => self.closed(&closed),
             Message::Door { serial, event } => self.at_door(serial, event),
             Message::Pam { serial, child, event } => self.pam(serial, child, event),
             Message::Checked { seq, result } => self.checked(seq, result),

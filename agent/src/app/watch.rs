@@ -61,6 +61,7 @@ impl Agent {
     pub(crate) fn tick(&mut self, now: Moment) {
         // First what ends: after a pause of the whole machine nothing else comes before it (THREATS G06).
         self.sweep(now);
+        self.look_at_connections(now);
         self.place_again(now);
         if now.boot >= self.next_look() {
             self.rounds.looked = now.boot;
@@ -73,6 +74,7 @@ impl Agent {
         }
         if now.boot >= self.rounds.reconcile {
             self.rounds.reconcile = now.boot.after(RECONCILE);
+            self.forget_what_left_nothing();
             self.reconcile(&BTreeSet::new(), now);
         }
         if now.boot >= self.rounds.accounts && self.rounds.looking == Looking::Idle {
@@ -127,6 +129,9 @@ impl Agent {
             if let Some(next) = standing.warn.last() {
                 due = due.min(standing.ends.after_seconds(i64::from(next.0).saturating_neg()));
             }
+        }
+        if !self.connected.is_empty() {
+            due = due.min(now.boot.after(WALL));
         }
         due = self.unplaced.as_ref().map_or(due, |waiting| due.min(waiting.again));
         // Not in the past for what could not be done: that is tried again in a while, not at once.

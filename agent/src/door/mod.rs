@@ -15,6 +15,7 @@ use elevate_protocol::frame::Decoder;
 use elevate_protocol::message::agent::{Caller, UseReport};
 use elevate_protocol::message::person::{Ask, Say};
 use elevate_protocol::message::refusal::{Code, Refusal};
+use elevate_protocol::message::session::SshSession;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
@@ -39,9 +40,10 @@ pub(crate) fn serve(listener: UnixListener, sender: SyncSender<Message>) -> io::
         let mut buffer = vec![0; AT_ONCE_MAX];
         for stream in uplink::visitors(listener, "agent.sock") {
             let Ok(uid) = uplink::peer_uid(&stream) else { continue };
-            let used = if uid == 0 { used_at_once(&stream, &mut buffer) } else { None };
-            let message = match used {
-                Some(used) => Message::Used { stream, used: Box::new(used) },
+            let said = if uid == 0 { said_at_once(&stream, &mut buffer) } else { None };
+            let message = match said {
+                Some(AtOnce::Used(used)) => Message::Used { stream, used },
+                Some(AtOnce::Ssh(asked)) => Message::Ssh { stream, asked },
                 None => Message::Knock { stream, uid },
             };
             if sender.send(message).is_err() {
@@ -52,18 +54,28 @@ pub(crate) fn serve(listener: UnixListener, sender: SyncSender<Message>) -> io::
     Ok(())
 }
 
-/// A use, where root has said it whole with its first breath and nothing else: sudo waits for the answer. Anything else stays unread.
-fn used_at_once(stream: &UnixStream, buffer: &mut [u8]) -> Option<UseReport> {
+/// What is answered at once: sudo and sshd wait for it.
+enum AtOnce {
+    Used(Box<UseReport>),
+    Ssh(Box<SshSession>),
+}
+
+/// A use or a login, where root has said it whole with its first breath and nothing else. Anything else stays unread.
+fn said_at_once(stream: &UnixStream, buffer: &mut [u8]) -> Option<AtOnce> {
     poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], PollTimeout::from(AT_ONCE)).ok()?;
     let length = recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).ok()?;
     let mut decoder = Decoder::default();
     decoder.feed(buffer.get(..length)?);
-    let Ok(Some(Say::Use(used))) = decoder.next_message() else { return None };
+    let said = match decoder.next_message() {
+        Ok(Some(Say::Use(used))) => AtOnce::Used(Box::new(used)),
+        Ok(Some(Say::Ssh(asked))) => AtOnce::Ssh(Box::new(asked)),
+        Ok(_) | Err(_) => return None,
+    };
     if decoder.is_inside() {
         return None;
     }
     let read = recv(stream.as_raw_fd(), buffer.get_mut(..length)?, MsgFlags::MSG_DONTWAIT).ok()?;
-    (read == length).then_some(used)
+    (read == length).then_some(said)
 }
 
 /// One connection's reader.
@@ -106,6 +118,7 @@ impl Reader {
         match say {
             Say::Use(used) if self.uid == 0 => self.post(DoorEvent::Used(Box::new(used))),
             Say::AtUse(asked) if self.uid == 0 => self.post(DoorEvent::AtUse(Box::new(asked))),
+            Say::Ssh(asked) if self.uid == 0 => self.post(DoorEvent::Ssh(Box::new(asked))),
             Say::Ask(ask) => {
                 let caller = caller(self.uid)?;
                 self.post(DoorEvent::Asked { caller, ask: Box::new(ask) });
@@ -114,6 +127,7 @@ impl Reader {
             Say::Hello { .. }
             | Say::Use(_)
             | Say::AtUse(_)
+            | Say::Ssh(_)
             | Say::Answer { .. }
             | Say::Confirm { .. }
             | Say::Input { .. } => {
@@ -129,6 +143,7 @@ impl Reader {
                 | Say::Ask(_)
                 | Say::Use(_)
                 | Say::AtUse(_)
+                | Say::Ssh(_)
                 | Say::Answer { .. }
                 | Say::Confirm { .. } => {
                     return Err(out_of_turn());

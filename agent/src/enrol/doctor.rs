@@ -123,7 +123,7 @@ fn lines(paths: &Paths, service: &str) -> Finding {
     let path = paths.pam_services.join(service);
     let text = changes::read(&path).ok().flatten();
     match text.as_ref().and_then(changes::Stood::text) {
-        Some(text) if pam_lines::is_in_place(text) => {
+        Some(text) if pam_lines::is_in_place(text, pam_lines::Service::Sudo) => {
             Finding::Good(format!("{}: the gate comes first", path.display()))
         }
         Some(text) => {
@@ -181,10 +181,14 @@ fn switches(paths: &Paths) -> Vec<Finding> {
 /// A host whose sshd has rules of its own is as it should be: roles with logins are refused there.
 fn ssh(paths: &Paths) -> Finding {
     match sshd::enforcement(paths).map(|_| super::ssh::effective(paths)) {
-        Ok(Ok(())) => Finding::Good("sshd asks which certificates open an account".to_owned()),
+        Ok(Ok(())) => {
+            Finding::Good("sshd asks which certificates open an account, and tells of connections".to_owned())
+        }
         Ok(Err(error)) => bad(journal::chain(&error), "sshd -t, sshd -T, then edit what they name"),
         Err(SshdError::NoSshd) => Finding::Good("there is no sshd: certificates open nothing".to_owned()),
-        Err(error @ SshdError::File { .. }) if paths.sshd_file.exists() => bad(error.to_string(), AGAIN),
+        Err(error @ (SshdError::File { .. } | SshdError::PamLine { .. })) if paths.sshd_file.exists() => {
+            bad(error.to_string(), AGAIN)
+        }
         Err(error) => {
             Finding::Note(format!("certificates of grants open nothing here: {error}"), AGAIN.to_owned())
         }

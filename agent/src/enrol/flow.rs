@@ -30,7 +30,7 @@ use super::checks::{self, CheckError, LINK_ACCOUNT, Site};
 use super::input::{self, InputError};
 use super::leftovers::{self, LeftoverError};
 use super::link::{self, LinkError};
-use super::pam_lines::{self, PamLinesError};
+use super::pam_lines::{self, PamLinesError, Service};
 use super::rs_lines;
 use super::say;
 use super::services::{self, Services};
@@ -156,6 +156,9 @@ fn announce(paths: &Paths, site: &Site, paste: &Paste) {
     match sshd::possible(paths) {
         Ok(_) => {
             say(&format!("  {}  sshd asks which certificates open an account", paths.sshd_file.display()));
+            say(
+                "  /etc/pam.d/sshd            one line at the top, between markers: connections end with their grant",
+            );
         }
         Err(error) => say(&format!("  (sshd is not changed: {error})")),
     }
@@ -292,7 +295,8 @@ pub(super) fn gate(paths: &Paths, changes: &mut Changes) -> Result<(), EnrolErro
         let path = paths.pam_services.join(service);
         let stood = changes::read(&path)?.ok_or_else(|| CheckError::NoService { path: path.clone() })?;
         let text = stood.text().ok_or(EnrolError::Lines { service, source: PamLinesError::Damaged })?;
-        let with = pam_lines::with(text).map_err(|source| EnrolError::Lines { service, source })?;
+        let with =
+            pam_lines::with(text, Service::Sudo).map_err(|source| EnrolError::Lines { service, source })?;
         changes.write(&path, &with, 0o644)?;
     }
     Ok(())

@@ -14,9 +14,10 @@ use nix::unistd::Pid;
 use crate::child::{self, ChildError};
 use crate::journal;
 use crate::paths::Paths;
-use crate::sshd::{self, ACCOUNT, SshdError};
+use crate::sshd::{self, ACCOUNT, PAM_SERVICE, SshdError};
 
 use super::changes::{self, ChangeError, Changes};
+use super::pam_lines::{self, PamLinesError, Service};
 use super::say;
 
 /// How long sshd may take to look at its files.
@@ -33,6 +34,12 @@ pub(crate) enum SshError {
     Foreign {
         /// The file.
         path: String,
+    },
+    /// The lines of its PAM service.
+    #[error("/etc/pam.d/{PAM_SERVICE} cannot be changed")]
+    Lines {
+        /// Why.
+        source: PamLinesError,
     },
     /// A file could not be changed.
     #[error("a file could not be changed")]
@@ -125,10 +132,24 @@ fn try_out(paths: &Paths, changes: &mut Changes) -> Result<(), SshError> {
     if changes::read(&paths.user_ca)?.is_none() {
         changes.write(&paths.user_ca, "", 0o644)?;
     }
+    pam_line(paths, changes)?;
     changes.write(&paths.sshd_file, &sshd::text(paths, &sshd::program()), 0o644)?;
     takes_its_files(" with ours among them")?;
     effective(paths)?;
     reload()
+}
+
+/// Our line in sshd's PAM service, before sshd lets anybody in by our word.
+fn pam_line(paths: &Paths, changes: &mut Changes) -> Result<(), SshError> {
+    let path = paths.pam_services.join(PAM_SERVICE);
+    let damaged = |source| SshError::Lines { source };
+    let stood = changes::read(&path)?.ok_or_else(|| SshdError::PamLine { path: path.clone() })?;
+    let text = stood.text().ok_or(damaged(PamLinesError::Damaged))?;
+    let with = pam_lines::with(text, Service::Sshd).map_err(damaged)?;
+    if with != text {
+        changes.write(&path, &with, 0o644)?;
+    }
+    Ok(())
 }
 
 /// Takes our file out, and lets sshd know.
@@ -178,6 +199,7 @@ pub(super) fn effective(paths: &Paths) -> Result<(), SshError> {
         format!("trustedusercakeys {ca}"),
         format!("authorizedprincipalscommand {} %u %i", program.display()),
         format!("authorizedprincipalscommanduser {ACCOUNT}"),
+        "usepam yes".to_owned(),
     ] {
         if !found.lines().any(|one| one == line) {
             return Err(SshError::NotEffective { line });

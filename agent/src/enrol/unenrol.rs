@@ -7,10 +7,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::app::connections;
 use crate::journal;
 use crate::life::{self, Life};
 use crate::paths::Paths;
 use crate::probe::SERVICES;
+use crate::sshd::PAM_SERVICE;
 
 use super::changes::{ChangeError, Changes};
 use super::checks::{self, CheckError};
@@ -66,11 +68,12 @@ fn take_out(paths: &Paths) -> Vec<LeftoverError> {
     let mut note = |done: Result<(), LeftoverError>| stays.extend(done.err());
     note(remove_folder(&paths.sudoers));
     note(remove_folder(&paths.principals));
+    connections::close_all(paths);
     note(
         ssh::take_out(paths, &mut changes).map_err(|source| LeftoverError::Ssh { source: Box::new(source) }),
     );
     note(leftovers::include(paths, &mut changes));
-    for service in SERVICES {
+    for service in SERVICES.into_iter().chain([PAM_SERVICE]) {
         note(leftovers::pam(paths, service, &mut changes));
     }
     for path in [

@@ -2,6 +2,7 @@
 //!
 //! In: verified documents and reports. Out: files below /var/lib/elevate, each durable before it is relied on. Runs as: root.
 
+pub(crate) mod connections;
 pub(crate) mod documents;
 mod lines;
 pub(crate) mod position;

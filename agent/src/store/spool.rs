@@ -90,7 +90,12 @@ impl Limits {
 /// Whether a report may use the last quarter. A person can make as many uses and warnings as they like; these they cannot.
 fn is_weighty(report: &Report) -> bool {
     match report {
-        Report::Used { .. } | Report::UseRefused { .. } | Report::Warned { .. } => false,
+        Report::Used { .. }
+        | Report::UseRefused { .. }
+        | Report::Warned { .. }
+        | Report::SshLogin { .. }
+        | Report::SshLogout { .. }
+        | Report::SshRefused { .. } => false,
         Report::Ended { .. }
         | Report::GateClosed { .. }
         | Report::Lost { .. }

@@ -154,7 +154,8 @@ async fn first_ask(talk: &mut Dialogue) -> Told<Ask> {
             | Say::Input { .. }
             | Say::Leave
             | Say::Use(_)
-            | Say::AtUse(_) => {
+            | Say::AtUse(_)
+            | Say::Ssh(_) => {
                 return refuse(Code::Usage, "an ask comes first");
             }
         }

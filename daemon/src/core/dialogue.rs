@@ -176,7 +176,8 @@ impl Dialogue {
                 | Say::Input { .. }
                 | Say::Leave
                 | Say::Use(_)
-                | Say::AtUse(_) => {
+                | Say::AtUse(_)
+                | Say::Ssh(_) => {
                     return refuse(Code::Usage, "a code was asked for");
                 }
             };
@@ -249,7 +250,8 @@ impl Dialogue {
             | Say::Input { .. }
             | Say::Leave
             | Say::Use(_)
-            | Say::AtUse(_) => refuse(Code::Usage, "a confirmation was asked for"),
+            | Say::AtUse(_)
+            | Say::Ssh(_) => refuse(Code::Usage, "a confirmation was asked for"),
         }
     }
 

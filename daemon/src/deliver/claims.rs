@@ -147,7 +147,10 @@ impl Serving {
                 Report::Used { grants, .. } | Report::UseRefused { grants, .. } => {
                     (grants.first().copied(), None)
                 }
-                Report::Warned { grant, .. } => (Some(*grant), None),
+                Report::Warned { grant, .. }
+                | Report::SshLogin { grant, .. }
+                | Report::SshLogout { grant, .. } => (Some(*grant), None),
+                Report::SshRefused { grant, .. } => (*grant, None),
                 Report::Ended { grant, cause } => (Some(*grant), Some(*cause)),
                 Report::GateClosed { .. }
                 | Report::Lost { .. }

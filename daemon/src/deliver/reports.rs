@@ -23,6 +23,13 @@ pub(super) fn kind(number: u64, host_time: Timestamp, report: Report) -> Kind {
             grants.truncate(GRANTS_MAX);
             Kind::HostUseRefused { number, host_time, grants, uid, why }
         }
+        Report::SshLogin { grant: _, connection } => Kind::HostSshLogin { number, host_time, connection },
+        Report::SshLogout { grant: _, connection, end } => {
+            Kind::HostSshLogout { number, host_time, connection, end }
+        }
+        Report::SshRefused { grant: _, login, from, why } => {
+            Kind::HostSshRefused { number, host_time, login, from, why }
+        }
         Report::Lost { count, first, last } => {
             Kind::HostReportsLost { number, host_time, count, first, last }
         }

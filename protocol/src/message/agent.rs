@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Versions;
 use super::person::{Reply, Say};
 use super::refusal::Refusal;
+use super::session::{SshConnection, SshEnd};
 use crate::digest::Digest;
 use crate::document::EndCause;
 use crate::flavour::Enforcement;
@@ -228,6 +229,33 @@ pub enum Report {
         grants: Vec<ActivationId>,
         /// Whose.
         uid: u32,
+        /// Why.
+        why: UntrustedText,
+    },
+    /// Somebody logged in by a certificate.
+    SshLogin {
+        /// Under this grant.
+        grant: ActivationId,
+        /// Where and how.
+        connection: SshConnection,
+    },
+    /// Such a connection is over, or what it had left running.
+    SshLogout {
+        /// Under this grant.
+        grant: ActivationId,
+        /// Which.
+        connection: SshConnection,
+        /// How it ended.
+        end: SshEnd,
+    },
+    /// A login by a certificate was refused.
+    SshRefused {
+        /// The grant that the certificate is of, where it is of one.
+        grant: Option<ActivationId>,
+        /// The account on the host that it was to open.
+        login: UntrustedText,
+        /// Where it came from, as sshd says.
+        from: Option<UntrustedText>,
         /// Why.
         why: UntrustedText,
     },

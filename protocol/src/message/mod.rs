@@ -2,7 +2,7 @@
 //!
 //! In: frames. Out: enums without a default branch: an unknown message is an error, never ignored.
 //! [`agent`]: agent and daemon. [`person`]: a person and the daemon, through either door. [`enrol`]: a new host.
-//! [`pam`]: the agent and its PAM child. [`sudo_side`]: the module in sudo. [`parts`]: long answers. [`lock`]: what is locked. [`view`]: what is shown.
+//! [`pam`]: the agent and its PAM child. [`sudo_side`]: the module in sudo. [`session`]: the module in sshd. [`parts`]: long answers. [`lock`]: what is locked. [`view`]: what is shown.
 
 pub mod admin;
 pub mod agent;
@@ -12,6 +12,7 @@ pub mod pam;
 pub mod parts;
 pub mod person;
 pub mod refusal;
+pub mod session;
 pub mod sudo_side;
 pub mod view;
 

@@ -9,6 +9,7 @@ use super::Versions;
 use super::admin::{AdminAsk, AdminOutcome};
 use super::agent::{FactorUse, Seat, UseReport};
 use super::refusal::Refusal;
+use super::session::SshSession;
 use super::view::{
     AccountView, ActivationView, CertificateView, EligibilityView, ExplanationView, FactorView, OverviewView,
 };
@@ -55,6 +56,8 @@ pub enum Say {
     Use(UseReport),
     /// Only there too: it needs the second factor for one use.
     AtUse(FactorUse),
+    /// Only there too, from within sshd: a connection by a certificate of ours.
+    Ssh(SshSession),
 }
 
 /// What can be asked. Through door 1 only the person's own requests about that host.

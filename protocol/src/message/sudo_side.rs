@@ -1,4 +1,4 @@
-//! What `pam_elevate.so` says at door 1 inside sudo, and what it takes for an answer.
+//! What `pam_elevate.so` says at door 1 inside sudo and sshd, and what it takes for an answer.
 //!
 //! In and out: frames of [`Say`](super::person::Say) and [`Reply`](super::person::Reply), of which these are the parts that a use meets, in the same
 //! form. Every process of sudo loads the module: it holds no reader of anything else. Spec: docs/wire.md "A use".
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent::{FactorUse, UseReport};
 use super::refusal::Refusal;
+use super::session::SshSession;
 use crate::secret::Secret;
 use crate::text::UntrustedText;
 
@@ -18,6 +19,8 @@ pub enum SudoSays {
     Use(UseReport),
     /// The second factor is needed for one use.
     AtUse(FactorUse),
+    /// A connection that sshd has let in, or that is over.
+    Ssh(SshSession),
     /// What was typed at a prompt.
     Input {
         /// As typed, spaces removed.
@@ -66,6 +69,7 @@ mod tests {
     use crate::message::agent::{Seat, UseKind};
     use crate::message::person::{Outcome, Reply, Say};
     use crate::message::refusal::Code;
+    use crate::message::session::SshPhase;
 
     fn heard(reply: &Reply) -> Option<SudoHears> {
         let mut decoder = Decoder::default();
@@ -112,6 +116,8 @@ mod tests {
         };
         let seat = Seat { tty: 1, session: 2, began: 3 };
         let at_use = FactorUse { uid: 2000, seat, terminal: None, argv: vec![] };
+        let login = UntrustedText::lossy("deploy");
+        let ssh = SshSession { phase: SshPhase::Opened, login, from: None, certificate: "x".into() };
         let said = |say: &SudoSays| {
             let mut decoder = Decoder::default();
             decoder.feed(&encode(say).unwrap());
@@ -119,6 +125,7 @@ mod tests {
         };
         assert!(matches!(said(&SudoSays::Use(used.clone())), Say::Use(found) if found == used));
         assert!(matches!(said(&SudoSays::AtUse(at_use.clone())), Say::AtUse(found) if found == at_use));
+        assert!(matches!(said(&SudoSays::Ssh(ssh.clone())), Say::Ssh(found) if found == ssh));
         let input = SudoSays::Input { text: Secret::new("123456".into()) };
         assert!(matches!(said(&input), Say::Input { text } if text.expose() == "123456"));
     }

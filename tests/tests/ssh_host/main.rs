@@ -2,6 +2,7 @@
 //!
 //! In: the staged build and the tree. Out: each test is one story. Runs as: root, in test hosts. Threats E05, E07, E08, E10, E12, E15, R21.
 
+mod ends;
 mod site;
 
 use std::process::Command;
@@ -15,6 +16,7 @@ use site::{Site, end, grant, id};
 
 const DEPLOY: &str = r#"{"logins":["deploy"]}"#;
 const CA: &str = "/etc/elevate/trust/user_ca";
+const PAM: &str = "/etc/pam.d/sshd";
 const OURS: &str = "/etc/ssh/sshd_config.d/20-elevate.conf";
 
 #[test]
@@ -72,12 +74,21 @@ fn r21_an_end_needs_no_agent_and_a_reboot_leaves_nothing_open() -> Result<()> {
     let mut site = Site::ready()?;
     let (brief, long) = (site.of_grant(1)?, site.of_grant(2)?);
     site.enforced(grant(2, DEPLOY, 600)?)?;
-    // Long enough for a login on a machine that has much to do.
-    site.enforced(grant(1, DEPLOY, 30)?)?;
+    site.enforced(grant(1, DEPLOY, 10)?)?;
+    let db1 = site.db1.clone();
+    let answer = |number| {
+        let ask = ["/usr/libexec/elevate/principals", "deploy", &id(number).to_string()];
+        db1.run("elevate-ssh", ask)?.success()
+    };
+    ensure!(!answer(1)?.is_empty(), "in force");
     site.kill_agent()?;
-    ensure!(site.opens(&brief, "deploy")?, "an agent that is away takes nothing from anybody");
-    site.wait_closed(&brief, "deploy", PATIENCE + Duration::from_secs(30))?;
-    ensure!(site.opens(&long, "deploy")?, "and the other one lives");
+    elevate_tests::eventually(
+        PATIENCE,
+        "it ends by its clocks",
+        || matches!(answer(1), Ok(said) if said.is_empty()),
+    )?;
+    ensure!(!answer(2)?.is_empty(), "and the other one lives");
+    ensure!(!site.opens(&long, "deploy")?, "nobody logs in under it while nobody could close the connection");
     // An agent that is started again goes on; one that lies down with the host leaves nothing.
     site.start_agent()?;
     ensure!(site.opens(&long, "deploy")? && !site.opens(&brief, "deploy")?, "as before");
@@ -129,6 +140,7 @@ fn e15_an_sshd_that_cannot_be_set_up_is_left_alone_and_grants_are_refused() -> R
         (without.as_str(), "add it as its first line"),
         (&format!("{stock}\nAuthorizedPrincipalsFile /etc/ssh/p/%u\n"), "stands there already"),
         (&format!("{stock}\nMatch User bob\n  TrustedUserCAKeys /etc/ssh/ca.pub\n"), "stands there already"),
+        (&stock.replace("UsePAM yes", "UsePAM no"), "is to say `UsePAM yes`"),
         (&format!("{stock}\nNoSuchKeyword yes\n"), "sshd does not take its own files as they are"),
     ] {
         site.db1.write(main, text)?;
@@ -178,22 +190,37 @@ fn e15_an_sshd_that_cannot_be_set_up_is_left_alone_and_grants_are_refused() -> R
     site.enforced(grant(2, DEPLOY, 600)?)?;
     let two = site.of_grant(2)?;
     ensure!(site.opens(&two, "deploy")?, "in force");
-    let ours = site.db1.read(OURS)?;
-    site.db1.write(OURS, ours.replace("elevate-ssh", "root"))?;
-    site.hears("sshd asks no more", |found| matches!(found, SshEnforcement::None { .. }))?;
-    site.wait_closed(&two, "deploy", Duration::from_secs(10))?;
-    site.db1.write(OURS, ours)?;
-    elevate_tests::eventually(PATIENCE, "it opens again", || matches!(site.opens(&two, "deploy"), Ok(true)))
+    for (file, ours, theirs) in
+        [(OURS, "elevate-ssh", "root"), (PAM, "session  [success", "session  optional [success")]
+    {
+        let stood = site.db1.read(file)?;
+        site.db1.write(file, stood.replacen(ours, theirs, 1))?;
+        site.hears("sshd asks no more", |found| matches!(found, SshEnforcement::None { .. }))?;
+        site.wait_closed(&two, "deploy", Duration::from_secs(10))?;
+        site.db1.write(file, stood)?;
+        elevate_tests::eventually(PATIENCE, "it opens again", || {
+            matches!(site.opens(&two, "deploy"), Ok(true))
+        })?;
+    }
+    Ok(())
 }
 
 #[test]
 fn unenrolling_takes_sshd_back_to_what_it_was() -> Result<()> {
-    let mut site = Site::ready()?;
+    let mut site = Site::new()?;
+    let stock = site.db1.read(PAM)?;
+    let said = site.enroll()?;
+    ensure!(said.contains("sshd: certificates of grants open") && site.db1.read(PAM)? != stock, "{said}");
+    site.start_agent()?;
     site.enforced(grant(1, DEPLOY, 600)?)?;
     let one = site.of_grant(1)?;
-    ensure!(site.opens(&one, "deploy")?, "in force");
+    let argv = site.ssh(&one, &[], "deploy", "echo up; exec sleep 600");
+    let mut open = site.client.spawn("root", &argv)?;
+    open.expect("up", PATIENCE)?;
     site.kill_agent()?;
     site.db1.run("root", ["elevate-agent", "unenroll", "--no-services"])?.success()?;
+    open.wait(Duration::from_secs(5))?;
+    ensure!(site.db1.read(PAM)? == stock, "sshd's PAM service is as it was");
     ensure!(
         !site.db1.exists(OURS) && !site.db1.exists("/etc/elevate/trust/user_ca"),
         "nothing of ours is left"

@@ -272,6 +272,8 @@ impl Site {
             match ran.status.code() {
                 Some(0) if ran.stdout.trim() == login => return Ok(true),
                 Some(255) if ran.stderr.contains("Permission denied (publickey") => return Ok(false),
+                // sshd lets nothing run in a session that PAM has not opened.
+                Some(254) if ran.stdout.contains("elevate: ") => return Ok(false),
                 Some(255) if ran.stderr.contains("Connection refused") && begin.elapsed() < PATIENCE => {}
                 _ => bail!("{ran}"),
             }

@@ -10,9 +10,11 @@ use elevate_protocol::frame;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Report, UseKind, UseReport};
 use elevate_protocol::message::person::{Outcome, Reply};
+use elevate_protocol::message::session::SshSession;
 
 use crate::app::state::Agent;
 use crate::clock::{self, Moment};
+use crate::peer;
 
 impl Agent {
     /// What `pam_elevate.so` saw: reported with the grants that the person has at this moment.
@@ -33,6 +35,27 @@ impl Agent {
             drop(stream.set_nonblocking(true).and_then(|()| stream.write_all(&frame)));
         }
         self.send_reports();
+    }
+
+    /// The module in sshd, as somebody at the door.
+    pub(super) fn ssh_at_door(&mut self, serial: u64, asked: &SshSession) {
+        let peer = self.people.visitors.get(&serial).and_then(|visitor| visitor.peer.process());
+        match self.ssh_session(peer, asked) {
+            Ok(()) => self.reply(serial, &Reply::Done(Outcome::Ok)),
+            Err(refusal) => self.reply(serial, &Reply::Refused(refusal)),
+        }
+        self.leave(serial);
+    }
+
+    /// The same where it has said all with its first breath.
+    pub(crate) fn ssh_at_once(&mut self, mut stream: &UnixStream, asked: &SshSession) {
+        let answer = match self.ssh_session(peer::process(stream), asked) {
+            Ok(()) => Reply::Done(Outcome::Ok),
+            Err(refusal) => Reply::Refused(refusal),
+        };
+        if let Ok(frame) = frame::encode(&answer) {
+            drop(stream.set_nonblocking(true).and_then(|()| stream.write_all(&frame)));
+        }
     }
 
     fn report_of(&self, used: UseReport, now: Moment) -> Report {

@@ -1,0 +1,209 @@
+//! Ends connections of sshd and all that was started in them, and nothing else.
+//!
+//! In: processes of sshd, login sessions of the audit subsystem. Out: how much was ended and how much is left. Blocks for seconds: in a
+//! thread of its own. By pidfd, so that a number which is used again means nobody else. Threats X-m, F12; docs/ssh.md "The end".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::Signal;
+
+use crate::clock;
+use crate::process::{self, Process, Seen};
+
+/// How long sshd may take to end a connection itself: it writes down the logout and closes the PAM session.
+const GRACE: Duration = Duration::from_millis(300);
+/// How long what does not end is sought and killed.
+const PERSISTENCE: Duration = Duration::from_secs(3);
+/// How long one round waits for what it killed.
+const ROUND: Duration = Duration::from_millis(200);
+/// Most processes that are held open at a time.
+const BATCH: usize = 256;
+
+/// One connection to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The process of sshd that serves it, or did.
+    pub(crate) served_by: Process,
+    /// The login session that is its own, where it is known to be.
+    pub(crate) session: Option<u32>,
+}
+
+/// What became of one.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// Processes of it that were ended.
+    pub(crate) killed: u32,
+    /// Processes of it that are still there.
+    pub(crate) left: u32,
+}
+
+/// Ends them all, side by side.
+pub(crate) fn close(targets: &[Target]) -> Vec<Closed> {
+    let mut family = Family::of(targets);
+    // Before anybody dies: who is whose child is forgotten with the parent.
+    let first = family.grow(&process::all());
+    family.ended.extend(first);
+    for batch in targets.chunks(BATCH) {
+        let opened: Vec<OwnedFd> = batch.iter().filter_map(|target| target.served_by.open()).collect();
+        opened.iter().for_each(|sshd| process::signal(sshd, Signal::TERM));
+        wait(&opened, GRACE);
+    }
+    let until = clock::read().boot.after_millis(PERSISTENCE);
+    let mut left = family.grow(&process::all());
+    while !left.is_empty() && clock::read().boot < until {
+        for batch in left.chunks(BATCH) {
+            let opened: Vec<OwnedFd> = batch.iter().filter_map(|process| process.open()).collect();
+            opened.iter().for_each(|one| process::signal(one, Signal::KILL));
+            wait(&opened, ROUND);
+        }
+        family.ended.extend(left);
+        left = family.grow(&process::all());
+    }
+    family.count(&left, targets.len())
+}
+
+/// Whether anything of these login sessions runs.
+#[must_use]
+pub(crate) fn alive(sessions: &BTreeSet<u32>) -> BTreeSet<u32> {
+    if sessions.is_empty() {
+        return BTreeSet::new();
+    }
+    let seen = process::all();
+    let found = seen.iter().filter_map(|seen| process::session(seen.process.pid));
+    found.filter(|session| sessions.contains(session)).collect()
+}
+
+/// Until all are gone, or that time is over.
+fn wait(opened: &[OwnedFd], most: Duration) {
+    let until = clock::read().boot.after_millis(most);
+    let mut waiting: Vec<&OwnedFd> = opened.iter().collect();
+    while !waiting.is_empty() {
+        let left = clock::read().boot.until(until);
+        let Some(left) = u16::try_from(left.as_millis()).ok().filter(|left| *left > 0) else { return };
+        let mut polled: Vec<PollFd<'_>> =
+            waiting.iter().map(|one| PollFd::new(one.as_fd(), PollFlags::POLLIN)).collect();
+        if poll(&mut polled, PollTimeout::from(left)).is_err() {
+            return;
+        }
+        let over: Vec<bool> = polled.iter().map(|one| one.any().unwrap_or(true)).collect();
+        let mut over = over.into_iter();
+        waiting.retain(|_| !over.next().unwrap_or(true));
+    }
+}
+
+/// Who belongs to which connection.
+struct Family {
+    /// By process: every one that was ever seen to.
+    known: BTreeMap<Process, usize>,
+    sessions: BTreeMap<u32, usize>,
+    ended: BTreeSet<Process>,
+}
+
+impl Family {
+    fn of(targets: &[Target]) -> Self {
+        let numbered = || targets.iter().enumerate();
+        Self {
+            known: numbered().map(|(number, target)| (target.served_by, number)).collect(),
+            sessions: numbered().filter_map(|(number, target)| Some((target.session?, number))).collect(),
+            ended: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in who belongs to it by now; all of them that live.
+    fn grow(&mut self, seen: &[Seen]) -> Vec<Process> {
+        let own = std::process::id();
+        let by_pid: BTreeMap<u32, Process> =
+            seen.iter().map(|seen| (seen.process.pid, seen.process)).collect();
+        if !self.sessions.is_empty() {
+            for seen in seen {
+                let session = process::session(seen.process.pid);
+                if let Some(number) = session.and_then(|session| self.sessions.get(&session)) {
+                    self.known.entry(seen.process).or_insert(*number);
+                }
+            }
+        }
+        // Children of children, until nobody is new.
+        let mut grown = true;
+        while std::mem::take(&mut grown) {
+            for seen in seen {
+                let parent = by_pid.get(&seen.parent).and_then(|parent| self.known.get(parent)).copied();
+                if let Some(number) = parent.filter(|_| !self.known.contains_key(&seen.process)) {
+                    self.known.insert(seen.process, number);
+                    grown = true;
+                }
+            }
+        }
+        let living = seen.iter().map(|seen| seen.process);
+        living.filter(|one| one.pid > 1 && one.pid != own && self.known.contains_key(one)).collect()
+    }
+
+    fn count(&self, left: &[Process], targets: usize) -> Vec<Closed> {
+        let mut closed = vec![Closed::default(); targets];
+        for (process, number) in &self.known {
+            let Some(one) = closed.get_mut(*number) else { continue };
+            if left.contains(process) {
+                one.left = one.left.saturating_add(1);
+            } else if self.ended.contains(process) {
+                one.killed = one.killed.saturating_add(1);
+            }
+        }
+        closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    fn shell(script: &str) -> Child {
+        Command::new("/bin/sh").args(["-c", script]).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    fn target(child: &Child) -> Target {
+        Target { served_by: process::look(child.id()).unwrap().process, session: None }
+    }
+
+    /// How many live below this process, it included.
+    fn below(child: &Child, wanted: usize) -> Vec<Process> {
+        let begin = std::time::Instant::now();
+        loop {
+            let found = Family::of(&[target(child)]).grow(&process::all());
+            if found.len() == wanted {
+                return found;
+            }
+            assert!(begin.elapsed().as_secs() < 20, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn f12_everything_below_a_connection_ends_and_nothing_beside_it() {
+        // One that goes away when asked, one that does not listen, one that belongs to nobody here.
+        let mut soft = shell("trap 'exit 0' TERM; sleep 601 & sleep 602 & wait");
+        let mut hard = shell("trap '' TERM; sleep 603 & (trap '' TERM HUP; sleep 604 & wait) & wait; wait");
+        let mut beside = shell("sleep 605 & wait");
+        let (of_soft, of_hard) = (below(&soft, 3), below(&hard, 4));
+        let untouched = below(&beside, 2);
+        let closed = close(&[target(&soft), target(&hard)]);
+        assert_eq!(closed, [Closed { killed: 3, left: 0 }, Closed { killed: 4, left: 0 }]);
+        assert!(of_soft.iter().chain(&of_hard).all(|one| !one.is_there()));
+        assert!(untouched.iter().all(|one| one.is_there()));
+        soft.wait().unwrap();
+        hard.wait().unwrap();
+        assert_eq!(close(&[target(&beside)]), [Closed { killed: 2, left: 0 }]);
+        beside.wait().unwrap();
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_is_closed_and_its_number_is_nobodys() {
+        let mut gone = shell("exit 0");
+        let served_by = Process { pid: gone.id(), began: 1 };
+        assert_eq!(close(&[Target { served_by, session: None }]), [Closed::default()]);
+        gone.wait().unwrap();
+        assert_eq!(close(&[]), []);
+        assert!(alive(&BTreeSet::new()).is_empty());
+    }
+}
