@@ -4,11 +4,15 @@
 //! Runs as: root, in tests. Spec: systemd.service(5), systemctl(1).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Fleet, Managed, PEOPLE, installed};
 use crate::{Host, Lab, PATIENCE, eventually};
+
+/// How long a step may take in which services start.
+const STARTS: Duration = PATIENCE.saturating_mul(3);
 
 /// A host with the programs installed, booted by systemd, and nothing set up but what `make install` says to type.
 ///
@@ -19,7 +23,7 @@ pub fn booted_host(lab: &Lab, name: &str) -> Result<Host> {
     wait_booted(&host)?;
     let accounts_folders_units =
         "systemd-sysusers && systemd-tmpfiles --create elevate.conf && systemctl daemon-reload";
-    host.run("root", ["sh", "-c", accounts_folders_units])?.success()?;
+    host.cmd("root", ["sh", "-c", accounts_folders_units]).limit(STARTS).run()?.success()?;
     Ok(host)
 }
 
@@ -30,7 +34,7 @@ pub fn booted_host(lab: &Lab, name: &str) -> Result<Host> {
 pub fn wait_booted(host: &Host) -> Result<()> {
     // `degraded`: the tree has units of programs that have nothing to do in a test host.
     let over = |said: &str| matches!(said.trim(), "running" | "degraded");
-    eventually(PATIENCE.saturating_mul(3), "the end of the boot", || {
+    eventually(STARTS, "the end of the boot", || {
         host.run("root", ["systemctl", "is-system-running"]).is_ok_and(|ran| over(&ran.stdout))
     })
 }
@@ -54,8 +58,7 @@ impl Service {
     /// # Errors
     /// It did not exit 0; the error quotes the unit's journal.
     pub fn ctl(&self, verb: &str) -> Result<String> {
-        let ran =
-            self.host.cmd("root", ["systemctl", verb, &self.unit]).limit(PATIENCE.saturating_mul(3)).run()?;
+        let ran = self.host.cmd("root", ["systemctl", verb, &self.unit]).limit(STARTS).run()?;
         ensure!(ran.status.success(), "{ran}\n{}", self.journal()?);
         Ok(ran.stdout)
     }
@@ -122,7 +125,8 @@ impl Fleet {
         let lab = Lab::new()?;
         let vault = booted_host(&lab, "vault1")?;
         let fleet = Self::set_up(lab, vault, policy)?;
-        fleet.vault.run("root", ["systemctl", "enable", "--now", "elevated"])?.success()?;
+        let start = fleet.vault.cmd("root", ["systemctl", "enable", "--now", "elevated"]).limit(STARTS);
+        start.run()?.success()?;
         Ok(fleet)
     }
 
@@ -148,7 +152,8 @@ impl Fleet {
             invite.extend(["--label", label]);
         }
         let paste = self.ctl(&invite)?;
-        let said = host.cmd("root", ["elevate-agent", "enroll", "--yes"]).input(paste).run()?.exits(0)?;
+        let enrol = host.cmd("root", ["elevate-agent", "enroll", "--yes"]).input(paste).limit(STARTS);
+        let said = enrol.run()?.exits(0)?;
         ensure!(said.contains("elevate-agent and elevate-link are running"), "{said}");
         let managed = Managed { host, agent: None, link: None };
         managed.wait_connected(self)?;
