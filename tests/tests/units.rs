@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use elevate_tests::fleet::{Fleet, Managed, POLICY, Service, booted_host, wait_booted};
+use elevate_tests::fleet::{Fleet, Managed, POLICY, Person, Service, booted_host, wait_booted};
 use elevate_tests::{Access, Host, PATIENCE, eventually};
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
@@ -85,6 +85,7 @@ fn everything_works_under_the_shipped_units() -> Result<()> {
     let login = alice.elevate(&["ssh", "deploy@web1", "-m", "an ordinary reason", "--", "id", "-un"])?;
     ensure!(login.status.success() && login.stdout.trim() == "deploy", "{login}\n{}", agent.journal()?);
     terminal.expect("ends in")?;
+    a_connection_ends_with_its_grant(&fleet, &web1, &agent, &alice)?;
 
     // The keys that the daemon signs with: what it writes, and what the agent writes below /etc.
     let before = web1.host.read("/etc/elevate/trust/grant_signers")?;
@@ -105,6 +106,25 @@ fn everything_works_under_the_shipped_units() -> Result<()> {
         no_complaint(unit)?;
     }
     Ok(())
+}
+
+/// The agent finds sshd's process and what runs below it, and kills both, although it sees and may do less than root.
+fn a_connection_ends_with_its_grant(
+    fleet: &Fleet,
+    web1: &Managed,
+    agent: &Service,
+    alice: &Person,
+) -> Result<()> {
+    let ssh = ["elevate", "ssh", "deploy@web1", "-m", "an ordinary reason", "--", "echo in; exec sleep 1000"];
+    let mut open = fleet.laptop.spawn(&alice.login, ssh)?;
+    open.expect("in", PATIENCE)?;
+    let runs =
+        || web1.host.run("root", ["pgrep", "-u", "deploy", "sleep"]).is_ok_and(|ran| ran.status.success());
+    ensure!(runs(), "it is open");
+    fleet.ctl(&["revoke", "--role", "web-in", "-m", "no longer needed"])?;
+    eventually(PATIENCE, "the end of what ran", || !runs())
+        .and_then(|()| open.wait(PATIENCE).map(drop))
+        .with_context(|| agent.journal().unwrap_or_default())
 }
 
 /// A program of the site's that is told of events, under the daemon's own hardening.
