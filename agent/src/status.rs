@@ -48,8 +48,8 @@ pub(crate) struct Status {
     pub(crate) new_epoch: Option<u32>,
     /// The last applied document.
     pub(crate) seq: u64,
-    /// Reports that the daemon has not acknowledged.
-    pub(crate) reports_waiting: usize,
+    /// Reports that the daemon has not acknowledged, and those of later numbers that were dropped.
+    pub(crate) reports_waiting: u64,
     /// Connections at door 1.
     pub(crate) people: usize,
     /// Grants that are held.

@@ -288,7 +288,7 @@ fn reports_that_were_not_sent_cannot_be_acknowledged() {
         let report = serde_json::to_string(&report).unwrap();
         format!("{{\"report\":{{\"number\":{number},\"entry\":{{\"at\":1,\"report\":{report}}}}}}}\n")
     };
-    rig.write("var/lib/elevate/spool/reports", &(1..=400).map(line).collect::<String>(), 0o600);
+    rig.write("var/lib/elevate/spool/reports.1", &(1..=400).map(line).collect::<String>(), 0o600);
     rig.start();
     let mut daemon = Daemon::connect(&rig);
     daemon.send(&ToAgent::Recorded { number: u64::MAX });

@@ -173,6 +173,24 @@ impl Agent {
         if let Err(error) = told {
             journal::log(Level::Error, &journal::chain(&error));
         }
+        self.tell_oddities();
+        self.send_reports();
+    }
+
+    /// Reports what was found in the spool that should not be there.
+    fn tell_oddities(&mut self) {
+        let now = clock::read();
+        for what in self.spool.oddities() {
+            self.tampered(now, &what);
+        }
+    }
+
+    /// Reports that could not be read before are sent now.
+    fn fetch_reports(&mut self) {
+        if let Err(error) = self.spool.fetch() {
+            journal::log(Level::Error, &journal::chain(&error));
+        }
+        self.tell_oddities();
         self.send_reports();
     }
 
@@ -254,6 +272,7 @@ impl Agent {
             self.cut_link("the daemon is silent");
         } else if self.is_linked() && now.boot >= link.spoke.after(HEARTBEAT) {
             self.claim(Claim::Heartbeat { time: now.wall });
+            self.fetch_reports();
         }
         self.keep_contact(now);
     }

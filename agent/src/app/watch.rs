@@ -331,7 +331,7 @@ impl Agent {
             epoch: self.position.epoch,
             new_epoch: self.new_epoch,
             seq: self.position.seq,
-            reports_waiting: self.spool.len(),
+            reports_waiting: self.spool.waiting(),
             people: self.visitors(),
             grants,
         };

@@ -1,4 +1,4 @@
-//! A file of lines that only grows, until a shorter one takes its place.
+//! A file of lines that only grows, until another one takes its place.
 //!
 //! In: lines. Out: the whole ones, in order, after whatever crash. A line that was cut off, or that the disk refused, is none and
 //! spoils none after it. Threats A11, R02; docs/decisions/0027.
@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::safe::{self, Durability, SafeError};
 
@@ -26,21 +26,22 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    /// One that is not there yet.
+    #[must_use]
+    pub(crate) fn begin(path: PathBuf) -> Self {
+        Self { path, file: None, length: 0, torn: false }
+    }
+
     /// Reads what is there: the whole lines. A rest that is none is cut off before the next one is appended.
     ///
     /// # Errors
     /// [`SafeError`] when there is something that cannot be read or is longer than `most` bytes. Nothing there is no error.
     pub(crate) fn load(path: PathBuf, most: u64) -> Result<(Self, Vec<String>), SafeError> {
-        let bytes = match safe::read_bytes(&path, most) {
-            Err(SafeError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            read => read?,
-        };
-        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last.saturating_add(1));
-        let whole = bytes.get(..end).unwrap_or_default();
-        let pieces = whole.split(|byte| *byte == b'\n').filter(|piece| !piece.is_empty());
-        let lines = pieces.map(|piece| String::from_utf8_lossy(piece).into_owned()).collect();
-        let length = u64::try_from(end).unwrap_or(u64::MAX);
-        Ok((Self { path, file: None, length, torn: end < bytes.len() }, lines))
+        let bytes = read_bytes(&path, most)?;
+        let whole = whole(&bytes);
+        let length = u64::try_from(whole.len()).unwrap_or(u64::MAX);
+        let torn = whole.len() < bytes.len();
+        Ok((Self { path, file: None, length, torn }, lines_of(whole)))
     }
 
     /// Bytes that it takes.
@@ -92,23 +93,32 @@ impl Lines {
         self.file = Some(file);
         Ok(self.length)
     }
+}
 
-    /// Puts these lines in the place of all that were there.
-    ///
-    /// # Errors
-    /// [`SafeError`]; the old ones then still stand.
-    pub(crate) fn replace(&mut self, lines: &[String]) -> Result<(), SafeError> {
-        let mut text = lines.join("\n");
-        text.push('\n');
-        safe::write(&self.path, &text, MODE, Durability::Disk)?;
-        *self = Self {
-            path: std::mem::take(&mut self.path),
-            file: None,
-            length: u64::try_from(text.len()).unwrap_or(u64::MAX),
-            torn: false,
-        };
-        Ok(())
+/// The whole lines of such a file.
+///
+/// # Errors
+/// See [`Lines::load`].
+pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<String>, SafeError> {
+    Ok(lines_of(whole(&read_bytes(path, most)?)))
+}
+
+fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, SafeError> {
+    match safe::read_bytes(path, most) {
+        Err(SafeError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
     }
+}
+
+/// What is there up to the end of the last line.
+fn whole(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last.saturating_add(1));
+    bytes.get(..end).unwrap_or_default()
+}
+
+fn lines_of(whole: &[u8]) -> Vec<String> {
+    let pieces = whole.split(|byte| *byte == b'\n').filter(|piece| !piece.is_empty());
+    pieces.map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -155,18 +165,6 @@ mod tests {
         std::fs::create_dir(place.path()).unwrap();
         lines.append("fourth", Durability::Disk).unwrap();
         assert_eq!(read(&path), ["fourth"]);
-    }
-
-    #[test]
-    fn replaced_lines_are_the_only_ones_and_grow_on() {
-        let (_place, path) = place();
-        let (mut lines, _) = Lines::load(path.clone(), 1000).unwrap();
-        lines.append("first", Durability::Disk).unwrap();
-        lines.replace(&["second".into(), "third".into()]).unwrap();
-        assert_eq!(lines.length(), 13);
-        lines.append("fourth", Durability::Disk).unwrap();
-        assert_eq!(read(&path), ["second", "third", "fourth"]);
-        assert_eq!(lines.length(), 20);
     }
 
     #[test]

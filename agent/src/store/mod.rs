@@ -4,6 +4,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod documents;
+mod entry;
 mod lines;
 pub(crate) mod position;
 pub(crate) mod spool;

@@ -1,207 +1,243 @@
-//! Reports that the daemon has not yet made durable: lines of one file, numbered over the host's life.
+//! Reports that the daemon has not yet made durable: lines of files, numbered over the host's life.
 //!
-//! In: reports. Out: the same, in order, until the daemon says `Recorded`. Bounded: what does not fit is dropped at once and
-//! counted, and the gap is reported as soon as there is room. Nothing waits for room. Spec: docs/wire.md "Reports".
+//! In: reports. Out: the same, in order, until the daemon says `Recorded`. Bounded: what does not fit is dropped at once and counted,
+//! and the gap is reported as soon as there is room. Nothing waits for room. Of several files one is held in memory, so that
+//! neither memory nor a start grows with what waits. Spec: docs/wire.md "Reports", docs/decisions/0037.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::Report;
 use elevate_protocol::time::{Span, Timestamp};
-use serde::{Deserialize, Serialize};
+use nix::sys::statvfs::statvfs;
 
-use super::lines::Lines;
+use super::entry::{Entry, Line, Lost, is_weighty};
+use super::lines::{self, Lines};
+use crate::journal::{self, Level};
 use crate::paths::Paths;
 use crate::safe::{self, Durability, SafeError};
 
+const MIB: u64 = 1024 * 1024;
 /// Most bytes of reports that wait.
-const SPOOL_MAX: u64 = 16 * 1024 * 1024;
-/// Most reports that wait.
-const REPORTS_MAX: u64 = 16_384;
+const SPOOL_MAX: u64 = 1024 * MIB;
+/// As much of it is taken from a disk of any size; beyond that the spool never takes more than it leaves.
+const ANYWAY: u64 = 16 * MIB;
 /// Longest single report in bytes.
 const REPORT_MAX: u64 = 256 * 1024;
+/// A file of this length is followed by another one.
+const FILE: u64 = 512 * 1024;
+/// Longest file that is read.
+const FILE_MAX: u64 = MIB;
 /// Room in bytes below which nothing is told of what was lost: telling must not fill what it waits for.
 const ROOM_TO_TELL: u64 = 256;
-
-/// Of both limits, how many quarters are there for uses and warnings too; the last one is for what is of more weight.
+/// Of what may wait, how many quarters are there for uses and warnings too; the last one is for what is of more weight.
 const QUARTERS_FOR_ALL: u64 = 3;
-/// The reports, and how far the daemon has them.
-const REPORTS: &str = "reports";
-/// Bytes of reports that the daemon has already, from which on they are worth a new file.
+/// Bytes of a file of which the daemon has everything, from which on another one takes its place.
 const REST_MAX: u64 = 256 * 1024;
-/// Longest file: what waits, as much again of what does no more, and what a disk that is full left undone.
-const FILE_MAX: u64 = 4 * SPOOL_MAX;
+/// Before the number from which on a file holds reports.
+const REPORTS: &str = "reports.";
 /// What was dropped and is not told yet.
 const LOST: &str = "lost";
 
-/// One report that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    /// When, by the host's clock.
-    pub(crate) at: Timestamp,
-    /// What.
-    pub(crate) report: Report,
-}
-
-/// A line of the file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-enum Line<E> {
-    /// A report.
-    Report { number: u64, entry: E },
-    /// The daemon has everything up to this number.
-    Acknowledged { number: u64 },
-}
-
-impl<E: Serialize> Line<E> {
-    fn text(&self) -> String {
-        // Everything in a report can be written as JSON.
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-/// Reports that had no room: how many, and their numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Lost {
-    count: u64,
-    first: u64,
-    last: u64,
-}
-
-/// How much may wait.
+/// How much may wait, and in what pieces.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    bytes: u64,
-    reports: u64,
+    /// On a disk of any size.
+    anyway: u64,
+    /// On the largest.
+    at_all: u64,
+    /// One file.
+    file: u64,
 }
 
-impl Limits {
-    /// What is left of them for a report.
-    fn of(self, report: &Report) -> Self {
-        if is_weighty(report) {
-            return self;
-        }
-        let part = |whole: u64| (whole / 4).saturating_mul(QUARTERS_FOR_ALL);
-        Self { bytes: part(self.bytes), reports: part(self.reports) }
-    }
-}
-
-/// Whether a report may use the last quarter. A person can make as many uses and warnings as they like; these they cannot.
-fn is_weighty(report: &Report) -> bool {
-    match report {
-        Report::Used { .. }
-        | Report::UseRefused { .. }
-        | Report::Warned { .. }
-        | Report::SshLogin { .. }
-        | Report::SshLogout { .. }
-        | Report::SshRefused { .. } => false,
-        Report::Ended { .. }
-        | Report::GateClosed { .. }
-        | Report::Lost { .. }
-        | Report::ClockStep { .. }
-        | Report::Epoch { .. }
-        | Report::Tampered { .. }
-        | Report::Started { .. } => true,
-    }
-}
-
-/// The reports that wait. Their file is the truth; this is what is in it.
+/// The reports that wait. Their files are the truth; this is what is in the first of them.
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: PathBuf,
-    lines: Lines,
-    waiting: BTreeMap<u64, (Entry, u64)>,
+    /// Lengths of the files, by the number from which on each holds reports. There is always one.
+    files: BTreeMap<u64, u64>,
+    /// The last of them, which grows. Its length in `files` does not count.
+    last: Lines,
+    /// What waits of the first of them; none: it was not read.
+    front: Option<BTreeMap<u64, Entry>>,
     next: u64,
-    bytes: u64,
+    /// The daemon has everything up to here.
+    acknowledged: u64,
     most: Limits,
     lost: Option<Lost>,
+    /// What was found that should not be, to be reported.
+    odd: Vec<String>,
+}
+
+impl Limits {
+    /// How much may wait where `bytes` do, and `free` are left beside them.
+    fn whole(self, bytes: u64, free: impl FnOnce() -> u64) -> u64 {
+        if bytes < self.anyway / 2 {
+            return self.anyway;
+        }
+        (bytes.saturating_add(free()) / 2).clamp(self.anyway, self.at_all)
+    }
 }
 
 impl Spool {
-    /// Reads what waits. What is no report is removed and named in the answer.
+    /// Reads the beginning and the end of what waits. What is no report is removed and named in the answer.
     ///
     /// # Errors
     /// [`SafeError`] when the folder cannot be used.
     pub(crate) fn load(paths: &Paths) -> Result<(Self, Vec<String>), SafeError> {
-        let most = Limits { bytes: SPOOL_MAX, reports: REPORTS_MAX };
         let folder = paths.spool.clone();
-        let mut removed = Vec::new();
-        let mut lost = None;
-        for name in safe::names(&folder)? {
-            let path = folder.join(&name);
-            let name = name.to_string_lossy().into_owned();
-            match name.as_str() {
-                REPORTS => {}
-                LOST => {
-                    let text = safe::read(&path, REPORT_MAX);
-                    lost = text.ok().and_then(|text| serde_json::from_str(&text).ok());
-                }
-                _ => {
-                    safe::remove(&path)?;
-                    if !name.starts_with('.') {
-                        removed.push(format!("removed {name:?} from the spool: it is no report"));
-                    }
-                }
+        let mut spool = Self {
+            last: Lines::begin(folder.join(name(1))),
+            folder,
+            files: BTreeMap::new(),
+            front: None,
+            next: 1,
+            acknowledged: 0,
+            most: Limits { anyway: ANYWAY, at_all: SPOOL_MAX, file: FILE },
+            lost: None,
+            odd: Vec::new(),
+        };
+        for found in safe::names(&spool.folder)? {
+            spool.take_up(&found)?;
+        }
+        spool.take_up_last()?;
+        spool.fetch()?;
+        let first = spool.front.as_ref().and_then(|front| front.keys().next().copied());
+        spool.acknowledged = spool.acknowledged.max(first.unwrap_or(spool.next).saturating_sub(1));
+        let odd = spool.oddities();
+        Ok((spool, odd))
+    }
+
+    /// Takes up what has this name in the folder.
+    fn take_up(&mut self, found: &OsStr) -> Result<(), SafeError> {
+        let path = self.folder.join(found);
+        let found = found.to_string_lossy();
+        let number = found.strip_prefix(REPORTS).and_then(|number| number.parse().ok());
+        if let Some(first) = number.filter(|first| *found == name(*first)) {
+            let length = std::fs::symlink_metadata(&path).map_or(0, |meta| meta.len());
+            self.files.insert(first, length);
+        } else if found == LOST {
+            let text = safe::read(&path, REPORT_MAX);
+            self.lost = text.ok().and_then(|text| serde_json::from_str(&text).ok());
+        } else {
+            safe::remove(&path)?;
+            if !found.starts_with('.') {
+                self.odd.push(format!("removed {found:?} from the spool: it is no report"));
             }
         }
-        let path = folder.join(REPORTS);
-        let (lines, found) = match Lines::load(path.clone(), FILE_MAX) {
-            Ok(loaded) => loaded,
+        Ok(())
+    }
+
+    /// The last file says which number is the next.
+    fn take_up_last(&mut self) -> Result<(), SafeError> {
+        let first = self.files.last_key_value().map_or(1, |(first, _)| *first);
+        self.files.insert(first, 0);
+        self.next = first;
+        let found = match Lines::load(self.folder.join(name(first)), FILE_MAX) {
+            Ok((last, found)) => {
+                self.last = last;
+                found
+            }
+            Err(error) if error.is_want_of_descriptors() => return Err(error),
             Err(error) => {
-                safe::remove(&path)?;
-                removed.push(format!("removed the reports that waited: {}", crate::journal::chain(&error)));
-                Lines::load(path, FILE_MAX)?
+                safe::remove(&self.folder.join(name(first)))?;
+                self.gave_up(first, &error);
+                // Some of its numbers are used, and each is a line.
+                self.next = first.saturating_add(FILE_MAX);
+                self.begin_file(Lines::begin(self.folder.join(name(self.next))));
+                self.files.remove(&first);
+                Vec::new()
             }
         };
-        let mut spool = Self { folder, lines, waiting: BTreeMap::new(), next: 1, bytes: 0, most, lost };
-        let wrong = found.iter().filter(|line| !spool.take_up(line)).count();
+        let mut lost = self.lost;
+        for line in found {
+            let number = match Line::<Entry>::of(&line) {
+                Some(Line::Report { number, entry }) => {
+                    // A crash between the report of it and the end of its file would tell it twice.
+                    lost = lost.filter(
+                        |lost| !matches!(entry.report, Report::Lost { last, .. } if last == lost.last),
+                    );
+                    number
+                }
+                Some(Line::Acknowledged { number }) => {
+                    self.acknowledged = self.acknowledged.max(number);
+                    number
+                }
+                None => continue,
+            };
+            self.next = self.next.max(number.saturating_add(1));
+        }
+        // What was dropped keeps its numbers.
+        self.next = lost.map_or(self.next, |lost| self.next.max(lost.last.saturating_add(1)));
+        match std::mem::replace(&mut self.lost, lost) {
+            Some(_) if lost.is_none() => safe::remove(&self.folder.join(LOST)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the first file that has something for the daemon, and removes those before it.
+    ///
+    /// # Errors
+    /// [`SafeError`]; what could not be removed is sent again after the next start, which is harmless. What could not be read for want
+    /// of descriptors is tried again with the next call.
+    pub(crate) fn fetch(&mut self) -> Result<(), SafeError> {
+        let mut done = Ok(());
+        while self.front.as_ref().is_none_or(BTreeMap::is_empty) {
+            let Some(first) = self.files.first_key_value().map(|(first, _)| *first) else { break };
+            let path = self.folder.join(name(first));
+            if self.front.is_some() {
+                if self.files.len() == 1 {
+                    break;
+                }
+                self.files.remove(&first);
+                self.front = None;
+                done = done.and(safe::remove(&path));
+                continue;
+            }
+            match lines::read(&path, FILE_MAX) {
+                Ok(found) => self.front = Some(self.waiting_of(&found)),
+                Err(error) if error.is_want_of_descriptors() => return Err(error),
+                Err(error) => {
+                    self.gave_up(first, &error);
+                    if self.files.len() == 1 {
+                        self.begin_file(Lines::begin(self.folder.join(name(self.next))));
+                    }
+                    self.front = Some(BTreeMap::new());
+                }
+            }
+        }
+        done
+    }
+
+    /// What waits of these lines.
+    fn waiting_of(&mut self, found: &[String]) -> BTreeMap<u64, Entry> {
+        let mut waiting = BTreeMap::new();
+        let mut wrong = 0_usize;
+        for line in found {
+            match Line::of(line) {
+                Some(Line::Report { number, entry }) if number > self.acknowledged => {
+                    waiting.insert(number, entry);
+                }
+                Some(Line::Report { .. } | Line::Acknowledged { .. }) => {}
+                None => wrong = wrong.saturating_add(1),
+            }
+        }
         if wrong > 0 {
-            removed.push(format!("{wrong} lines of the spool are no reports"));
+            self.odd.push(format!("{wrong} lines of the spool are no reports"));
         }
-        spool.take_up_lost();
-        Ok((spool, removed))
+        waiting
     }
 
-    /// Takes a line of the file up; false when it is none.
-    fn take_up(&mut self, line: &str) -> bool {
-        let Ok(found) = serde_json::from_str::<Line<Entry>>(line) else { return false };
-        match found {
-            Line::Report { number, entry } => {
-                let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
-                self.hold(number, entry, length);
-            }
-            Line::Acknowledged { number } => {
-                self.next = self.next.max(number.saturating_add(1));
-                self.release(number);
-            }
-        }
-        true
+    fn gave_up(&mut self, first: u64, error: &SafeError) {
+        let why = journal::chain(error);
+        self.odd.push(format!("removed reports that waited, from number {first} on: {why}"));
     }
 
-    fn hold(&mut self, number: u64, entry: Entry, length: u64) {
-        self.next = self.next.max(number.saturating_add(1));
-        if let Some((_, before)) = self.waiting.insert(number, (entry, length)) {
-            self.bytes = self.bytes.saturating_sub(before);
-        }
-        self.bytes = self.bytes.saturating_add(length);
-    }
-
-    fn release(&mut self, number: u64) {
-        let keep = self.waiting.split_off(&number.saturating_add(1));
-        let gone = std::mem::replace(&mut self.waiting, keep);
-        let bytes = gone.values().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-
-    /// What was dropped keeps its numbers. A crash between the report of it and the end of its file would tell it twice.
-    fn take_up_lost(&mut self) {
-        let Some(lost) = self.lost else { return };
-        self.next = self.next.max(lost.last.saturating_add(1));
-        let told = |(entry, _): &(Entry, u64)| matches!(entry.report, Report::Lost { last, .. } if last == lost.last);
-        if self.waiting.values().any(told) {
-            self.lost = None;
-        }
+    /// What was found since the last call that should not be there, or could not be read.
+    pub(crate) fn oddities(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.odd)
     }
 
     /// Makes a report durable. Without room it is counted instead, and told of as soon as there is.
@@ -244,11 +280,16 @@ impl Spool {
         drop(safe::write(&self.folder.join(LOST), &text, 0o600, Durability::Memory));
     }
 
+    fn bytes(&self) -> u64 {
+        let full = self.files.values().rev().skip(1);
+        full.fold(self.last.length(), |sum, length| sum.saturating_add(*length))
+    }
+
     fn has_room(&self, report: &Report, length: u64) -> bool {
-        let most = self.most.of(report);
-        u64::try_from(self.waiting.len()).is_ok_and(|count| count < most.reports)
-            && length <= REPORT_MAX
-            && self.bytes.saturating_add(length) <= most.bytes
+        let bytes = self.bytes();
+        let whole = self.most.whole(bytes, || free(&self.folder));
+        let most = if is_weighty(report) { whole } else { (whole / 4).saturating_mul(QUARTERS_FOR_ALL) };
+        length <= REPORT_MAX && bytes.saturating_add(length) <= most
     }
 
     fn put(&mut self, entry: Entry) -> Result<bool, SafeError> {
@@ -258,9 +299,43 @@ impl Spool {
         if !self.has_room(&entry.report, length) {
             return Ok(false);
         }
-        self.lines.append(&text, Durability::Disk)?;
-        self.hold(number, entry, length);
+        if self.last.length() >= self.most.file && !self.files.contains_key(&number) {
+            self.follow(&text)?;
+        } else {
+            self.last.append(&text, Durability::Disk)?;
+        }
+        self.next = number.saturating_add(1);
+        if self.files.len() == 1
+            && let Some(front) = &mut self.front
+        {
+            front.insert(number, entry);
+        }
+        // Where the daemon has everything of the file before, this one is the first. It is stored, whatever comes of that.
+        if let Err(error) = self.fetch() {
+            journal::log(Level::Error, &journal::chain(&error));
+        }
         Ok(true)
+    }
+
+    /// Another file follows, whose first line this is.
+    fn follow(&mut self, text: &str) -> Result<(), SafeError> {
+        let path = self.folder.join(name(self.next));
+        let mut file = Lines::begin(path.clone());
+        if let Err(error) = file.append(text, Durability::Disk) {
+            // Its number is counted as lost: it must not be found later.
+            drop(safe::remove(&path));
+            return Err(error);
+        }
+        self.begin_file(file);
+        Ok(())
+    }
+
+    fn begin_file(&mut self, file: Lines) {
+        if let Some(mut full) = self.files.last_entry() {
+            full.insert(self.last.length());
+        }
+        self.files.insert(self.next, 0);
+        self.last = file;
     }
 
     /// The daemon has everything up to `number`. That is no news after a restart, so nothing waits for the disk: without it the daemon
@@ -270,33 +345,54 @@ impl Spool {
     /// [`SafeError`]; what could not be noted is sent again, which is harmless.
     pub(crate) fn acknowledge(&mut self, number: u64) -> Result<(), SafeError> {
         let number = number.min(self.next.saturating_sub(1));
-        if self.waiting.keys().next().is_none_or(|first| *first > number) {
+        if number <= self.acknowledged {
             return Ok(());
         }
-        self.release(number);
-        let rest = self.lines.length().saturating_sub(self.bytes);
-        if rest <= REST_MAX.max(self.bytes) {
-            return self.lines.append(&Line::<Entry>::Acknowledged { number }.text(), Durability::Memory);
+        self.acknowledged = number;
+        if let Some(front) = &mut self.front {
+            *front = front.split_off(&number.saturating_add(1));
         }
-        // First the number: only it keeps one from being used twice.
-        let reports =
-            self.waiting.iter().map(|(number, (entry, _))| Line::Report { number: *number, entry }.text());
-        let first = self.waiting.keys().next().copied().unwrap_or(self.next);
-        let head = Line::<Entry>::Acknowledged { number: first.saturating_sub(1) };
-        let lines: Vec<String> = std::iter::once(head.text()).chain(reports).collect();
-        self.lines.replace(&lines)
+        self.fetch()?;
+        // While there are several the end of one says it.
+        if self.files.len() > 1 {
+            return Ok(());
+        }
+        let note = Line::<Entry>::Acknowledged { number }.text();
+        let empty = self.front.as_ref().is_some_and(BTreeMap::is_empty);
+        if empty && self.last.length() > REST_MAX.min(self.most.file) {
+            // The next file is there first: only its name keeps a number from being used twice.
+            self.follow(&note)?;
+            return self.fetch();
+        }
+        if self.last.length() < self.most.file {
+            self.last.append(&note, Durability::Memory)?;
+        }
+        Ok(())
     }
 
-    /// The next reports after `number`, oldest first.
+    /// The next reports after `number`, oldest first, as far as they are in memory.
     pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = (u64, &Entry)> {
-        self.waiting.range(number.saturating_add(1)..).map(|(number, (entry, _))| (*number, entry))
+        let front = self.front.iter();
+        front
+            .flat_map(move |front| front.range(number.saturating_add(1)..))
+            .map(|(number, entry)| (*number, entry))
     }
 
-    /// How many wait.
+    /// How many numbers the daemon has not said that it has: those of reports that wait, and of reports that were dropped since.
     #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+    pub(crate) fn waiting(&self) -> u64 {
+        self.next.saturating_sub(1).saturating_sub(self.acknowledged)
     }
+}
+
+/// What a file is called.
+fn name(first: u64) -> String {
+    format!("{REPORTS}{first}")
+}
+
+/// Bytes that are free for root on the disk of a folder, or none where nobody can tell.
+fn free(folder: &Path) -> u64 {
+    statvfs(folder).map_or(0, |said| said.blocks_available().saturating_mul(said.fragment_size()))
 }
 
 #[cfg(test)]
