@@ -39,7 +39,7 @@ fn warned(left: u32) -> Report {
 fn small(paths: &Paths, reports: u64) -> Spool {
     let (mut spool, _) = Spool::load(paths).unwrap();
     let line = Line::Report { number: 1, entry: Entry { at: Timestamp(1), report: warned(1) } }.text();
-    let most = reports * (u64::try_from(line.len()).unwrap() + 1);
+    let most = reports.saturating_mul(u64::try_from(line.len()).unwrap().saturating_add(1));
     spool.most = Limits { anyway: most, at_all: most, file: 1 };
     spool
 }

@@ -15,14 +15,36 @@ use elevate_protocol::name::Login;
 use elevate_protocol::signed::SignedBody;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Timestamp;
+use tokio::sync::mpsc;
 
 use super::{Cut, Serving, hello, reports, subject, voice};
 use crate::store::Tx;
 
+/// Reports that are recorded with one commit. Whoever else has to write waits for that long.
+const REPORTS_AT_ONCE: usize = 64;
+/// The same in bytes, but for the last of them: on a full disk there is room for that.
+const BYTES_AT_ONCE: usize = 128 * 1024;
+
+/// A report: its number, when it was by the host's clock, what it says.
+type Told = (u64, Timestamp, Report);
+
 impl Serving {
-    /// Takes one claim.
-    pub(super) async fn take(&mut self, signed: &SignedBody) -> Result<(), Cut> {
-        match hello::open(&mut self.reader, signed)? {
+    /// Takes a claim, and the reports that follow it, as far as they are there.
+    pub(super) async fn take(
+        &mut self,
+        signed: &SignedBody,
+        claims: &mut mpsc::Receiver<Box<SignedBody>>,
+    ) -> Result<(), Cut> {
+        let mut claim = hello::open(&mut self.reader, signed)?;
+        if let Claim::Report { number, at, report } = claim {
+            let (reports, next) = self.gather((number, at, report), signed.body.len(), claims);
+            self.reports(reports).await?;
+            match next? {
+                Some(next) => claim = next,
+                None => return Ok(()),
+            }
+        }
+        match claim {
             Claim::Hello(_) => Err(Cut::Refused(Refusal::new(Code::Usage, "a hello comes once"))),
             Claim::Heartbeat { time } => self.clock(time).await,
             Claim::Contact { nonce } => self.contact(nonce).await,
@@ -31,9 +53,31 @@ impl Serving {
             Claim::Sudo(sudo) => self.sudo(sudo).await,
             Claim::Ssh(ssh) => self.ssh(ssh).await,
             Claim::Accounts { uids } => self.accounts(uids).await,
-            Claim::Report { number, at, report } => self.report(number, at, report).await,
+            Claim::Report { number, at, report } => self.reports(vec![(number, at, report)]).await,
             Claim::Conversation { conversation, caller, say } => self.speak(conversation, caller, say).await,
         }
+    }
+
+    /// The reports that have come already, up to what is recorded at once, and what came after them: another claim, or the end.
+    fn gather(
+        &mut self,
+        first: Told,
+        mut bytes: usize,
+        claims: &mut mpsc::Receiver<Box<SignedBody>>,
+    ) -> (Vec<Told>, Result<Option<Claim>, Cut>) {
+        let mut reports = vec![first];
+        while reports.len() < REPORTS_AT_ONCE
+            && bytes < BYTES_AT_ONCE
+            && let Ok(signed) = claims.try_recv()
+        {
+            bytes = bytes.saturating_add(signed.body.len());
+            match hello::open(&mut self.reader, &signed) {
+                Ok(Claim::Report { number, at, report }) => reports.push((number, at, report)),
+                Ok(other) => return (reports, Ok(Some(other))),
+                Err(cut) => return (reports, Err(cut)),
+            }
+        }
+        (reports, Ok(None))
     }
 
     /// The host's clock: a difference that begins while it is connected is recorded, and bars new grants until it ends.
@@ -140,34 +184,61 @@ impl Serving {
         self.offer().await
     }
 
-    async fn report(&self, number: u64, at: Timestamp, report: Report) -> Result<(), Cut> {
+    /// Records reports, all or none of them, and says so.
+    async fn reports(&self, reports: Vec<Told>) -> Result<(), Cut> {
         let mut tx = self.core.inner().store.write().await?;
-        if tx.take_report(self.host.id, number).await? {
-            let (grant, ended) = match &report {
-                Report::Used { grants, .. } | Report::UseRefused { grants, .. } => {
-                    (grants.first().copied(), None)
-                }
-                Report::Warned { grant, .. }
-                | Report::SshLogin { grant, .. }
-                | Report::SshLogout { grant, .. } => (Some(*grant), None),
-                Report::SshRefused { grant, .. } => (*grant, None),
-                Report::Ended { grant, cause } => (Some(*grant), Some(*cause)),
-                Report::GateClosed { .. }
-                | Report::Lost { .. }
-                | Report::ClockStep { .. }
-                | Report::Epoch { .. }
-                | Report::Tampered { .. }
-                | Report::Started { .. } => (None, None),
-            };
-            let about = self.about(&mut tx, grant).await?;
-            tx.record(voice(&self.host).did(about, reports::kind(number, at, report))).await?;
-            if let (Some(id), Some(cause)) = (grant, ended) {
-                tx.end_told(id, self.host.id).await?;
-                self.ended_there(&mut tx, id, cause).await?;
+        let mut known = tx.reported(self.host.id).await?;
+        let mut subjects = BTreeMap::new();
+        let mut last = 0;
+        for (number, at, report) in reports {
+            last = number;
+            if number > known {
+                known = number;
+                self.report(&mut tx, &mut subjects, (number, at, report)).await?;
             }
         }
+        tx.set_reported(self.host.id, known).await?;
         tx.commit().await?;
-        self.say(ToAgent::Recorded { number }).await
+        self.say(ToAgent::Recorded { number: last }).await
+    }
+
+    /// Records one report. `subjects` are those of the reports before it.
+    async fn report(
+        &self,
+        tx: &mut Tx,
+        subjects: &mut BTreeMap<Option<ActivationId>, Subject>,
+        (number, at, report): Told,
+    ) -> Result<(), Cut> {
+        let (grant, ended) = match &report {
+            Report::Used { grants, .. } | Report::UseRefused { grants, .. } => {
+                (grants.first().copied(), None)
+            }
+            Report::Warned { grant, .. }
+            | Report::SshLogin { grant, .. }
+            | Report::SshLogout { grant, .. } => (Some(*grant), None),
+            Report::SshRefused { grant, .. } => (*grant, None),
+            Report::Ended { grant, cause } => (Some(*grant), Some(*cause)),
+            Report::GateClosed { .. }
+            | Report::Lost { .. }
+            | Report::ClockStep { .. }
+            | Report::Epoch { .. }
+            | Report::Tampered { .. }
+            | Report::Started { .. } => (None, None),
+        };
+        let about = match subjects.get(&grant) {
+            Some(about) => about.clone(),
+            None => {
+                let about = self.about(tx, grant).await?;
+                subjects.insert(grant, about.clone());
+                about
+            }
+        };
+        tx.record(voice(&self.host).did(about, reports::kind(number, at, report))).await?;
+        if let (Some(id), Some(cause)) = (grant, ended) {
+            tx.end_told(id, self.host.id).await?;
+            self.ended_there(tx, id, cause).await?;
+        }
+        Ok(())
     }
 
     /// The subject of what this host says, with the activation that it names when that is one of this host.

@@ -164,14 +164,10 @@ impl Serving {
         let mut offered = heard;
         loop {
             tokio::select! {
-                // What was said is heard before silence is judged.
+                // What was said is heard before silence is judged. A host that was away has much to say: what it has to be told does not
+                // wait for the end of that (threat R10).
                 biased;
                 _ = &mut self.seat.gone => return Err(Cut::Replaced),
-                claim = claims.recv() => {
-                    let Some(signed) = claim else { return Err(Cut::Lost("the connection ended")) };
-                    heard = clock.now();
-                    Box::pin(self.take(&signed)).await?;
-                }
                 heard = news.next() => match heard {
                     Some(Heard::Documents) => {
                         Box::pin(self.pump()).await?;
@@ -188,6 +184,11 @@ impl Serving {
                         offered = spoke;
                         Box::pin(self.offer()).await?;
                     }
+                }
+                claim = claims.recv() => {
+                    let Some(signed) = claim else { return Err(Cut::Lost("the connection ended")) };
+                    heard = clock.now();
+                    Box::pin(self.take(&signed, claims)).await?;
                 }
                 () = clock.sleep_until(silent(heard)) => return Err(Cut::Lost("silent for 45 s")),
             }

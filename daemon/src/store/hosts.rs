@@ -288,18 +288,26 @@ impl Tx {
         Ok(())
     }
 
-    /// Moves a host's report number up; false when that report is recorded already.
+    /// Number of the last report of a host that is recorded.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; also when there is no such host.
+    pub(crate) async fn reported(&mut self, id: HostId) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT reported FROM hosts WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_one(self.ready().await?)
+            .await?;
+        Row("hosts", &row).number("reported")
+    }
+
+    /// Moves it up.
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn take_report(&mut self, id: HostId, number: u64) -> Result<bool, StoreError> {
+    pub(crate) async fn set_reported(&mut self, id: HostId, number: u64) -> Result<(), StoreError> {
         self.seen.forget_host(id);
-        let done = sqlx::query("UPDATE hosts SET reported = $2 WHERE id = $1 AND reported < $2")
-            .bind(id.to_string())
-            .bind(big(number))
-            .execute(self.ready().await?)
-            .await?;
-        Ok(done.rows_affected() == 1)
+        let values = [id.to_string().into(), big(number).into()];
+        self.later("UPDATE hosts SET reported = $2 WHERE id = $1 AND reported < $2", values).await
     }
 }
 

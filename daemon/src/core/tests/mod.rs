@@ -12,6 +12,7 @@ mod amending;
 mod apart;
 mod approvals;
 mod at_use;
+mod backlog;
 mod certificates;
 mod changes;
 mod delivery;
