@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build release sudo-rs tree stage-debug stage-release test lint demo bench fuzz faults clean
+.PHONY: help deps build release sudo-rs tree stage-debug stage-release test lint demo bench fuzz faults backlog clean
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
@@ -85,6 +85,10 @@ test: deps build tree stage-debug ## run every test there is, in test hosts wher
 faults: deps build tree stage-debug ## strike at every change to a disk in every way there is: an hour or two
 	$(ROOT) true
 	ELEVATE_FAULTS=all $(RUNNER) $(CARGO) test --package elevate-tests --test faults --locked -- --nocapture
+
+backlog: deps build tree stage-debug ## a week without the daemon and 100 000 reports after it: some minutes
+	$(ROOT) true
+	ELEVATE_BACKLOG=100000 $(RUNNER) $(CARGO) test --package elevate-tests --test away --locked -- --nocapture
 
 # The fuzz targets are checked without libFuzzer itself, which only linking needs.
 lint: deps ## check format, clippy and documentation
