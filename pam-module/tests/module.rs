@@ -86,7 +86,8 @@ fn the_agent_is_told_of_each_managed_use_and_of_a_closed_gate() {
             | Say::Input { .. }
             | Say::Leave
             | Say::AtUse(_)
-            | Say::Ssh(_) => {
+            | Say::Ssh(_)
+            | Say::SshDenied(_) => {
                 panic!("{said:?}")
             }
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use elevate_tests::fleet::{Fleet, POLICY, Person, WEB_IN, ssh_scene};
 use elevate_tests::{PATIENCE, Ran, eventually};
 use serde_json::Value;
@@ -54,7 +54,21 @@ fn e07_a_certificate_in_a_file_opens_the_account_until_its_grant_ends() -> Resul
         PATIENCE,
         "the account is closed",
         || matches!(login(), Ok(ran) if ran.status.code() == Some(255) && ran.stderr.contains("Permission denied")),
-    )
+    )?;
+    // Who showed it is known, and a certificate that is shown again and again is told of once in a minute.
+    eventually(
+        PATIENCE,
+        "it is told",
+        || matches!(fleet.events("host.ssh-refused"), Ok(events) if !events.is_empty()),
+    )?;
+    login()?;
+    login()?;
+    let (refused, issued) = (fleet.events("host.ssh-refused")?, fleet.events("ssh.certificate")?);
+    let (refused, issued) = (refused.as_slice(), issued.first().context("no certificate")?);
+    let [refused] = refused else { bail!("{refused:?}") };
+    ensure!(refused["activation"] == issued["activation"] && refused["person"] == "alice", "{refused}");
+    ensure!(refused["details"]["login"] == "deploy", "{refused}");
+    Ok(())
 }
 
 /// THREATS X-m, F12: whoever takes the grant, what was opened under it is closed, and both are in the log.

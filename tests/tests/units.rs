@@ -115,7 +115,9 @@ fn a_connection_ends_with_its_grant(
     agent: &Service,
     alice: &Person,
 ) -> Result<()> {
-    let ssh = ["elevate", "ssh", "deploy@web1", "-m", "an ordinary reason", "--", "echo in; exec sleep 1000"];
+    // One goes to the background, out of everything but its login session.
+    let command = "setsid -f sleep 1000 > /dev/null 2>&1 < /dev/null; echo in; exec sleep 1000";
+    let ssh = ["elevate", "ssh", "deploy@web1", "-m", "an ordinary reason", "--", command];
     let mut open = fleet.laptop.spawn(&alice.login, ssh)?;
     open.expect("in", PATIENCE)?;
     let runs =

@@ -1,5 +1,6 @@
 //! `principals ACCOUNT KEY-ID`: the one grant whose certificates open that account now, as sshd_config(5)
-//! `AuthorizedPrincipalsCommand` wants it; nothing is printed where there is none. Needs no agent and no network.
+//! `AuthorizedPrincipalsCommand` wants it; nothing is printed where there is none. Needs no agent and no network; an agent that
+//! is there is told of a certificate that opens nothing.
 //!
 //! In: two arguments from sshd, the agent's file on tmpfs, both clocks. Out: at most one line. Runs as: user `elevate-ssh`, for sshd,
 //! twice per login. Whatever is unclear prints nothing; 2 s at most. Threats E05, E10, G01.
@@ -7,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod tell;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,6 +25,8 @@ use elevate_protocol::principals::{self, PRINCIPALS_MAX};
 
 /// Where the agent leaves its files.
 const FOLDER: &str = "/run/elevate/principals";
+/// Where the agent hears of a certificate that opens nothing.
+const SOCKET: &str = "/run/elevate/agent.sock";
 /// sshd waits for us, and its client with it.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -35,7 +39,11 @@ fn main() -> ExitCode {
     if late.is_err() {
         return ExitCode::FAILURE;
     }
-    let line = asked(std::env::args_os()).and_then(|(account, id)| answer(Path::new(FOLDER), &account, id));
+    let asked = asked(std::env::args_os());
+    let line = asked.as_ref().and_then(|(account, id)| answer(Path::new(FOLDER), account, *id));
+    if let (Some((account, id)), None) = (asked, &line) {
+        tell::denied(Path::new(SOCKET), account, id);
+    }
     match line.map_or(Ok(()), |line| io::stdout().write_all(line.as_bytes())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

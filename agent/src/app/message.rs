@@ -11,7 +11,7 @@ use elevate_protocol::message::agent::{Caller, FactorUse, ToAgent, UseReport};
 use elevate_protocol::message::pam::FromChild;
 use elevate_protocol::message::person::Ask;
 use elevate_protocol::message::refusal::Refusal;
-use elevate_protocol::message::session::SshSession;
+use elevate_protocol::message::session::{SshDenied, SshSession};
 use elevate_protocol::name::{Login, Name};
 use elevate_protocol::secret::Secret;
 
@@ -141,6 +141,8 @@ pub(crate) enum DoorEvent {
     AtUse(Box<FactorUse>),
     /// `pam_elevate.so` tells of a connection to sshd.
     Ssh(Box<SshSession>),
+    /// The program that sshd asks has opened nothing for a certificate.
+    SshDenied(Box<SshDenied>),
     /// The reader refuses to go on.
     Refused(Refusal),
     /// The connection is over.

@@ -170,6 +170,10 @@ impl Agent {
             DoorEvent::AtUse(asked) => self.at_use(serial, &asked),
             DoorEvent::Used(used) => self.used(serial, *used),
             DoorEvent::Ssh(asked) => self.ssh_at_door(serial, &asked),
+            DoorEvent::SshDenied(denied) => {
+                self.ssh_denied(*denied);
+                self.leave(serial);
+            }
             DoorEvent::Refused(refusal) => self.refuse(serial, refusal),
             DoorEvent::Closed => self.leave(serial),
         }

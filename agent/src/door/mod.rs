@@ -24,6 +24,7 @@ use crate::app::message::{DoorEvent, Message};
 use crate::enforce::check::FIRST_UID;
 use crate::nss;
 use crate::peer::{FRAME_TIME, Frames, STACK};
+use crate::sshd;
 use crate::uplink;
 
 /// Milliseconds that root may take to say what was seen, before a thread of its own listens. Others at the door wait meanwhile.
@@ -119,6 +120,9 @@ impl Reader {
             Say::Use(used) if self.uid == 0 => self.post(DoorEvent::Used(Box::new(used))),
             Say::AtUse(asked) if self.uid == 0 => self.post(DoorEvent::AtUse(Box::new(asked))),
             Say::Ssh(asked) if self.uid == 0 => self.post(DoorEvent::Ssh(Box::new(asked))),
+            Say::SshDenied(denied) if is_asked_by_sshd(self.uid) => {
+                self.post(DoorEvent::SshDenied(Box::new(denied)));
+            }
             Say::Ask(ask) => {
                 let caller = caller(self.uid)?;
                 self.post(DoorEvent::Asked { caller, ask: Box::new(ask) });
@@ -128,6 +132,7 @@ impl Reader {
             | Say::Use(_)
             | Say::AtUse(_)
             | Say::Ssh(_)
+            | Say::SshDenied(_)
             | Say::Answer { .. }
             | Say::Confirm { .. }
             | Say::Input { .. } => {
@@ -144,6 +149,7 @@ impl Reader {
                 | Say::Use(_)
                 | Say::AtUse(_)
                 | Say::Ssh(_)
+                | Say::SshDenied(_)
                 | Say::Answer { .. }
                 | Say::Confirm { .. } => {
                     return Err(out_of_turn());
@@ -160,6 +166,11 @@ impl Reader {
             .next(idle)
             .map_err(|_| Refusal::new(Code::Usage, "this is not a conversation that door 1 knows"))
     }
+}
+
+/// Whether this is the account of the program that sshd asks. It has no other business here.
+fn is_asked_by_sshd(uid: u32) -> bool {
+    nss::in_files(sshd::ACCOUNT).is_some_and(|account| account.uid == uid && uid != 0)
 }
 
 fn out_of_turn() -> Refusal {

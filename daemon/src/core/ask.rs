@@ -155,7 +155,8 @@ async fn first_ask(talk: &mut Dialogue) -> Told<Ask> {
             | Say::Leave
             | Say::Use(_)
             | Say::AtUse(_)
-            | Say::Ssh(_) => {
+            | Say::Ssh(_)
+            | Say::SshDenied(_) => {
                 return refuse(Code::Usage, "an ask comes first");
             }
         }

@@ -177,7 +177,8 @@ impl Dialogue {
                 | Say::Leave
                 | Say::Use(_)
                 | Say::AtUse(_)
-                | Say::Ssh(_) => {
+                | Say::Ssh(_)
+                | Say::SshDenied(_) => {
                     return refuse(Code::Usage, "a code was asked for");
                 }
             };
@@ -251,7 +252,8 @@ impl Dialogue {
             | Say::Leave
             | Say::Use(_)
             | Say::AtUse(_)
-            | Say::Ssh(_) => refuse(Code::Usage, "a confirmation was asked for"),
+            | Say::Ssh(_)
+            | Say::SshDenied(_) => refuse(Code::Usage, "a confirmation was asked for"),
         }
     }
 

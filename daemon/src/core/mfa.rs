@@ -116,7 +116,8 @@ async fn first_code(
             | Say::Leave
             | Say::Use(_)
             | Say::AtUse(_)
-            | Say::Ssh(_) => return refuse(Code::Factor, "a code for this challenge was asked for"),
+            | Say::Ssh(_)
+            | Say::SshDenied(_) => return refuse(Code::Factor, "a code for this challenge was asked for"),
         };
         own_tries = own_tries.saturating_sub(1);
         let done = match try_code(core, talk, (basis, &code, own_tries), fresh).await? {

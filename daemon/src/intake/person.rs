@@ -52,7 +52,8 @@ pub(crate) async fn serve(
             | Say::Leave
             | Say::Use(_)
             | Say::AtUse(_)
-            | Say::Ssh(_),
+            | Say::Ssh(_)
+            | Say::SshDenied(_),
         ) => Refusal::new(Code::Usage, "a conversation begins with hello"),
     };
     refuse(&mut writer, refusal, patience).await
@@ -114,7 +115,12 @@ fn hear(said: Say, to_core: &mpsc::Sender<Say>) -> Heard {
     match said {
         Say::Hello { .. } => Heard::Refused(Refusal::new(Code::Usage, "hello is said once")),
         // What only an agent says, about somebody at its host.
-        Say::Confirm { .. } | Say::Input { .. } | Say::Use(_) | Say::AtUse(_) | Say::Ssh(_) => {
+        Say::Confirm { .. }
+        | Say::Input { .. }
+        | Say::Use(_)
+        | Say::AtUse(_)
+        | Say::Ssh(_)
+        | Say::SshDenied(_) => {
             Heard::Refused(Refusal::new(Code::WrongDoor, "this is said through a host's agent only"))
         }
         said @ (Say::Ask(_) | Say::Answer { .. } | Say::Leave) => match to_core.try_send(said) {

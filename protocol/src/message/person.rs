@@ -9,7 +9,7 @@ use super::Versions;
 use super::admin::{AdminAsk, AdminOutcome};
 use super::agent::{FactorUse, Seat, UseReport};
 use super::refusal::Refusal;
-use super::session::SshSession;
+use super::session::{SshDenied, SshSession};
 use super::view::{
     AccountView, ActivationView, CertificateView, EligibilityView, ExplanationView, FactorView, OverviewView,
 };
@@ -58,6 +58,8 @@ pub enum Say {
     AtUse(FactorUse),
     /// Only there too, from within sshd: a connection by a certificate of ours.
     Ssh(SshSession),
+    /// Only there, and only from the program that sshd asks.
+    SshDenied(SshDenied),
 }
 
 /// What can be asked. Through door 1 only the person's own requests about that host.

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::EndCause;
+use crate::id::ActivationId;
 use crate::name::Name;
 use crate::text::UntrustedText;
 use crate::time::Timestamp;
@@ -21,6 +22,24 @@ pub struct SshSession {
     pub from: Option<UntrustedText>,
     /// The certificate in OpenSSH's form; empty where sshd's word about it was not understood.
     pub certificate: String,
+}
+
+/// A certificate that opened nothing, as the program saw it that sshd asks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SshDenied {
+    /// The account that it was to open.
+    pub login: Name,
+    /// The grant that its key id names.
+    pub grant: ActivationId,
+}
+
+/// What the program that sshd asks says at door 1. It waits for no answer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrincipalsSays {
+    /// A certificate opened nothing.
+    SshDenied(SshDenied),
 }
 
 /// What happens with a connection.
@@ -73,4 +92,21 @@ pub enum SshEnd {
         /// Processes that were ended.
         killed: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Decoder, encode};
+    use crate::message::person::Say;
+
+    #[test]
+    fn what_the_program_says_is_what_the_agent_reads() {
+        let denied =
+            SshDenied { login: "deploy".parse().unwrap(), grant: ActivationId::from_random([1; 16]) };
+        let mut decoder = Decoder::default();
+        decoder.feed(&encode(&PrincipalsSays::SshDenied(denied.clone())).unwrap());
+        let said = decoder.next_message::<Say>().unwrap().unwrap();
+        assert!(matches!(said, Say::SshDenied(found) if found == denied));
+    }
 }
