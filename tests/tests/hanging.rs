@@ -144,6 +144,21 @@ fn r22_systemd_starts_an_agent_that_hangs_again_and_the_gate_ends_rights_meanwhi
     in_sync(&fleet, &web1)
 }
 
+#[test]
+fn r22_systemd_starts_a_link_that_hangs_again_and_what_was_taken_away_is() -> Result<()> {
+    let fleet = Fleet::with_policy(POLICY)?;
+    let web1 = fleet.booted_managed("web1", &["tier=web"])?;
+    let link = Service::new(&web1.host, "elevate-link");
+    impatient(&web1.host, &link, "elevate-link", 4)?;
+    web1.wait_connected(&fleet)?;
+    web1.begin("alice", "web-quick")?;
+    let hung = Hung::begin(&link, || stop(&web1.host, &link))?;
+    fleet.ctl(&["revoke", "--role", "web-quick", "-m", "no longer needed"])?;
+    hung.until_started_again()?;
+    web1.wait_sudo("alice", &ID, false)?;
+    web1.wait_connected(&fleet)
+}
+
 /// The ends of all grants on the host, in milliseconds since the boot.
 fn ends(web1: &Managed) -> Result<Vec<u64>> {
     let deadlines: serde_json::Value = serde_json::from_str(&web1.host.read("/run/elevate/deadlines.json")?)?;

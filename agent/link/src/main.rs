@@ -11,6 +11,7 @@ mod carry;
 mod config;
 mod enrol;
 mod key;
+mod manager;
 mod run;
 mod ssh;
 

@@ -16,6 +16,7 @@ use crate::backoff::Backoff;
 use crate::carry::{Carried, End, Limits, carry};
 use crate::config::{self, ConfigError, Daemon};
 use crate::key::{self, KeyError};
+use crate::manager::Manager;
 use crate::ssh::{self, Connection, SshError};
 use crate::{chain, tell};
 
@@ -109,8 +110,16 @@ pub(crate) async fn run(config: &Path, key: &Path, socket: &Path) -> Result<(), 
     drop(key::read(key)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    let manager = Manager::of_this_process();
+    let watched = async {
+        match &manager {
+            Some(manager) => manager.watch().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         ended = keep(&daemon, key, socket) => ended,
+        never = watched => match never {},
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }
