@@ -8,7 +8,7 @@ mod site;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use elevate_protocol::flavour::SshEnforcement;
 use elevate_protocol::message::agent::Applied;
 use elevate_tests::{Access, PATIENCE};
@@ -202,7 +202,15 @@ fn e15_an_sshd_that_cannot_be_set_up_is_left_alone_and_grants_are_refused() -> R
             matches!(site.opens(&two, "deploy"), Ok(true))
         })?;
     }
-    Ok(())
+    // A package that has replaced the file, or a host that was enrolled before there was such a line.
+    let with_line = site.db1.read(PAM)?;
+    let (_, without) = with_line.split_once("# elevate end\n").context("our line")?;
+    site.db1.write(PAM, without)?;
+    site.hears("no line", |found| matches!(found, SshEnforcement::None { .. }))?;
+    let said = site.enroll()?;
+    ensure!(said.contains("sshd: certificates of grants open") && site.db1.read(PAM)? == with_line, "{said}");
+    site.hears("sshd asks again", |found| *found == SshEnforcement::Asks)?;
+    elevate_tests::eventually(PATIENCE, "it opens again", || matches!(site.opens(&two, "deploy"), Ok(true)))
 }
 
 #[test]
