@@ -42,6 +42,8 @@ fn refusal(reply: Reply) -> (Code, String) {
     }
 }
 
+const OF_SSHD: &str = r#"{"ssh":{"phase":"opened","login":"deploy","from":"10.0.0.7","certificate":""}}"#;
+
 #[test]
 fn b02_the_kernel_says_who_asks() {
     let rig = Rig::new();
@@ -72,15 +74,32 @@ fn b02_the_kernel_says_who_asks() {
         person.say(&Say::Ask(ask));
         assert_eq!(refusal(person.hears()).0, code);
     }
-    // A report of use from anybody but root, and a code that did not come from our own stack.
+    // A report of use or a login from anybody but root, a certificate seen by another program than sshd's, and a code that did not come from our own stack.
     for say in [
         r#"{"use":{"uid":2000,"kind":"start","service":"sudo","run_as":null,"argv":[],"directory":null,"terminal":null,"pid":1}}"#,
+        OF_SSHD,
+        r#"{"ssh-denied":{"login":"deploy","grant":"00000000000000000000000000"}}"#,
         r#"{"answer":{"challenge":"00000000000000000000000000","code":"1"}}"#,
     ] {
         let mut mallory = rig.person(2001, "talk");
         mallory.say(&serde_json::from_str(say).unwrap());
         assert_eq!(refusal(mallory.hears()).0, Code::Usage);
     }
+}
+
+/// Root itself, by a program that is not sshd: its process would be taken for a connection.
+#[test]
+fn f12_only_sshd_opens_connections_and_a_refusal_is_told() {
+    let rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let mut root = rig.person(0, "talk");
+    root.say(&serde_json::from_str(OF_SSHD).unwrap());
+    assert_eq!(refusal(root.hears()).0, Code::Gone);
+    let report = daemon.report(|report| matches!(report, Report::SshRefused { .. }));
+    let Report::SshRefused { grant: None, login, from: Some(from), why } = report else {
+        panic!("{report:?}")
+    };
+    assert_eq!((login.raw(), from.raw(), why.raw()), ("deploy", "10.0.0.7", "it is not sshd that asks"));
 }
 
 #[test]
