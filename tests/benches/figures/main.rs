@@ -9,6 +9,7 @@ mod activations;
 mod agents;
 mod approval;
 mod bare;
+mod certificates;
 mod crowd;
 mod measure;
 mod people;
@@ -33,8 +34,17 @@ use site::Site;
 use table::Row;
 
 /// What can be measured, in this order.
-const FIGURES: [&str; 8] =
-    ["activations", "idle", "sudo", "approval", "revocation", "reconnect", "memory", "history"];
+const FIGURES: [&str; 9] = [
+    "activations",
+    "certificates",
+    "idle",
+    "sudo",
+    "approval",
+    "revocation",
+    "reconnect",
+    "memory",
+    "history",
+];
 /// Sockets of 5 000 agents, at both ends.
 const FILES: u64 = 32_768;
 
@@ -73,6 +83,7 @@ fn web1(site: &Site) -> Result<Managed> {
 fn figure(name: &str, site: &mut Site, web1: &Managed, quick: bool) -> Result<Vec<Row>> {
     match name {
         "activations" => activations::measure(site, quick),
+        "certificates" => certificates::measure(site, quick),
         "idle" => residence::idle(web1, quick),
         "sudo" => sudo::measure(site, web1, quick),
         "approval" => approval::measure(site, web1, quick),

@@ -51,6 +51,14 @@ duration = "10m"
 max      = "1h"
 mfa      = "none"
 
+[roles.log-in]
+who      = ["@everybody"]
+hosts    = { tier = "db" }
+ssh      = { logins = ["deploy"] }
+duration = "1h"
+max      = "1h"
+mfa      = "none"
+
 [roles.reviewed]
 who      = ["alice"]
 hosts    = { tier = "web" }
