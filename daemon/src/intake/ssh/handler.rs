@@ -14,6 +14,7 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Sessi
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use ssh_key::{Algorithm, HashAlg, PublicKey};
 use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
 
 use super::algorithms::key_is_allowed;
 use super::{Shared, Switch, crowd};
@@ -49,7 +50,17 @@ enum Who {
 /// A channel: with a subsystem already, or still without. A person's has a seat among all that the person has.
 enum State {
     Open(Channel<Msg>, Option<Seat<Name>>),
-    Taken,
+    Taken(AbortHandle),
+}
+
+impl State {
+    /// russh tells of no close by the other side where this one closed first.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Open(..) => false,
+            Self::Taken(conversation) => conversation.is_finished(),
+        }
+    }
 }
 
 /// The callbacks of one connection.
@@ -152,20 +163,23 @@ impl Door {
             Who::Host { .. } => name == SUBSYSTEM_AGENT,
             Who::New { .. } => name == SUBSYSTEM_ENROL,
         };
-        let Some(state) = self.channels.get_mut(&id).filter(|_| fits) else { return false };
-        let State::Open(channel, seat) = std::mem::replace(state, State::Taken) else { return false };
+        if !fits || !matches!(self.channels.get(&id), Some(State::Open(..))) {
+            return false;
+        }
+        let Some(State::Open(channel, seat)) = self.channels.remove(&id) else { return false };
         let (core, from, patience) = (self.shared.core.clone(), self.from, self.shared.patience);
         let stream = channel.into_stream();
-        match who {
+        let conversation = match who {
             Who::Person { name, key, .. } => {
                 let speaker = Speaker::Person { name: name.clone(), key: key.clone(), address: from };
-                self.spawn(person::serve(core, speaker, stream, patience), seat);
+                self.spawn(person::serve(core, speaker, stream, patience), seat)
             }
             Who::Host { id, .. } => self.spawn(agent::serve(core, *id, from, stream, patience), seat),
             Who::New { key, .. } => {
-                self.spawn(enrol::serve(core, (**key).clone(), from, stream, patience), seat);
+                self.spawn(enrol::serve(core, (**key).clone(), from, stream, patience), seat)
             }
-        }
+        };
+        self.channels.insert(id, State::Taken(conversation));
         true
     }
 
@@ -173,10 +187,10 @@ impl Door {
         &self,
         conversation: impl Future<Output = Result<(), PumpError>> + Send + 'static,
         seat: Option<Seat<Name>>,
-    ) {
+    ) -> AbortHandle {
         let working = Working::on(&self.work);
         let (switch, from) = (Arc::clone(&self.switch), self.from);
-        tokio::spawn(async move {
+        let conversation = tokio::spawn(async move {
             let ended = conversation.await;
             drop((working, seat));
             if let Err(error) = ended {
@@ -185,6 +199,7 @@ impl Door {
                 switch.cut();
             }
         });
+        conversation.abort_handle()
     }
 
     fn refuse(id: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
@@ -239,6 +254,7 @@ impl Handler for Door {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
+        self.channels.retain(|_, state| !state.is_over());
         let seat = match &self.who {
             Some(Who::Person { name, .. }) => self.shared.talks.take(name.clone()).map(Some),
             Some(Who::Host { .. } | Who::New { .. }) | None => Some(None),

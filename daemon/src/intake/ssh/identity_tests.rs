@@ -21,6 +21,19 @@ async fn whoami(talk: &mut Talk) -> Reply {
     talk.hear().await.unwrap()
 }
 
+/// As `elevate status --watch` does it: one connection, one conversation after the other.
+#[tokio::test]
+async fn a_connection_has_as_many_conversations_as_it_likes_one_after_the_other() {
+    let fixture = Fixture::start().await;
+    let handle = fixture.alice().await;
+    for number in 0..40 {
+        let mut talk = open(&handle, SUBSYSTEM_PERSON).await.unwrap_or_else(|| panic!("{number}"));
+        assert!(matches!(whoami(&mut talk).await, Reply::Done(_)));
+        // The daemon closes, and then this side.
+        assert!(talk.hear::<Reply>().await.is_none());
+    }
+}
+
 #[tokio::test]
 async fn h05_the_key_says_who_it_is_and_the_user_name_nothing() {
     let fixture = Fixture::start().await;
