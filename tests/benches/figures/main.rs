@@ -16,7 +16,9 @@ mod people;
 mod residence;
 mod restart;
 mod revocation;
+mod runner;
 mod site;
+mod ssh;
 mod sudo;
 mod table;
 mod watch;
@@ -27,6 +29,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use elevate_tests::Running;
 use elevate_tests::fleet::Managed;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -34,11 +37,12 @@ use site::Site;
 use table::Row;
 
 /// What can be measured, in this order.
-const FIGURES: [&str; 9] = [
+const FIGURES: [&str; 10] = [
     "activations",
     "certificates",
     "idle",
     "sudo",
+    "ssh",
     "approval",
     "revocation",
     "reconnect",
@@ -72,12 +76,16 @@ fn wish(words: &[String]) -> Result<Wish> {
     Ok(wish)
 }
 
-/// The real host, whose agent has its state on the machine's own disk.
-fn web1(site: &Site) -> Result<Managed> {
+/// The real host, whose agent has its state on the machine's own disk, and its sshd.
+fn web1(site: &Site) -> Result<(Managed, Running)> {
     let state = site.disk().join("agent");
     std::fs::create_dir_all(&state)?;
-    let host = site.fleet.lab.host_with("web1", sudo::spec(site)?.bind(state, "/var/lib/elevate"))?;
-    Managed::enrol(&site.fleet, host, &["tier=web", "fleet=big"])
+    let host = site.fleet.lab.host_with("web1", runner::spec(site)?.bind(state, "/var/lib/elevate"))?;
+    let (account, uid) = ssh::ACCOUNT;
+    host.add_user(account, uid)?;
+    // Before the enrolment: it tries its file on this sshd.
+    let sshd = host.sshd()?;
+    Ok((Managed::enrol(&site.fleet, host, &["tier=web", "fleet=big"])?, sshd))
 }
 
 fn figure(name: &str, site: &mut Site, web1: &Managed, quick: bool) -> Result<Vec<Row>> {
@@ -86,6 +94,7 @@ fn figure(name: &str, site: &mut Site, web1: &Managed, quick: bool) -> Result<Ve
         "certificates" => certificates::measure(site, quick),
         "idle" => residence::idle(web1, quick),
         "sudo" => sudo::measure(site, web1, quick),
+        "ssh" => ssh::measure(site, web1, quick),
         "approval" => approval::measure(site, web1, quick),
         "revocation" => revocation::measure(site, web1, quick),
         "reconnect" => restart::reconnect(site, quick),
@@ -100,7 +109,7 @@ fn all(wish: &Wish) -> Result<ExitCode> {
     setrlimit(Resource::RLIMIT_NOFILE, FILES.min(most.max(1)), most)?;
     let begun = Instant::now();
     let mut site = Site::new()?;
-    let web1 = web1(&site)?;
+    let (web1, _sshd) = web1(&site)?;
     let mut code = ExitCode::SUCCESS;
     println!("{}", table::head());
     for name in &wish.figures {
@@ -121,7 +130,9 @@ fn all(wish: &Wish) -> Result<ExitCode> {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match words.as_slice() {
-        [mode, socket] if mode == "--runner" => sudo::run(Path::new(socket)).map(|()| ExitCode::SUCCESS),
+        [mode, socket, command @ ..] if mode == "--runner" => {
+            runner::run(Path::new(socket), command).map(|()| ExitCode::SUCCESS)
+        }
         words => wish(words).and_then(|wish| all(&wish)),
     };
     done.unwrap_or_else(|error| {

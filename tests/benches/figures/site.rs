@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 
 use crate::agents::Simulated;
 use crate::people::Person;
+use crate::runner::inside;
 use crate::wire::{Frames, Server};
 
 /// People of the policy, beside alice.
@@ -54,6 +55,14 @@ mfa      = "none"
 [roles.log-in]
 who      = ["@everybody"]
 hosts    = { tier = "db" }
+ssh      = { logins = ["deploy"] }
+duration = "1h"
+max      = "1h"
+mfa      = "none"
+
+[roles.deployer]
+who      = ["alice"]
+hosts    = { tier = "web" }
 ssh      = { logins = ["deploy"] }
 duration = "1h"
 max      = "1h"
@@ -151,7 +160,7 @@ impl Site {
         let disk = places::bed_dir()?.join(format!("bench-{}", std::process::id()));
         fs::create_dir_all(disk.join("daemon"))?;
         let lab = Lab::new()?;
-        let spec = fleet::installed()?.bind(disk.join("daemon"), "/var/lib/elevated");
+        let spec = inside(fleet::installed()?.bind(disk.join("daemon"), "/var/lib/elevated"), &disk)?;
         let vault = lab.host_with("vault1", spec)?;
         vault.add_user("elevated", 401)?;
         vault.run("root", ["elevated", "init", "--address", fleet::DAEMON])?.success()?;
