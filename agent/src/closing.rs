@@ -4,6 +4,7 @@
 //! thread of its own. By pidfd, so that a number which is used again means nobody else. Threats X-m, F12; docs/ssh.md "The end".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ pub(crate) struct Closed {
 /// Ends them all, side by side.
 pub(crate) fn close(targets: &[Target]) -> Vec<Closed> {
     let mut family = Family::of(targets);
-    // Before anybody dies: who is whose child is forgotten with the parent.
-    let first = family.grow(&process::all());
+    // Before anybody dies: who is whose child is forgotten with the parent. Where nobody can look, it is tried again.
+    let Ok(first) = family.look() else { return vec![Closed { killed: 0, left: 1 }; targets.len()] };
     family.ended.extend(first);
     for batch in targets.chunks(BATCH) {
         let opened: Vec<OwnedFd> = batch.iter().filter_map(|target| target.served_by.open()).collect();
@@ -52,28 +53,36 @@ pub(crate) fn close(targets: &[Target]) -> Vec<Closed> {
         wait(&opened, GRACE);
     }
     let until = clock::read().boot.after_millis(PERSISTENCE);
-    let mut left = family.grow(&process::all());
-    while !left.is_empty() && clock::read().boot < until {
+    let mut looked = family.look();
+    while looked.as_ref().is_ok_and(|left| !left.is_empty()) && clock::read().boot < until {
+        let left = looked.unwrap_or_default();
         for batch in left.chunks(BATCH) {
             let opened: Vec<OwnedFd> = batch.iter().filter_map(|process| process.open()).collect();
             opened.iter().for_each(|one| process::signal(one, Signal::KILL));
             wait(&opened, ROUND);
         }
         family.ended.extend(left);
-        left = family.grow(&process::all());
+        looked = family.look();
     }
-    family.count(&left, targets.len())
+    match looked {
+        Ok(left) => family.count(&left, targets.len()),
+        Err(_) => vec![Closed { killed: 0, left: 1 }; targets.len()],
+    }
 }
 
-/// Whether anything of these login sessions runs.
-#[must_use]
-pub(crate) fn alive(sessions: &BTreeSet<u32>) -> BTreeSet<u32> {
+/// Of which of these login sessions anything runs.
+///
+/// # Errors
+/// It cannot be looked at.
+pub(crate) fn alive(sessions: &BTreeSet<u32>) -> io::Result<BTreeSet<u32>> {
+    let mut alive = BTreeSet::new();
     if sessions.is_empty() {
-        return BTreeSet::new();
+        return Ok(alive);
     }
-    let seen = process::all();
-    let found = seen.iter().filter_map(|seen| process::session(seen.process.pid));
-    found.filter(|session| sessions.contains(session)).collect()
+    for seen in process::all()? {
+        alive.extend(process::try_session(seen.process.pid)?.filter(|session| sessions.contains(session)));
+    }
+    Ok(alive)
 }
 
 /// Until all are gone, or that time is over.
@@ -112,14 +121,18 @@ impl Family {
         }
     }
 
+    fn look(&mut self) -> io::Result<Vec<Process>> {
+        self.grow(&process::all()?)
+    }
+
     /// Takes in who belongs to it by now; all of them that live.
-    fn grow(&mut self, seen: &[Seen]) -> Vec<Process> {
+    fn grow(&mut self, seen: &[Seen]) -> io::Result<Vec<Process>> {
         let own = std::process::id();
         let by_pid: BTreeMap<u32, Process> =
             seen.iter().map(|seen| (seen.process.pid, seen.process)).collect();
         if !self.sessions.is_empty() {
             for seen in seen {
-                let session = process::session(seen.process.pid);
+                let session = process::try_session(seen.process.pid)?;
                 if let Some(number) = session.and_then(|session| self.sessions.get(&session)) {
                     self.known.entry(seen.process).or_insert(*number);
                 }
@@ -137,7 +150,7 @@ impl Family {
             }
         }
         let living = seen.iter().map(|seen| seen.process);
-        living.filter(|one| one.pid > 1 && one.pid != own && self.known.contains_key(one)).collect()
+        Ok(living.filter(|one| one.pid > 1 && one.pid != own && self.known.contains_key(one)).collect())
     }
 
     fn count(&self, left: &[Process], targets: usize) -> Vec<Closed> {
@@ -171,7 +184,7 @@ mod tests {
     fn below(child: &Child, wanted: usize) -> Vec<Process> {
         let begin = std::time::Instant::now();
         loop {
-            let found = Family::of(&[target(child)]).grow(&process::all());
+            let found = Family::of(&[target(child)]).look().unwrap();
             if found.len() == wanted {
                 return found;
             }
@@ -204,6 +217,6 @@ mod tests {
         assert_eq!(close(&[Target { served_by, session: None }]), [Closed::default()]);
         gone.wait().unwrap();
         assert_eq!(close(&[]), []);
-        assert!(alive(&BTreeSet::new()).is_empty());
+        assert!(alive(&BTreeSet::new()).unwrap().is_empty());
     }
 }

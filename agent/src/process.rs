@@ -4,8 +4,10 @@
 //! Spec: proc_pid_stat(5), pidfd_open(2), `sessionid` in Documentation/ABI/testing/procfs-… (pam_loginuid(8) begins one).
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -38,10 +40,16 @@ pub(crate) struct Seen {
 }
 
 impl Process {
-    /// Whether it still runs.
+    /// Whether it surely runs.
     #[must_use]
     pub(crate) fn is_there(self) -> bool {
         look(self.pid).is_some_and(|seen| seen.process == self)
+    }
+
+    /// Whether it surely runs no more. Neither holds where nobody can look (threat R07).
+    #[must_use]
+    pub(crate) fn is_gone(self) -> bool {
+        seen(self.pid).is_ok_and(|seen| seen.is_none_or(|seen| seen.process != self))
     }
 
     /// A descriptor of it, which stays its own whoever gets its number.
@@ -60,10 +68,24 @@ pub(crate) fn signal(opened: &OwnedFd, signal: Signal) {
     pidfd_send_signal(opened, signal).ok();
 }
 
-/// The process of this number; none when it is not there or dead already.
+/// The process of this number; none when it is not there, dead already, or cannot be looked at.
 #[must_use]
 pub(crate) fn look(pid: u32) -> Option<Seen> {
-    read(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    seen(pid).ok()?
+}
+
+fn seen(pid: u32) -> io::Result<Option<Seen>> {
+    Ok(file(pid, "stat")?.and_then(|stat| read(pid, &stat)))
+}
+
+/// A file of a process; none when the process is gone, or the kernel has no such file.
+fn file(pid: u32, name: &str) -> io::Result<Option<String>> {
+    match fs::read_to_string(format!("/proc/{pid}/{name}")) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// One line of proc_pid_stat(5). The name is in parentheses and may hold anything, so what is read comes behind the last of those.
@@ -80,16 +102,30 @@ fn read(pid: u32, stat: &str) -> Option<Seen> {
 /// The login session of a process; none where no login began it, or the kernel counts none.
 #[must_use]
 pub(crate) fn session(pid: u32) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/sessionid")).ok()?;
-    text.trim().parse().ok().filter(|session| *session != NO_SESSION)
+    try_session(pid).ok()?
 }
 
-/// Every process that lives; none at all where /proc cannot be listed.
-#[must_use]
-pub(crate) fn all() -> Vec<Seen> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(look).collect()
+/// The same, where not to know matters.
+///
+/// # Errors
+/// It cannot be looked at.
+pub(crate) fn try_session(pid: u32) -> io::Result<Option<u32>> {
+    let text = file(pid, "sessionid")?;
+    Ok(text.and_then(|text| text.trim().parse().ok()).filter(|session| *session != NO_SESSION))
+}
+
+/// Every process that lives.
+///
+/// # Errors
+/// They cannot be listed, or one of them cannot be looked at: who is missing may live.
+pub(crate) fn all() -> io::Result<Vec<Seen>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            all.extend(seen(pid)?);
+        }
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -102,9 +138,16 @@ mod tests {
         let mut child = Command::new("/bin/sleep").arg("600").spawn().unwrap();
         let seen = look(child.id()).unwrap();
         assert_eq!((seen.process.pid, seen.parent), (child.id(), std::process::id()));
-        assert!(seen.process.is_there() && all().contains(&look(child.id()).unwrap()));
+        assert!(
+            seen.process.is_there()
+                && !seen.process.is_gone()
+                && all().unwrap().contains(&look(child.id()).unwrap())
+        );
         let other = Process { began: seen.process.began + 1, ..seen.process };
-        assert!(!other.is_there() && other.open().is_none(), "another process of this number");
+        assert!(
+            !other.is_there() && other.is_gone() && other.open().is_none(),
+            "another process of this number"
+        );
         let opened = seen.process.open().unwrap();
         child.kill().unwrap();
         // Dead, and not yet reaped.

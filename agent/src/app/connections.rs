@@ -287,7 +287,7 @@ impl Agent {
     /// Those that nobody serves any more: told of, and kept while something that they started runs.
     fn settle_gone(&mut self, end: SshEnd, now: Moment) {
         let is_gone = |(served_by, connection): (&Process, &Connection)| {
-            (connection.stage == Stage::Open && !served_by.is_there()).then_some(*served_by)
+            (connection.stage == Stage::Open && served_by.is_gone()).then_some(*served_by)
         };
         let gone: Vec<Process> = self.connected.all.iter().filter_map(is_gone).collect();
         if gone.is_empty() {
@@ -308,7 +308,8 @@ impl Agent {
         let over = |connection: &&Connection| connection.stage == Stage::Remains;
         let sessions: BTreeSet<u32> =
             self.connected.all.values().filter(over).filter_map(|connection| connection.session).collect();
-        let alive = closing::alive(&sessions);
+        // Where nobody can look, all of it may run.
+        let Ok(alive) = closing::alive(&sessions) else { return self.save_connections() };
         let before = self.connected.all.len();
         self.connected.all.retain(|_, connection| {
             connection.stage != Stage::Remains

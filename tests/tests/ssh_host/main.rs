@@ -321,9 +321,12 @@ fn r07_without_descriptors_nothing_opens() -> Result<()> {
     let mut site = Site::ready()?;
     site.enforced(grant(1, DEPLOY, 600)?)?;
     let one = site.of_grant(1)?;
-    ensure!(site.opens(&one, "deploy")?, "in force");
+    let argv = site.ssh(&one, &[], "deploy", "echo up; exec sleep 600");
+    let mut open = site.client.spawn("root", &argv)?;
+    open.expect("up", PATIENCE)?;
+    let pid = site.agent_pid()?;
     let limit = |most: &str| {
-        let done = Command::new("prlimit").args(["--pid", &site.agent_pid()?, most]).status()?;
+        let done = Command::new("prlimit").args(["--pid", &pid, most]).status()?;
         ensure!(done.success(), "prlimit {most}");
         Ok(())
     };
@@ -332,5 +335,9 @@ fn r07_without_descriptors_nothing_opens() -> Result<()> {
     limit("--nofile=1024:1024")?;
     elevate_tests::eventually(Duration::from_secs(60), "it opens again", || {
         matches!(site.opens(&one, "deploy"), Ok(true))
-    })
+    })?;
+    // What was open is not forgotten meanwhile.
+    ensure!(open.is_running(), "it goes on");
+    site.document(end(1))?;
+    open.wait(Duration::from_secs(5)).map(drop)
 }
