@@ -44,6 +44,8 @@ fn plain_ssh_uses_the_grant_that_is_there_and_says_what_to_type_without_one() ->
     ensure!(modes == "700\n600\n", "{modes}");
 
     alice.elevate(&["drop", "--all"])?.success()?;
+    let over = ssh(&fleet, &["web1", "true"])?;
+    ensure!(over.stderr.contains("elevate ssh deploy@web1"), "what is dropped is forgotten at once: {over}");
     eventually(
         PATIENCE,
         "the account is closed",

@@ -17,9 +17,12 @@ fn ssh(who: &Person, target: &str, command: &[&str]) -> Result<Ran> {
 
 #[test]
 fn one_command_asks_for_the_grant_gets_the_certificate_and_logs_in() -> Result<()> {
-    let (fleet, _web1, _sshd, alice) = ssh_scene()?;
+    let (fleet, web1, _sshd, alice) = ssh_scene()?;
     let first = ssh(&alice, "deploy@web1", &["id", "-un"])?;
     ensure!(first.status.success() && first.stdout.trim() == "deploy", "{first}");
+    // sudo does not offer what is not for it.
+    let offered = web1.host.read("/run/elevate/offers.json")?;
+    ensure!(offered.contains("web-ops") && !offered.contains("web-in"), "{offered}");
     // The grant that is there is used again; the status is the command's; without an account it is the role's first.
     let again = ssh(&alice, "web1", &["exit", "7"])?;
     ensure!(again.status.code() == Some(7), "{again}");

@@ -211,6 +211,8 @@ impl Agent {
 
     /// The grant is over: so is everything that was opened under it.
     pub(crate) fn close_connections(&mut self, grant: ActivationId, cause: EndCause) {
+        // Who has left before is not told of as sent away.
+        self.settle_gone(SshEnd::Closed, clock::read());
         let mut over = Vec::new();
         self.connected.learn();
         for (served_by, connection) in &mut self.connected.all {

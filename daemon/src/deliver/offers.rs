@@ -30,6 +30,9 @@ impl Serving {
             names.retain(enforced);
             !names.is_empty()
         });
+        // Their accounts are wanted all the same; what is shown is shown by sudo.
+        let by_sudo = |name: &Name| policy.role(name).is_some_and(|role| role.sudo().is_some());
+        roles.values_mut().for_each(|names| names.retain(by_sudo));
         let roles = inner.agents.shared(roles);
         if self.offered.as_ref() == Some(&roles) {
             // Nothing to ask again: what was answered, or will be, holds for this policy too.

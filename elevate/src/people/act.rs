@@ -12,6 +12,7 @@ use elevate_protocol::time::Span;
 use super::look::activations;
 use super::request::{not_expected, one_line};
 use super::session::Session;
+use super::ssh_config;
 use crate::args::{Approve, Deny, Drop, Extend, LockMe};
 use crate::failure::Failure;
 use crate::paint::Line;
@@ -62,6 +63,11 @@ pub(super) fn cancel(session: &mut Session, id: IdPrefix) -> Result<u8, Failure>
 pub(super) fn give_back(session: &mut Session, words: Drop) -> Result<u8, Failure> {
     let which = words.id.is_none() && !words.all;
     let end = session.ask(&Ask::Drop { id: words.id, all: words.all }, Wait::Machines)?;
+    match &end {
+        End::Done(Outcome::Activation(view)) => ssh_config::forget(session, std::slice::from_ref(view)),
+        End::Done(Outcome::Activations(views)) => ssh_config::forget(session, views),
+        End::Done(_) | End::Refused(_) | End::Left { .. } => {}
+    }
     told(session, end, which)
 }
 

@@ -57,7 +57,7 @@ pub enum ToAgent {
     Document(SignedBody),
     /// Everything that people may activate on this host: replaces what was said before.
     Offers {
-        /// Roles by login.
+        /// Roles by login; without those that allow nothing through sudo, so there may be none for a login.
         roles: BTreeMap<Login, Vec<Name>>,
     },
     /// Reports up to and including this number are durable.

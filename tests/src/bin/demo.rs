@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use elevate_tests::fleet::{Fleet, Managed, Person};
-use elevate_tests::{Host, Tty};
+use elevate_tests::fleet::{Fleet, Managed, Person, ssh_scene};
+use elevate_tests::{Host, Running, Tty};
 
 /// Until the warning of a role of 60 s that warns at 20 s, on a slow machine.
 const LONGEST_WAIT: Duration = Duration::from_secs(90);
@@ -25,6 +25,7 @@ struct Stage {
     db1: Managed,
     alice: Person,
     carol: Person,
+    _sshd: Running,
     out: std::io::Stdout,
     begun: Instant,
 }
@@ -42,13 +43,14 @@ fn main() -> ExitCode {
 
 fn play(step: &mut &'static str) -> Result<ExitCode> {
     let mut stage = Stage::set()?;
-    let scenes: [Scene; 7] = [
+    let scenes: [Scene; 8] = [
         ("sudo is refused, with the offer", Stage::refusal),
         ("alice asks, carol approves from her laptop with her own key and factor", Stage::activation),
         ("sudo obeys, exactly", Stage::use_of_the_right),
         ("anybody can check the grant", Stage::proof),
         ("the warning, and one extension", Stage::extension),
         ("the end", Stage::end),
+        ("the same by SSH: plain ssh under a grant, and what is open ends with it", Stage::ssh),
         ("what the log says", Stage::log),
     ];
     for (title, scene) in scenes {
@@ -77,13 +79,11 @@ impl Stage {
         println!(
             "Setting up: a daemon on vault1, a laptop, and the hosts web1 (tier=web) and db1 (tier=db) …"
         );
-        let fleet = Fleet::new()?;
-        let alice = fleet.person("alice")?;
+        let (fleet, web1, sshd, alice) = ssh_scene()?;
         let carol = fleet.person("carol")?;
         fleet.person("bob")?;
-        let web1 = fleet.managed("web1", &["tier=web"])?;
         let db1 = fleet.managed("db1", &["tier=db"])?;
-        Ok(Self { fleet, web1, db1, alice, carol, out: std::io::stdout(), begun })
+        Ok(Self { fleet, web1, db1, alice, carol, _sshd: sshd, out: std::io::stdout(), begun })
     }
 
     fn say(&mut self, text: &str) -> Result<()> {
@@ -214,10 +214,40 @@ impl Stage {
         self.show(&web1, "root", &["ls", "-A", "/run/elevate/sudoers.d"], 0).map(drop)
     }
 
+    fn ssh(&mut self) -> Result<()> {
+        let laptop = self.fleet.laptop.clone();
+        let refused = ["elevate", "ssh", "root@web1", "-m", "INC-4212 disk", "--", "id", "-un"];
+        self.show(&laptop, "alice", &refused, 125)?;
+        let first = ["elevate", "ssh", "deploy@web1", "-m", "INC-4212 disk", "--", "id", "-un"];
+        self.show(&laptop, "alice", &first, 0)?;
+        let lines =
+            "elevate ssh-config > ~/.ssh/elevate_config && sed -i '1i Include elevate_config' ~/.ssh/config";
+        self.show(&laptop, "alice", &["sh", "-c", lines], 0)?;
+        self.prompt(&laptop, "alice", &["ssh", "-t", "web1"])?;
+        let mut open = on_screen(&laptop, "alice", &["ssh", "-t", "web1"])?;
+        open.expect("$ ")?;
+        open.line("id -un; echo I am $((40 + 2))")?;
+        let said = open.expect("I am 42")?;
+        self.say(&said)?;
+        let shown = open.screen().len();
+        self.say("\nand while that is open:\n")?;
+        self.show(&laptop, "alice", &["elevate", "drop", "--all"], 0)?;
+        self.say("the open connection:\n")?;
+        let status = open.wait()?;
+        let rest = open.screen().get(shown..).unwrap_or_default().to_owned();
+        self.say(&rest)?;
+        ensure!(!status.success(), "the connection ended by itself");
+        let after = self.show(&laptop, "alice", &["ssh", "web1", "true"], 255)?;
+        ensure!(after.contains("elevate ssh deploy@web1"), "nobody says what to type");
+        Ok(())
+    }
+
     fn log(&mut self) -> Result<()> {
         let vault = self.fleet.vault.clone();
-        let said = self.show(&vault, "root", &["elevatectl", "audit", "tail", "-n", "50"], 0)?;
-        for code in ["request.created", "request.approved", "grant.issued", "grant.extended", "grant.ended"] {
+        let said = self.show(&vault, "root", &["elevatectl", "audit", "tail", "-n", "70"], 0)?;
+        let ssh = ["ssh.certificate", "host.ssh-login", "host.ssh-logout"];
+        let sudo = ["request.created", "request.approved", "grant.issued", "grant.extended", "grant.ended"];
+        for code in sudo.into_iter().chain(ssh) {
             ensure!(said.contains(code), "the log does not tell of {code}");
         }
         Ok(())

@@ -10,9 +10,12 @@ mod ready;
 use std::path::{Path, PathBuf};
 
 use elevate_protocol::message::person::{Ask, Outcome};
+use elevate_protocol::message::view::ActivationView;
 use elevate_protocol::name::Name;
 use elevate_protocol::text::escape;
 use nix::unistd::User;
+
+use kept::Kept;
 
 use super::request::not_expected;
 use super::session::Session;
@@ -55,6 +58,14 @@ pub(super) fn ssh_config(session: &mut Session, words: &SshConfig) -> Result<u8,
     };
     session.console.script(lines::lines(&mine, &shown).as_bytes());
     Ok(0)
+}
+
+/// These are over: their certificates go, so that the next plain `ssh` says so. What cannot be taken away opens nothing.
+pub(super) fn forget(session: &Session, over: &[ActivationView]) {
+    let folder = folder(session);
+    if let Some(kept) = folder.is_dir().then(|| Kept::open(&folder, session.around.uid).ok()).flatten() {
+        over.iter().for_each(|view| kept.forget(view.id));
+    }
 }
 
 /// In memory where the system gives a person such a folder, and gone with the last login; under the home folder elsewhere.

@@ -1,7 +1,7 @@
 //! What a `Match exec` of ssh asks at each login: is there a certificate for this door?
 //!
 //! In: a folder, an account, a host. Out: exit code 0 and a certificate in the folder; or within a second why not, and what to type.
-//! Asks nobody anything, requests nothing. The daemon is asked once a minute at most, by one process of all that want the same.
+//! Asks nobody anything, requests nothing. The daemon is asked once in ten seconds at most, by one process of all that want the same.
 
 use std::io::Write;
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::talk::{End, Wait};
 
 /// How long the daemon's word on a grant is enough.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(10);
 /// A certificate with less to go is asked for anew, while its grant lives.
 const SPARE: Span = Span(5 * 60);
 /// With less to go it is none: the login itself takes its time.
