@@ -20,6 +20,8 @@ const GRACE: Duration = Duration::from_millis(300);
 const PERSISTENCE: Duration = Duration::from_secs(3);
 /// How long one round waits for what it killed.
 const ROUND: Duration = Duration::from_millis(200);
+/// So many looks at the newest processes in a row find nobody of it.
+const CHASES: u32 = 20;
 /// Most processes that are held open at a time.
 const BATCH: usize = 256;
 
@@ -44,29 +46,19 @@ pub(crate) struct Closed {
 /// Ends them all, side by side.
 pub(crate) fn close(targets: &[Target]) -> Vec<Closed> {
     let mut family = Family::of(targets);
-    // Before anybody dies: who is whose child is forgotten with the parent. Where nobody can look, it is tried again.
-    let Ok(first) = family.look() else { return vec![Closed { killed: 0, left: 1 }; targets.len()] };
-    family.ended.extend(first);
+    // Before anybody dies: who is whose child is forgotten with the parent. Where nobody can look, sshd itself is known, and all of it
+    // is tried again.
+    let looked = family.look();
+    let is_blind = looked.is_err();
+    family.ended.extend(looked.unwrap_or_default());
     for batch in targets.chunks(BATCH) {
         let opened: Vec<OwnedFd> = batch.iter().filter_map(|target| target.served_by.open()).collect();
         opened.iter().for_each(|sshd| process::signal(sshd, Signal::TERM));
         wait(&opened, GRACE);
     }
-    let until = clock::read().boot.after_millis(PERSISTENCE);
-    let mut looked = family.look();
-    while looked.as_ref().is_ok_and(|left| !left.is_empty()) && clock::read().boot < until {
-        let left = looked.unwrap_or_default();
-        for batch in left.chunks(BATCH) {
-            let opened: Vec<OwnedFd> = batch.iter().filter_map(|process| process.open()).collect();
-            opened.iter().for_each(|one| process::signal(one, Signal::KILL));
-            wait(&opened, ROUND);
-        }
-        family.ended.extend(left);
-        looked = family.look();
-    }
-    match looked {
-        Ok(left) => family.count(&left, targets.len()),
-        Err(_) => vec![Closed { killed: 0, left: 1 }; targets.len()],
+    match family.hunt() {
+        Ok(left) if !is_blind => family.count(&left, targets.len()),
+        Ok(_) | Err(_) => vec![Closed { killed: 0, left: 1 }; targets.len()],
     }
 }
 
@@ -81,6 +73,10 @@ pub(crate) fn alive(sessions: &BTreeSet<u32>) -> io::Result<BTreeSet<u32>> {
     }
     for seen in process::all()? {
         alive.extend(process::try_session(seen.process.pid)?.filter(|session| sessions.contains(session)));
+    }
+    for _ in 0..CHASES {
+        let met = process::newest_of(|session| sessions.contains(&session));
+        alive.extend(met.iter().map(|(session, _)| *session));
     }
     Ok(alive)
 }
@@ -119,6 +115,39 @@ impl Family {
             sessions: numbered().filter_map(|(number, target)| Some((target.session?, number))).collect(),
             ended: BTreeSet::new(),
         }
+    }
+
+    /// Kills what lives of it until nothing does; what is left when its time is over.
+    fn hunt(&mut self) -> io::Result<Vec<Process>> {
+        let until = clock::read().boot.after_millis(PERSISTENCE);
+        loop {
+            let left = self.look()?;
+            let is_over = clock::read().boot >= until;
+            if is_over || (left.is_empty() && self.is_quiet()) {
+                return Ok(left);
+            }
+            for batch in left.chunks(BATCH) {
+                let opened: Vec<OwnedFd> = batch.iter().filter_map(|process| process.open()).collect();
+                opened.iter().for_each(|one| process::signal(one, Signal::KILL));
+                wait(&opened, ROUND);
+            }
+            self.ended.extend(left);
+        }
+    }
+
+    /// Whether nobody of it forks and exits without end.
+    fn is_quiet(&self) -> bool {
+        if self.sessions.is_empty() {
+            return true;
+        }
+        for _ in 0..CHASES {
+            let met = process::newest_of(|session| self.sessions.contains_key(&session));
+            met.iter().for_each(|(_, one)| process::signal(one, Signal::KILL));
+            if !met.is_empty() {
+                return false;
+            }
+        }
+        true
     }
 
     fn look(&mut self) -> io::Result<Vec<Process>> {

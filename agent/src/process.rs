@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 const STATE: usize = 0;
 const PARENT: usize = 1;
 const BEGAN: usize = 19;
+/// How many of the newest processes are looked at one by one.
+const NEWEST: u32 = 16;
 /// What the kernel says of a process that no login has begun.
 const NO_SESSION: u32 = u32::MAX;
 
@@ -55,11 +57,14 @@ impl Process {
     /// A descriptor of it, which stays its own whoever gets its number.
     #[must_use]
     pub(crate) fn open(self) -> Option<OwnedFd> {
-        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
-        let opened = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        let opened = open(self.pid)?;
         // Opened first and looked at then: what is there now is what was opened.
         self.is_there().then_some(opened)
     }
+}
+
+fn open(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()
 }
 
 /// Sends a signal to what was opened, if it is still there.
@@ -78,10 +83,11 @@ fn seen(pid: u32) -> io::Result<Option<Seen>> {
     Ok(file(pid, "stat")?.and_then(|stat| read(pid, &stat)))
 }
 
-/// A file of a process; none when the process is gone, or the kernel has no such file.
+/// A file of a process; none when the process is gone, or the kernel has no such file. A name that is no UTF-8 (prctl(2)
+/// `PR_SET_NAME` takes any bytes) hides nobody.
 fn file(pid: u32, name: &str) -> io::Result<Option<String>> {
-    match fs::read_to_string(format!("/proc/{pid}/{name}")) {
-        Ok(text) => Ok(Some(text)),
+    match fs::read(format!("/proc/{pid}/{name}")) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
         Err(error) => Err(error),
@@ -112,6 +118,24 @@ pub(crate) fn session(pid: u32) -> Option<u32> {
 pub(crate) fn try_session(pid: u32) -> io::Result<Option<u32>> {
     let text = file(pid, "sessionid")?;
     Ok(text.and_then(|text| text.trim().parse().ok()).filter(|session| *session != NO_SESSION))
+}
+
+/// Those of the newest processes that are of one of these login sessions, opened, with their session. Who forks and exits without end is
+/// gone before a look at all comes to it, and always among the newest.
+pub(crate) fn newest_of(is_one: impl Fn(u32) -> bool) -> Vec<(u32, OwnedFd)> {
+    let Some(last) = last() else { return Vec::new() };
+    (last.saturating_sub(NEWEST).max(2)..=last.saturating_add(1))
+        .filter_map(|pid| {
+            // Opened first: where the number is somebody else's by now, what was opened is dead, and no signal reaches anybody.
+            let opened = open(pid)?;
+            Some((session(pid).filter(|session| is_one(*session))?, opened))
+        })
+        .collect()
+}
+
+/// The number that was given last: proc_loadavg(5).
+fn last() -> Option<u32> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().next_back()?.parse().ok()
 }
 
 /// Every process that lives.

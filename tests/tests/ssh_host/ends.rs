@@ -89,6 +89,37 @@ fn all_end(connections: Vec<Running>, begin: Instant) -> Result<()> {
     Ok(())
 }
 
+/// Who cannot be read, and who is never there when looked at: one whose name is no UTF-8, beside the connection and in it, and one who forks
+/// and exits without end.
+#[test]
+fn x_m_odd_names_and_endless_forks_neither_hold_an_end_up_nor_outlive_it() -> Result<()> {
+    let mut site = Site::ready()?;
+    let one = site.of_grant(1)?;
+    site.enforced(grant(1, OPEN, 600)?)?;
+    let odd = r#"$0 = "\xff\xfe"; $| = 1; print "up\n"; sleep 600"#;
+    let mut beside = site.db1.spawn("root", ["perl", "-e", odd])?;
+    beside.expect("up", PATIENCE)?;
+    let within = site.stays(&one, &["-tt"], &format!("perl -e '{odd}'"), "up")?;
+    let chain = r#"setsid -f perl -e "while (1) { utime undef, undef, q(/tmp/chain); fork and exit }" > /dev/null 2>&1 < /dev/null"#;
+    let chain = site.ssh(&one, &[], "deploy", &format!("touch /tmp/chain; {chain}"));
+    site.client.run("root", &chain)?.success()?;
+    let db1 = site.db1.clone();
+    let beats = || db1.run("root", ["stat", "-c", "%.9Y", "/tmp/chain"])?.success();
+    let before = beats()?;
+    eventually(PATIENCE, "it forks and forks", || beats().is_ok_and(|now| now != before))?;
+    let begin = Instant::now();
+    site.document(end(1))?;
+    all_end(vec![within], begin)?;
+    eventually(PATIENCE, "the one that forks is over", || {
+        // Ten programs run between the two: long enough for a thousand forks.
+        let before = beats();
+        let still = (0..10).all(|_| beats().is_ok());
+        still && before.is_ok_and(|before| beats().is_ok_and(|now| now == before))
+    })?;
+    ensure!(beside.is_running(), "what has nothing to do with it goes on");
+    Ok(())
+}
+
 #[test]
 fn x_m_every_connection_of_a_grant_ends_with_it_and_no_other() -> Result<()> {
     let mut site = Site::ready()?;
