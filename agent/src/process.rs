@@ -63,6 +63,17 @@ impl Process {
     }
 }
 
+/// Whether processes can be opened here, by the one that surely is there. Without a descriptor left it is not known, and taken for yes: that
+/// passes.
+#[must_use]
+pub(crate) fn can_open() -> bool {
+    let own = rustix::process::getpid();
+    match pidfd_open(own, PidfdFlags::empty()) {
+        Ok(_) | Err(Errno::MFILE | Errno::NFILE) => true,
+        Err(_) => false,
+    }
+}
+
 fn open(pid: u32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()
 }

@@ -11,6 +11,7 @@ use ssh_key::PublicKey;
 use crate::nss;
 use crate::paths::Paths;
 use crate::probe::{self, MODULE};
+use crate::process;
 use crate::safe;
 
 /// Whom sshd runs our program as; nobody else reads what it reads.
@@ -73,6 +74,11 @@ pub(crate) enum SshdError {
         /// File and line.
         place: String,
     },
+    /// The kernel gives no descriptors of processes, or something forbids them.
+    #[error(
+        "processes cannot be opened here (pidfd_open(2), Linux 5.3), so that connections could not be closed when their grant ends"
+    )]
+    NoPidfd,
     /// The PAM service of sshd is without our line.
     #[error("{} does not have the session line of {MODULE} first; run elevate-agent enroll", path.display())]
     PamLine {
@@ -196,6 +202,9 @@ pub(crate) fn possible(paths: &Paths) -> Result<u32, SshdError> {
         pam |= asks_pam(&path, &text)?;
     }
     probe::module(paths).map_err(|_| SshdError::NoModule)?;
+    if !process::can_open() {
+        return Err(SshdError::NoPidfd);
+    }
     if pam { Ok(account.gid) } else { Err(SshdError::NoPam { place: paths.sshd_main.display().to_string() }) }
 }
 

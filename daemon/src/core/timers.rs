@@ -78,10 +78,10 @@ async fn work(core: &Inner) -> Result<Option<Timestamp>, Fault> {
         changes::due(&mut tx).await?;
         ends::due(core, &mut tx, BATCH).await?;
         let waiting = changes::waiting_keys(&mut tx).await?;
-        let trusted = user_ca::due(core, &mut tx).await?;
+        let over = user_ca::due(core, &mut tx).await?;
         tx.commit().await?;
         changes::set_waiting(core, waiting);
-        user_ca::set_trusted(core, trusted.as_deref());
+        user_ca::forget(core, &over);
     }
 }
 

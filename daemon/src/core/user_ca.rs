@@ -82,6 +82,10 @@ pub(super) async fn known_to(core: &Inner, tx: &mut Tx, grant: ActivationId) -> 
 pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>) -> Told<AdminOutcome> {
     can_tell(core).await?;
     let rows = core.store.read().await?.user_cas().await?;
+    // Looked at before a key is made, and again where nobody else can come between.
+    if trusted_of(&rows) >= USER_CAS_MAX {
+        return refuse(Code::Usage, TOO_MANY);
+    }
     let source = Source {
         agent: core.keys.user_ca.as_ref(),
         setting: "keys.ssh_user_ca",
@@ -93,7 +97,7 @@ pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>)
     let until = tx.now().after(overlap.unwrap_or(OVERLAP));
     let before = tx.user_cas().await?.pop().ok_or(BROKEN)?;
     let number = tx.replace_user_ca(until, (&line(signer.public_key())?, &place)).await?;
-    if numbers(&mut tx).await?.len() > USER_CAS_MAX {
+    if trusted_of(&tx.user_cas().await?) > USER_CAS_MAX {
         return refuse(Code::Usage, TOO_MANY);
     }
     let by = core.issuer.signer(&mut tx).await?;
@@ -106,30 +110,28 @@ pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>)
     grant_keys::list(core).await
 }
 
-async fn numbers(tx: &mut Tx) -> Result<Vec<u64>, Fault> {
-    Ok(tx.user_cas().await?.iter().filter(|row| !row.over).map(|row| row.number).collect())
+fn trusted_of(rows: &[UserCaRow]) -> usize {
+    rows.iter().filter(|row| !row.over).count()
 }
 
-/// Ends the trust in keys whose time is over; which are left, if there were any.
-pub(super) async fn due(core: &Inner, tx: &mut Tx) -> Result<Option<Vec<u64>>, Fault> {
+/// Ends the trust in keys whose time is over; their numbers.
+pub(super) async fn due(core: &Inner, tx: &mut Tx) -> Result<Vec<u64>, Fault> {
     let over = tx.end_user_cas().await?;
     if over.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let by = core.issuer.signer(tx).await?;
     let hosts = tell(core, tx, &by).await?;
-    for public in over {
-        let kind = Kind::KeyOver { key: fingerprint(&public), hosts };
+    for (_, public) in &over {
+        let kind = Kind::KeyOver { key: fingerprint(public), hosts };
         tx.record(Voice::DAEMON.did(Subject::default(), kind)).await?;
     }
-    Ok(Some(numbers(tx).await?))
+    Ok(over.into_iter().map(|(number, _)| number).collect())
 }
 
-/// After that is durable.
-pub(super) fn set_trusted(core: &Inner, numbers: Option<&[u64]>) {
-    if let Some(numbers) = numbers {
-        core.user_ca.keep(numbers);
-    }
+/// After that is durable. Another rotation may have come meanwhile: its key stays.
+pub(super) fn forget(core: &Inner, over: &[u64]) {
+    core.user_ca.forget(over);
 }
 
 /// Which keys there are, and whether the one that signs can be asked.

@@ -96,18 +96,23 @@ impl Tx {
         Row("user_cas", &row).number("number")
     }
 
-    /// Ends the trust in replaced keys whose time is over. Their public halves.
+    /// Ends the trust in replaced keys whose time is over. Their numbers and public halves.
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn end_user_cas(&mut self) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn end_user_cas(&mut self) -> Result<Vec<(u64, String)>, StoreError> {
         let rows = sqlx::query(
-            "UPDATE user_cas SET over_at = $1 WHERE until <= $1 AND over_at IS NULL RETURNING public",
+            "UPDATE user_cas SET over_at = $1 WHERE until <= $1 AND over_at IS NULL RETURNING number, public",
         )
         .bind(self.now().0)
         .fetch_all(self.ready().await?)
         .await?;
-        rows.iter().map(|row| Row("user_cas", row).text("public")).collect()
+        rows.iter()
+            .map(|row| {
+                let row = Row("user_cas", row);
+                Ok((row.number("number")?, row.text("public")?))
+            })
+            .collect()
     }
 
     /// Whether a host of a grant has yet to hear of a change of keys.

@@ -180,10 +180,10 @@ impl UserCa {
         self.key(Which::Newest).map(|(_, signer)| signer)
     }
 
-    /// Hosts trust none but these.
-    pub(crate) fn keep(&self, numbers: &[u64]) {
+    /// Hosts trust these no more.
+    pub(crate) fn forget(&self, numbers: &[u64]) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.retain(|(number, _)| numbers.contains(number));
+        keys.retain(|(number, _)| !numbers.contains(number));
     }
 
     fn key(&self, which: Which) -> Option<(u64, Signer)> {

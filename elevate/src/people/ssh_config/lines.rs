@@ -15,8 +15,8 @@ pub(super) struct Shown<'a> {
     pub(super) program: String,
     /// Where the key and the certificates are kept.
     pub(super) folder: String,
-    /// What ssh logs in as where nobody says so.
-    pub(super) account: &'a str,
+    /// What ssh logs in as where nobody says so; none: that is not known, or cannot be written.
+    pub(super) account: Option<&'a str>,
 }
 
 /// All of them.
@@ -26,12 +26,13 @@ pub(super) fn lines(mine: &[EligibilityView], shown: &Shown<'_>) -> String {
          # Plain ssh uses the grant that is there. Without one it says what to type.\n",
     );
     let (hosts, usual) = doors(mine);
-    for (login, hosts) in &usual {
-        text += &format!(
-            "\n# Where no account is named.\nMatch originalhost {} user {}\n    User {login}\n",
-            joined(hosts),
-            shown.account
-        );
+    if let Some(account) = shown.account {
+        for (login, hosts) in &usual {
+            text += &format!(
+                "\n# Where no account is named.\nMatch originalhost {} user {account}\n    User {login}\n",
+                joined(hosts)
+            );
+        }
     }
     let Shown { program, folder, .. } = shown;
     for (login, hosts) in &hosts {
@@ -100,7 +101,7 @@ mod tests {
         let shown = Shown {
             program: "/usr/bin/elevate".into(),
             folder: "/run/user/1/elevate".into(),
-            account: "alice",
+            account: Some("alice"),
         };
         let text = lines(&mine, &shown);
         let blocks: Vec<&str> = text.lines().filter(|line| line.starts_with("Match")).collect();
@@ -117,6 +118,8 @@ mod tests {
             ]
         );
         assert!(text.contains("    User postgres\n") && !text.contains("User root"), "{text}");
+        let nobody = lines(&mine, &Shown { account: None, ..shown });
+        assert!(!nobody.contains("    User "), "{nobody}");
         assert!(!text.contains("web1"), "a role without SSH: {text}");
         assert!(text.contains("CertificateFile /run/user/1/elevate/postgres@%n-cert.pub\n"), "{text}");
     }

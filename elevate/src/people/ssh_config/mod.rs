@@ -54,7 +54,7 @@ pub(super) fn ssh_config(session: &mut Session, words: &SshConfig) -> Result<u8,
     let shown = lines::Shown {
         program: plain(&program)?,
         folder: plain(&folder(session))?,
-        account: account.as_deref().unwrap_or_default(),
+        account: account.as_deref().filter(|name| !name.is_empty() && name.chars().all(is_plain)),
     };
     session.console.script(lines::lines(&mine, &shown).as_bytes());
     Ok(0)
@@ -74,11 +74,14 @@ fn folder(session: &Session) -> PathBuf {
     if runtime.is_dir() { runtime.join("elevate") } else { session.around.home.join(".cache/elevate") }
 }
 
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "/_.+@-".contains(letter)
+}
+
 /// A path that stands in ssh_config(5) and in a shell's words as it is.
 fn plain(path: &Path) -> Result<String, Failure> {
-    let fine = |letter: char| letter.is_ascii_alphanumeric() || "/_.+@-".contains(letter);
     match path.to_str() {
-        Some(text) if text.chars().all(fine) => Ok(text.to_owned()),
+        Some(text) if text.chars().all(is_plain) => Ok(text.to_owned()),
         _ => {
             let shown = escape(&path.display().to_string());
             Err(Failure::usage(
