@@ -36,11 +36,7 @@ pub(crate) fn asked(
     login: UntrustedText,
     from: Option<UntrustedText>,
 ) -> Option<SshSession> {
-    let means = match std::str::from_utf8(info.unwrap_or_default()) {
-        Ok(info) => ssh_login::means(info),
-        Err(_) => Means::Unclear,
-    };
-    let certificate = match means {
+    let certificate = match ssh_login::means(info.unwrap_or_default()) {
         Means::Other => return None,
         Means::Ours(certificate) => certificate,
         Means::Unclear => String::new(),
@@ -78,10 +74,22 @@ mod tests {
     #[test]
     fn e04_who_has_no_certificate_of_ours_does_not_wait_for_the_agent() {
         let asked = |info: Option<&[u8]>| asked(info, text("deploy"), Some(text("10.0.0.7")));
-        for info in [None, Some(&b""[..]), Some(b"password\n"), Some(b"publickey ssh-ed25519 AAAA\n")] {
-            assert_eq!(asked(info), None);
+        let other: [&[u8]; 5] = [
+            b"",
+            b"password\n",
+            b"publickey ssh-ed25519 AAAA\n",
+            b"publickey ssh-ed25519-cert-v01@openssh.com AAAA\n",
+            b"publickey \xff\n",
+        ];
+        for info in other.map(Some).into_iter().chain([None]) {
+            assert_eq!(asked(info), None, "{info:?}");
         }
-        for unclear in [&b"publickey ssh-ed25519-cert-v01@openssh.com AAAA\n"[..], b"publickey \xff\n"] {
+        // `elevate:` in the one; what is none at all in the other.
+        let unclear: [&[u8]; 2] = [
+            b"publickey ssh-ed25519-cert-v01@openssh.com ZWxldmF0ZTo=\n",
+            b"publickey ssh-ed25519-cert-v01@openssh.com \xff\n",
+        ];
+        for unclear in unclear {
             let asked = asked(Some(unclear)).unwrap();
             assert_eq!((asked.phase, asked.certificate.as_str()), (SshPhase::Opened, ""));
             assert_eq!((asked.login.raw(), asked.from.unwrap().raw()), ("deploy", "10.0.0.7"));

@@ -271,3 +271,18 @@ fn e04_without_the_agent_certificates_are_refused_soon_and_plain_keys_are_as_fas
     }
     Ok(())
 }
+
+/// THREATS E04: what sshd takes of another CA is none of ours, also where our reader would not take it.
+#[test]
+fn e04_certificates_of_another_ca_never_come_to_the_agent() -> Result<()> {
+    let mut site = Site::ready()?;
+    let sign = "set -e; cd /root; ssh-keygen -q -t ed25519 -N '' -C '' -f other; cp alice theirs; cp alice.pub theirs.pub; \
+        ssh-keygen -q -s other -I \"$(printf 'b\\377b')\" -n bob -V -1m:+10m theirs.pub; cat other.pub";
+    let ca = site.client.run("root", ["sh", "-c", sign])?.success()?;
+    let keys = format!("cert-authority {ca}");
+    site.db1.write_as("/home/bob/.ssh/authorized_keys", keys, Access::of(2001, 0o600))?;
+    ensure!(site.opens("/root/theirs", "bob")?, "beside an agent that runs");
+    site.kill_agent()?;
+    ensure!(site.opens("/root/theirs", "bob")?, "beside one that is dead");
+    Ok(())
+}
