@@ -3,6 +3,7 @@
 //! In: entries. Out: lines without control characters (threat B13). Never secrets, never environments.
 
 use std::error::Error;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 pub(crate) use elevate_protocol::text::chain;
@@ -31,6 +32,7 @@ pub(crate) fn log(level: Level, text: &str) {
 
 /// Ends a command: the error for the person, exit code 1.
 pub(crate) fn fatal(error: &dyn Error) -> ExitCode {
-    eprintln!("error: {}", escape(&chain(error)));
+    // Where nobody listens any more, the code still tells.
+    drop(writeln!(io::stderr(), "error: {}", escape(&chain(error))));
     ExitCode::FAILURE
 }

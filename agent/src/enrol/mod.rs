@@ -20,6 +20,7 @@ mod ssh;
 mod sudoers;
 mod unenrol;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use elevate_protocol::text::escape;
@@ -53,9 +54,9 @@ pub(crate) fn doctor(paths: &Paths, DoctorArguments {}: DoctorArguments) -> Exit
     doctor::run(paths)
 }
 
-/// A line for the person at the terminal.
+/// A line for the person at the terminal. Where nobody listens any more, the work goes on all the same.
 fn say(text: &str) {
-    eprintln!("{}", escape(text));
+    drop(writeln!(io::stderr(), "{}", escape(text)));
 }
 
 fn tell_hint(hint: Option<&str>) {

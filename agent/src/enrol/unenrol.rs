@@ -1,7 +1,7 @@
 //! `elevate-agent unenroll`: takes out what enroll put in, and leaves every other byte. Needs neither daemon nor agent.
 //!
-//! In: the host as it is. Out: sudo and PAM as without Elevate. Rights end first, then the gate goes. What cannot be taken out is
-//! told, and the rest goes on.
+//! In: the host as it is. Out: sudo and PAM as without Elevate. Rights end first, then the gate goes, then what is open is
+//! closed, maybe the connection that this runs in. What cannot be taken out is told, and the rest goes on.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use crate::sshd::PAM_SERVICE;
 
 use super::changes::{ChangeError, Changes};
 use super::checks::{self, CheckError};
-use super::flow::link_folder;
+use super::flow::{holding_signals, link_folder};
 use super::leftovers::{self, LeftoverError};
 use super::say;
 use super::services::{self, Services};
@@ -46,13 +46,23 @@ pub(crate) fn run(paths: &Paths, no_services: bool) -> Result<(), UnenrolError> 
         // A unit that was never installed is no reason to leave sudo as it is.
         say(&format!("The services could not be stopped: {said}"));
     }
+    // The terminal may hang up on the way.
+    holding_signals(|| take_out_and_tell(paths))
+}
+
+fn take_out_and_tell(paths: &Paths) -> Result<(), UnenrolError> {
     let lives = life::of_agent(&paths.agent_socket) != Life::Absent;
-    let stays = take_out(paths);
+    let mut stays = take_out(paths);
     if lives {
         say("elevate-agent still runs here, without any effect on sudo. Stop it.");
     }
-    for error in &stays {
-        say(&format!("NOT taken out: {}", journal::chain(error)));
+    let tell = |error: &LeftoverError| say(&format!("NOT taken out: {}", journal::chain(error)));
+    stays.iter().for_each(tell);
+    // Whoever does this over a connection under a grant loses it here, and with it every right to go on: all else is done and told.
+    connections::close_all(paths);
+    if let Err(error) = empty(&paths.run) {
+        tell(&error);
+        stays.push(error);
     }
     if !stays.is_empty() {
         return Err(UnenrolError::Stays { count: stays.len() });
@@ -61,14 +71,13 @@ pub(crate) fn run(paths: &Paths, no_services: bool) -> Result<(), UnenrolError> 
     Ok(())
 }
 
-/// Everything that enroll and the agent have made, in the order in which it may go.
+/// Everything that enroll and the agent have made but the run folder, which knows what is open, in the order in which it may go.
 fn take_out(paths: &Paths) -> Vec<LeftoverError> {
     let mut changes = Changes::default();
     let mut stays = Vec::new();
     let mut note = |done: Result<(), LeftoverError>| stays.extend(done.err());
     note(remove_folder(&paths.sudoers));
     note(remove_folder(&paths.principals));
-    connections::close_all(paths);
     note(
         ssh::take_out(paths, &mut changes).map_err(|source| LeftoverError::Ssh { source: Box::new(source) }),
     );
@@ -90,7 +99,6 @@ fn take_out(paths: &Paths) -> Vec<LeftoverError> {
         note(remove_empty(path));
     }
     note(empty(&paths.state));
-    note(empty(&paths.run));
     changes.keep();
     stays
 }

@@ -243,6 +243,40 @@ fn unenrolling_takes_sshd_back_to_what_it_was() -> Result<()> {
     Ok(())
 }
 
+/// Whoever unenrols a host over a connection under a grant loses that last, and leaves nothing half done.
+#[test]
+fn a17_unenrolling_over_a_connection_of_a_grant_is_done_to_its_end() -> Result<()> {
+    for options in [&["-tt"][..], &[]] {
+        let mut site = Site::new()?;
+        let stock = site.db1.read(PAM)?;
+        site.enroll()?;
+        site.start_agent()?;
+        site.enforced(grant(1, r#"{"logins":["root"]}"#, 600)?)?;
+        site.db1.run("root", ["mkfifo", "/run/go"])?.success()?;
+        let command = "echo up; read -r _ < /run/go; elevate-agent unenroll --no-services; sleep 600";
+        let one = site.of_grant(1)?;
+        let mut open = site.client.spawn("root", site.ssh(&one, options, "root", command))?;
+        open.expect("up", PATIENCE)?;
+        // An agent that runs would go on writing into its folder.
+        site.kill_agent()?;
+        site.db1.run("root", ["sh", "-c", "echo > /run/go"])?.success()?;
+        open.wait(PATIENCE)?;
+        let look = || -> Result<String> {
+            let ran = site.db1.run(
+                "root",
+                ["find", "/run/elevate", "/etc/elevate", "-mindepth", "1", "!", "-name", "policy.d"],
+            )?;
+            Ok(format!("{}{}", ran.stdout, site.db1.read(PAM)?))
+        };
+        let is_done = || matches!(look(), Ok(left) if left == stock);
+        elevate_tests::eventually(PATIENCE, "nothing of ours is left", is_done)
+            .with_context(|| format!("{:?}", look()))?;
+        let unheard = "exec elevate-agent unenroll --no-services 2> /dev/full";
+        site.db1.run("root", ["sh", "-c", unheard])?.success()?;
+    }
+    Ok(())
+}
+
 /// Somebody else on the host reads nothing of who may log in as whom, and the program answers nobody but for its own account.
 #[test]
 fn e12_what_opens_accounts_is_for_the_program_alone_and_nothing_planted_stays() -> Result<()> {
