@@ -32,6 +32,18 @@ pub(crate) struct Target {
     pub(crate) served_by: Process,
     /// The login session that is its own, where it is known to be.
     pub(crate) session: Option<u32>,
+    /// The one that sshd's process had before.
+    pub(crate) before: Option<u32>,
+}
+
+impl Target {
+    /// Whether somebody's own login has begun this process below ours: an sshd that was started by hand serves others too. Where our
+    /// login session is not known, nobody is apart.
+    fn is_apart(&self, one: Process) -> io::Result<bool> {
+        let Some(own) = self.session else { return Ok(false) };
+        let session = process::try_session(one.pid)?;
+        Ok(session.is_some_and(|session| session != own && Some(session) != self.before))
+    }
 }
 
 /// What became of one.
@@ -101,6 +113,7 @@ fn wait(opened: &[OwnedFd], most: Duration) {
 
 /// Who belongs to which connection.
 struct Family {
+    targets: Vec<Target>,
     /// By process: every one that was ever seen to.
     known: BTreeMap<Process, usize>,
     sessions: BTreeMap<u32, usize>,
@@ -111,6 +124,7 @@ impl Family {
     fn of(targets: &[Target]) -> Self {
         let numbered = || targets.iter().enumerate();
         Self {
+            targets: targets.to_vec(),
             known: numbered().map(|(number, target)| (target.served_by, number)).collect(),
             sessions: numbered().filter_map(|(number, target)| Some((target.session?, number))).collect(),
             ended: BTreeSet::new(),
@@ -173,6 +187,11 @@ impl Family {
             for seen in seen {
                 let parent = by_pid.get(&seen.parent).and_then(|parent| self.known.get(parent)).copied();
                 if let Some(number) = parent.filter(|_| !self.known.contains_key(&seen.process)) {
+                    if let Some(target) = self.targets.get(number)
+                        && target.is_apart(seen.process)?
+                    {
+                        continue;
+                    }
                     self.known.insert(seen.process, number);
                     grown = true;
                 }
@@ -206,7 +225,7 @@ mod tests {
     }
 
     fn target(child: &Child) -> Target {
-        Target { served_by: process::look(child.id()).unwrap().process, session: None }
+        Target { served_by: process::look(child.id()).unwrap().process, session: None, before: None }
     }
 
     /// How many live below this process, it included.
@@ -243,7 +262,7 @@ mod tests {
     fn a_connection_that_is_gone_is_closed_and_its_number_is_nobodys() {
         let mut gone = shell("exit 0");
         let served_by = Process { pid: gone.id(), began: 1 };
-        assert_eq!(close(&[Target { served_by, session: None }]), [Closed::default()]);
+        assert_eq!(close(&[Target { served_by, session: None, before: None }]), [Closed::default()]);
         gone.wait().unwrap();
         assert_eq!(close(&[]), []);
         assert!(alive(&BTreeSet::new()).unwrap().is_empty());

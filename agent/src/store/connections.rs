@@ -61,7 +61,7 @@ impl Connection {
     /// What is to be ended.
     #[must_use]
     pub(crate) fn target(&self, served_by: Process) -> Target {
-        Target { served_by, session: self.session }
+        Target { served_by, session: self.session, before: self.before }
     }
 }
 

@@ -199,6 +199,27 @@ fn each_login_and_its_end_is_told_with_its_grant() -> Result<()> {
     Ok(())
 }
 
+/// A login of somebody's own is theirs, also where the sshd that serves it was started under a grant.
+#[test]
+fn f12_a_plain_login_by_an_sshd_that_was_started_under_a_grant_goes_on() -> Result<()> {
+    let mut site = Site::ready()?;
+    let one = site.of_grant(1)?;
+    site.enforced(grant(1, r#"{"logins":["root"]}"#, 600)?)?;
+    let listens = "exec /usr/sbin/sshd -D -e -p 2222 -o PidFile=none";
+    let by_hand = site.client.spawn("root", site.ssh(&one, &[], "root", listens))?;
+    by_hand.expect("Server listening on 0.0.0.0 port 2222", PATIENCE)?;
+    let argv = site.ssh("/root/bob", &["-p2222"], "bob", "echo up; exec sleep 6008");
+    let mut plain = site.client.spawn("root", &argv)?;
+    plain.expect("up", PATIENCE)?;
+    site.document(end(1))?;
+    all_end(vec![by_hand], Instant::now())?;
+    let (_, how) = site.logout("the end of the one")?;
+    ensure!(matches!(how, SshEnd::Grant { .. }), "{how:?}");
+    ensure!(!site.runs(&listens.replacen("exec ", "", 1))?, "the sshd that was started has ended");
+    ensure!(plain.is_running() && site.runs("sleep 6008")?, "who had come by it goes on");
+    Ok(())
+}
+
 /// What is open is known to the agent that comes after; what ended meanwhile is closed by it.
 #[test]
 fn f12_an_agent_that_starts_again_knows_what_is_open_and_closes_what_is_over() -> Result<()> {
