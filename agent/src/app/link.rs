@@ -130,7 +130,7 @@ impl Agent {
                 self.greet(own, now);
             }
             (Stage::Greeted { own, .. }, ToAgent::Epoch(signed)) => self.epoch_said(&signed, own, now),
-            (Stage::Greeted { nonce, .. }, ToAgent::Welcome { version, name: _ }) => {
+            (Stage::Greeted { nonce, .. }, ToAgent::Welcome { version, name: _, reported }) => {
                 if version != elevate_protocol::message::VERSION {
                     return self.cut_link("the daemon chose a version that was not offered");
                 }
@@ -138,6 +138,9 @@ impl Agent {
                 journal::log(Level::Info, "connected to the daemon");
                 self.tell_sudo();
                 self.tell_ssh();
+                if let Some(behind) = self.spool.welcome(reported, WINDOW) {
+                    self.tampered(now, &behind);
+                }
                 self.send_reports();
             }
             (_, ToAgent::Refused(refusal)) => {
@@ -259,6 +262,7 @@ impl Agent {
         let room = usize::try_from(WINDOW).unwrap_or(0).saturating_sub(on_the_way.count());
         let batch: Vec<_> = waiting.take(room).map(|(number, entry)| (number, entry.clone())).collect();
         for (number, entry) in batch {
+            let entry = self.spool.send(number, entry);
             self.claim(Claim::Report { number, at: entry.at, report: entry.report });
             let Some(link) = &mut self.link else { return };
             link.reported = number;

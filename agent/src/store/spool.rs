@@ -6,30 +6,24 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::Report;
 use elevate_protocol::time::{Span, Timestamp};
-use nix::sys::statvfs::statvfs;
 
+use super::count::Count;
 use super::entry::{Entry, Line, Lost, is_weighty};
 use super::lines::{self, Lines};
+use super::room::{self, Limits};
 use crate::journal::{self, Level};
 use crate::paths::Paths;
 use crate::safe::{self, Durability, SafeError};
 
-const MIB: u64 = 1024 * 1024;
-/// Most bytes of reports that wait.
-const SPOOL_MAX: u64 = 1024 * MIB;
-/// As much of it is taken from a disk of any size; beyond that the spool never takes more than it leaves.
-const ANYWAY: u64 = 16 * MIB;
 /// Longest single report in bytes.
 const REPORT_MAX: u64 = 256 * 1024;
-/// A file of this length is followed by another one.
-const FILE: u64 = 512 * 1024;
 /// Longest file that is read.
-const FILE_MAX: u64 = MIB;
+const FILE_MAX: u64 = room::MIB;
 /// Room in bytes below which nothing is told of what was lost: telling must not fill what it waits for.
 const ROOM_TO_TELL: u64 = 256;
 /// Of what may wait, how many quarters are there for uses and warnings too; the last one is for what is of more weight.
@@ -40,17 +34,6 @@ const REST_MAX: u64 = 256 * 1024;
 const REPORTS: &str = "reports.";
 /// What was dropped and is not told yet.
 const LOST: &str = "lost";
-
-/// How much may wait, and in what pieces.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    /// On a disk of any size.
-    anyway: u64,
-    /// On the largest.
-    at_all: u64,
-    /// One file.
-    file: u64,
-}
 
 /// The reports that wait. Their files are the truth; this is what is in the first of them.
 #[derive(Debug)]
@@ -63,22 +46,14 @@ pub(crate) struct Spool {
     /// What waits of the first of them; none: it was not read.
     front: Option<BTreeMap<u64, Entry>>,
     next: u64,
+    /// What these numbers are on the link.
+    count: Count,
     /// The daemon has everything up to here.
     acknowledged: u64,
     most: Limits,
     lost: Option<Lost>,
     /// What was found that should not be, to be reported.
     odd: Vec<String>,
-}
-
-impl Limits {
-    /// How much may wait where `bytes` do, and `free` are left beside them.
-    fn whole(self, bytes: u64, free: impl FnOnce() -> u64) -> u64 {
-        if bytes < self.anyway / 2 {
-            return self.anyway;
-        }
-        (bytes.saturating_add(free()) / 2).clamp(self.anyway, self.at_all)
-    }
 }
 
 impl Spool {
@@ -90,12 +65,13 @@ impl Spool {
         let folder = paths.spool.clone();
         let mut spool = Self {
             last: Lines::begin(folder.join(name(1))),
+            count: Count::begin(&folder),
             folder,
             files: BTreeMap::new(),
             front: None,
             next: 1,
             acknowledged: 0,
-            most: Limits { anyway: ANYWAY, at_all: SPOOL_MAX, file: FILE },
+            most: Limits::OURS,
             lost: None,
             odd: Vec::new(),
         };
@@ -103,6 +79,7 @@ impl Spool {
             spool.take_up(&found)?;
         }
         spool.take_up_last()?;
+        spool.next = spool.count.settle(spool.next);
         spool.fetch()?;
         let first = spool.front.as_ref().and_then(|front| front.keys().next().copied());
         spool.acknowledged = spool.acknowledged.max(first.unwrap_or(spool.next).saturating_sub(1));
@@ -121,6 +98,8 @@ impl Spool {
         } else if found == LOST {
             let text = safe::read(&path, REPORT_MAX);
             self.lost = text.ok().and_then(|text| serde_json::from_str(&text).ok());
+        } else if let Some(taken) = self.count.take_up(&found) {
+            self.odd.extend(taken.err());
         } else {
             safe::remove(&path)?;
             if !found.starts_with('.') {
@@ -231,7 +210,7 @@ impl Spool {
     }
 
     fn gave_up(&mut self, first: u64, error: &SafeError) {
-        let why = journal::chain(error);
+        let (why, first) = (journal::chain(error), self.count.outside(first));
         self.odd.push(format!("removed reports that waited, from number {first} on: {why}"));
     }
 
@@ -287,7 +266,7 @@ impl Spool {
 
     fn has_room(&self, report: &Report, length: u64) -> bool {
         let bytes = self.bytes();
-        let whole = self.most.whole(bytes, || free(&self.folder));
+        let whole = self.most.whole(bytes, || room::free(&self.folder));
         let most = if is_weighty(report) { whole } else { (whole / 4).saturating_mul(QUARTERS_FOR_ALL) };
         length <= REPORT_MAX && bytes.saturating_add(length) <= most
     }
@@ -338,13 +317,26 @@ impl Spool {
         self.last = file;
     }
 
+    /// The daemon bids welcome, and has recorded everything up to `recorded`; up to `way` more may still reach it of what was sent. If
+    /// that is more than was ever sent from here, what was never sent gets numbers above it; that it was so is in the answer.
+    pub(crate) fn welcome(&mut self, recorded: u64, way: u64) -> Option<String> {
+        self.count.hear((recorded, way), self.acknowledged).map(|from| {
+            format!(
+                "the daemon has reports of this host up to number {recorded}, more than its spool knows of, which was emptied or is an \
+                 old copy: what waited there is lost. {} reports since then count from {} on",
+                self.next.saturating_sub(from),
+                self.count.outside(from),
+            )
+        })
+    }
+
     /// The daemon has everything up to `number`. That is no news after a restart, so nothing waits for the disk: without it the daemon
     /// is told again, and knows it by its number.
     ///
     /// # Errors
     /// [`SafeError`]; what could not be noted is sent again, which is harmless.
     pub(crate) fn acknowledge(&mut self, number: u64) -> Result<(), SafeError> {
-        let number = number.min(self.next.saturating_sub(1));
+        let number = self.count.inside(number).min(self.next.saturating_sub(1));
         if number <= self.acknowledged {
             return Ok(());
         }
@@ -372,10 +364,17 @@ impl Spool {
 
     /// The next reports after `number`, oldest first, as far as they are in memory.
     pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = (u64, &Entry)> {
-        let front = self.front.iter();
-        front
-            .flat_map(move |front| front.range(number.saturating_add(1)..))
-            .map(|(number, entry)| (*number, entry))
+        let first = self.count.inside(number).saturating_add(1);
+        let front = self.front.iter().flat_map(move |front| front.range(first..));
+        front.map(|(number, entry)| (self.count.outside(*number), entry))
+    }
+
+    /// This one is sent: what it says, with the numbers that the daemon knows.
+    pub(crate) fn send(&mut self, number: u64, entry: Entry) -> Entry {
+        self.count.sent(number);
+        let Report::Lost { count, first, last } = entry.report else { return entry };
+        let report = Report::Lost { count, first: self.count.outside(first), last: self.count.outside(last) };
+        Entry { report, ..entry }
     }
 
     /// How many numbers the daemon has not said that it has: those of reports that wait, and of reports that were dropped since.
@@ -388,11 +387,6 @@ impl Spool {
 /// What a file is called.
 fn name(first: u64) -> String {
     format!("{REPORTS}{first}")
-}
-
-/// Bytes that are free for root on the disk of a folder, or none where nobody can tell.
-fn free(folder: &Path) -> u64 {
-    statvfs(folder).map_or(0, |said| said.blocks_available().saturating_mul(said.fragment_size()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,13 @@
 //! What waits, what is lost and told, and what a crash or a disk may do to it.
 
+#[path = "count_tests.rs"]
+mod count;
+
+use super::super::room::{ANYWAY, FILE, MIB, SPOOL_MAX};
 use super::*;
+
+/// Reports that may be on the way.
+const WAY: u64 = 256;
 
 fn place() -> (tempfile::TempDir, Paths) {
     let place = tempfile::tempdir().unwrap();
@@ -124,7 +131,7 @@ fn a_crash_while_the_gap_is_told_does_not_tell_it_twice() {
 fn a_disk_that_takes_nothing_loses_reports_and_nothing_else() {
     let (_place, paths) = place();
     let mut spool = small(&paths, 8);
-    std::fs::remove_dir(&paths.spool).unwrap();
+    std::fs::remove_dir_all(&paths.spool).unwrap();
     for left in 0..3 {
         assert!(spool.add(Timestamp(1), warned(left)).is_err());
     }
@@ -226,6 +233,7 @@ fn r10_of_what_waits_one_file_is_in_memory_and_all_of_it_is_sent_in_order() {
     assert!(spool.files.len() > 10);
     let (mut spool, removed) = Spool::load(&paths).unwrap();
     spool.most.file = 1000;
+    assert_eq!(spool.welcome(0, WAY), None);
     let begin = spool.waiting();
     assert!(removed.is_empty() && (175..=190).contains(&begin), "{begin} wait");
     spool.add(Timestamp(2), report(1)).unwrap();

@@ -265,7 +265,7 @@ impl Daemon {
     /// Connects, greets and bids welcome.
     pub(crate) fn connect(rig: &Rig) -> Self {
         let mut daemon = Self::greet(rig);
-        daemon.send(&ToAgent::Welcome { version: 1, name: "web1".parse().unwrap() });
+        daemon.send(&ToAgent::Welcome { version: 1, name: "web1".parse().unwrap(), reported: 0 });
         // Before the agent has read it, it refuses what people ask: the daemon is not there for it yet.
         until("the welcome", || rig.read("run/elevate/status.json").contains("\"connected\":true"));
         daemon

@@ -76,7 +76,9 @@ pub(super) async fn hello(
         asked: 0,
         talks: talks::Talks::new(),
     };
-    serving.say(ToAgent::Welcome { version, name: serving.host.name.clone() }).await?;
+    // After the seat is taken: of a connection before this one no more than what it is recording can follow.
+    let reported = inner.store.glance().await?.reported(id).await?;
+    serving.say(ToAgent::Welcome { version, name: serving.host.name.clone(), reported }).await?;
     Ok(serving)
 }
 

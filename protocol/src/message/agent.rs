@@ -50,6 +50,8 @@ pub enum ToAgent {
         version: u16,
         /// The host's name as the daemon has it.
         name: Name,
+        /// Highest number of this host's reports that is recorded; 0: none.
+        reported: u64,
     },
     /// Instead of a welcome: the host's log is another than ours. A signed [`crate::epoch::NewEpoch`].
     Epoch(SignedBody),

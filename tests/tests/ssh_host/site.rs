@@ -163,7 +163,7 @@ impl Site {
         let mut vouches = VouchReader::new(keys, host_id(), nonce);
         let signed: SignedBody = frame::read(&mut stream)?.context("the agent hung up")?;
         let Claim::Hello(hello) = vouches.open(&signed)? else { bail!("no hello") };
-        frame::write(&mut stream, &ToAgent::Welcome { version: 1, name: "db1".parse()? })?;
+        frame::write(&mut stream, &ToAgent::Welcome { version: 1, name: "db1".parse()?, reported: 0 })?;
         (self.link, self.hello) = (Some((stream, vouches)), Some(hello));
         Ok(())
     }

@@ -57,6 +57,11 @@ async fn r10_reports_that_come_together_are_each_recorded_once_in_their_order() 
     agent.claim(told(&place, 91)).await;
     assert!(agent.closed().await);
     assert_eq!(numbers(&place).await, (1..=90).collect::<Vec<u64>>());
+    // The host hears it: it may have lost count.
+    let mut agent = place.agent(&web1, 31).await;
+    let hello = agent.greeting(0);
+    agent.claim(Claim::Hello(hello)).await;
+    assert!(matches!(agent.frame().await, ToAgent::Welcome { reported: 90, .. }));
 }
 
 #[tokio::test]

@@ -198,7 +198,8 @@ impl Way {
             while let Ok(Some(_)) = frame::read::<SignedBody>(&mut stream) {}
             return Err(Lost);
         }
-        let welcome = ToAgent::Welcome { version: 1, name: "web1".parse().unwrap() };
+        let reported = self.reports.last_key_value().map_or(0, |(number, _)| *number);
+        let welcome = ToAgent::Welcome { version: 1, name: "web1".parse().unwrap(), reported };
         frame::write(&mut stream, &welcome).map_err(|_| Lost)?;
         self.link = Some(Link { stream, vouches });
         Ok(())

@@ -291,7 +291,10 @@ fn hear(identity: &Identity, seen: &mut Seen, (said, ssh): (ToAgent, &Ssh)) {
             };
             seen.claim(identity, Claim::Hello(hello));
         }
-        ToAgent::Welcome { .. } => {
+        ToAgent::Welcome { reported, .. } => {
+            if reported > seen.reported {
+                seen.trouble.push(format!("report {reported} recorded that was never made"));
+            }
             seen.welcome = true;
             for (number, report) in seen.waiting.clone() {
                 seen.claim(identity, Claim::Report { number, at: now(), report });
