@@ -134,13 +134,15 @@ impl Agent {
                 if version != elevate_protocol::message::VERSION {
                     return self.cut_link("the daemon chose a version that was not offered");
                 }
+                // Before anything is sent under a number that the daemon has for something else.
+                let behind = self.spool.welcome(reported, WINDOW);
                 link.stage = Stage::Welcome(nonce);
                 journal::log(Level::Info, "connected to the daemon");
-                self.tell_sudo();
-                self.tell_ssh();
-                if let Some(behind) = self.spool.welcome(reported, WINDOW) {
+                if let Some(behind) = behind {
                     self.tampered(now, &behind);
                 }
+                self.tell_sudo();
+                self.tell_ssh();
                 self.send_reports();
             }
             (_, ToAgent::Refused(refusal)) => {
