@@ -216,13 +216,14 @@ fn empties_its_spool(fleet: &Fleet, web1: &mut Managed, disk: &TempDir, uses: u6
     web1.kill_agent()?;
     web1.host.run("root", ["sh", "-c", "rm /var/lib/elevate/spool/*"])?.success()?;
     web1.start_agent()?;
-    use_often(web1, uses..uses + 5)?;
+    let more = uses.saturating_add(5);
+    use_often(web1, uses..more)?;
     web1.start_link()?;
     web1.wait_connected(fleet)?;
     eventually(AIM, "the last report", || waiting(web1) == Some(0))?;
     let all = reported(disk)?;
     let used = all.iter().filter_map(|(_, used)| *used);
-    ensure!(used.eq(0..uses + 5), "a use is missing or came twice");
+    ensure!(used.eq(0..more), "a use is missing or came twice");
     ensure!(all.is_sorted_by(|before, after| before.0 < after.0), "a number came twice");
     let tampered = fleet.events("host.tampered")?;
     let told = tampered.iter().filter(|event| event.to_string().contains("more than its spool knows of"));
