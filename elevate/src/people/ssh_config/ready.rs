@@ -109,7 +109,7 @@ fn renew(session: &mut Session, kept: &Kept, place: &Place) -> Result<(), Failur
     kept.lead(place, view.id)
 }
 
-/// My grants, and what waits.
+/// My grants that are active, wherever.
 fn live(session: &mut Session) -> Result<Vec<ActivationView>, Failure> {
     let end = session.ask_through(Which::Two, &Ask::Activations { all: false }, Wait::Machines)?;
     let End::Done(Outcome::Activations(views)) = end else { return Err(not_expected(end)) };
