@@ -62,6 +62,8 @@ install: ## put programs, PAM module and units in place (DESTDIR, PREFIX, PAMDIR
 	$(INSTALL) -D -m 0644 '$(PACKAGING)/sysusers/elevate.conf' '$(DESTDIR)$(SYSUSERSDIR)/elevate.conf'
 	$(INSTALL) -D -m 0644 '$(PACKAGING)/tmpfiles/elevate.conf' '$(DESTDIR)$(TMPFILESDIR)/elevate.conf'
 	$(INSTALL) -d -m 0755 '$(DESTDIR)$(SYSCONFDIR)/elevate' '$(DESTDIR)$(SYSCONFDIR)/elevate/policy.d'
+	# sshd's list of revoked certificates; the agent can write into it where it is there when the unit starts.
+	$(INSTALL) -d -m 0755 '$(DESTDIR)$(SYSCONFDIR)/ssh/elevate'
 	# A site may have put its own modules into this service: what is there stays, the new one is laid beside it.
 	service='$(DESTDIR)$(SYSCONFDIR)/pam.d/elevate'; \
 	if [[ -e "$$service" ]] && ! cmp -s '$(PACKAGING)/pam.d/elevate' "$$service"; then \
@@ -76,7 +78,7 @@ install: ## put programs, PAM module and units in place (DESTDIR, PREFIX, PAMDIR
 
 uninstall: ## take away what install put in place; an enrolled host says `elevate-agent unenroll` first
 	@if grep -qs pam_elevate '$(DESTDIR)$(SYSCONFDIR)/pam.d/sudo' '$(DESTDIR)$(SYSCONFDIR)/pam.d/sudo-i' || \
-		[[ -e '$(DESTDIR)$(SYSCONFDIR)/sudoers.d/zz-elevate' ]]; then \
+		[[ -e '$(DESTDIR)$(SYSCONFDIR)/sudoers.d/zz-elevate' || -e '$(DESTDIR)$(SYSCONFDIR)/ssh/sshd_config.d/20-elevate.conf' ]]; then \
 		echo 'error: this host is enrolled' >&2; echo 'hint: elevate-agent unenroll' >&2; exit 1; \
 	fi
 	rm -f '$(DESTDIR)$(BINDIR)/elevate' '$(DESTDIR)$(BINDIR)/elevatectl' '$(DESTDIR)$(SBINDIR)/elevate-agent' \
@@ -93,4 +95,5 @@ uninstall: ## take away what install put in place; an enrolled host says `elevat
 	if cmp -s '$(PACKAGING)/pam.d/elevate' '$(DESTDIR)$(SYSCONFDIR)/pam.d/elevate'; then \
 		rm -f '$(DESTDIR)$(SYSCONFDIR)/pam.d/elevate'; \
 	fi
+	rmdir '$(DESTDIR)$(SYSCONFDIR)/ssh/elevate' 2> /dev/null || true
 	rmdir '$(DESTDIR)$(SYSCONFDIR)/elevate/policy.d' '$(DESTDIR)$(SYSCONFDIR)/elevate' 2> /dev/null || true

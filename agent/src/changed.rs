@@ -49,8 +49,12 @@ fn watched(paths: &Paths) -> Vec<Watched> {
             matters: |name| SERVICES.iter().chain([&PAM_SERVICE]).any(|known| name == *known),
         },
         Watched { folder: etc.join("sudoers.d"), matters: |_| true },
-        Watched { folder: etc.join("ssh"), matters: |name| name == "sshd_config" || name == "sshd_config.d" },
+        Watched {
+            folder: etc.join("ssh"),
+            matters: |name| name == "sshd_config" || name == "sshd_config.d" || name == "elevate",
+        },
         Watched { folder: etc.join("ssh/sshd_config.d"), matters: |_| true },
+        Watched { folder: etc.join("ssh/elevate"), matters: |name| name == "revoked" },
         Watched { folder: etc.join("elevate"), matters: |name| name == "ceiling.toml" || name == "epoch" },
         Watched { folder: paths.trust.clone(), matters: |name| name == "user_ca" },
     ];

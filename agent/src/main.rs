@@ -27,6 +27,7 @@ mod paths;
 mod peer;
 mod probe;
 mod process;
+mod revoked;
 mod safe;
 mod sshd;
 mod status;

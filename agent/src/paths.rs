@@ -54,6 +54,8 @@ pub(crate) struct Paths {
     pub(crate) connections: PathBuf,
     /// When each grant ends on CLOCK_BOOTTIME.
     pub(crate) deadlines: PathBuf,
+    /// Grants that ended before their time, while their certificates may live.
+    pub(crate) ended: PathBuf,
     /// Held by the one agent that runs.
     pub(crate) lock: PathBuf,
     /// What `status` shows.
@@ -66,6 +68,8 @@ pub(crate) struct Paths {
     pub(crate) sshd_main: PathBuf,
     /// Ours among those that it includes.
     pub(crate) sshd_file: PathBuf,
+    /// sshd's list of revoked certificates: beside sshd's own files, since who empties our folder must not lock everybody out.
+    pub(crate) revoked: PathBuf,
     /// Folder of PAM services.
     pub(crate) pam_services: PathBuf,
     /// Folder of terminals.
@@ -103,12 +107,14 @@ impl Paths {
             principals: at("run/elevate/principals"),
             connections: at("run/elevate/connections.json"),
             deadlines: at("run/elevate/deadlines.json"),
+            ended: at("run/elevate/ended.json"),
             lock: at("run/elevate/agent.lock"),
             status: at("run/elevate/status.json"),
             include: at("etc/sudoers.d/zz-elevate"),
             sudoers_rs: at("etc/sudoers-rs"),
             sshd_main: at("etc/ssh/sshd_config"),
             sshd_file: at("etc/ssh/sshd_config.d/20-elevate.conf"),
+            revoked: at("etc/ssh/elevate/revoked"),
             pam_services: at("etc/pam.d"),
             terminals: PathBuf::from("/dev/pts"),
             modules: Arc::default(),

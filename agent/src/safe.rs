@@ -206,6 +206,27 @@ pub(crate) enum Durability {
 /// # Errors
 /// [`SafeError`]; the old content then still stands.
 pub(crate) fn write(path: &Path, text: &str, mode: u32, durability: Durability) -> Result<(), SafeError> {
+    draft(path, text.as_bytes(), mode, durability)?.place()
+}
+
+/// A file that is whole, under the name that it does not keep.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    path: &'a Path,
+    file: PathBuf,
+    durability: Durability,
+}
+
+/// The first half of [`write`]: what is to stand at `path`, beside it, for whoever looks at it before it counts.
+///
+/// # Errors
+/// [`SafeError`].
+pub(crate) fn draft<'a>(
+    path: &'a Path,
+    bytes: &[u8],
+    mode: u32,
+    durability: Durability,
+) -> Result<Draft<'a>, SafeError> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let draft = path.with_file_name(format!(".{name}.new"));
     remove(&draft)?;
@@ -218,15 +239,31 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32, durability: Durability) 
         .map_err(io_error("create", &draft))?;
     // The umask may have taken bits away, never added any.
     file.set_permissions(Permissions::from_mode(mode)).map_err(io_error("set the mode of", &draft))?;
-    file.write_all(text.as_bytes()).map_err(io_error("write", &draft))?;
+    file.write_all(bytes).map_err(io_error("write", &draft))?;
     if durability == Durability::Disk {
         file.sync_all().map_err(io_error("sync", &draft))?;
     }
-    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
-        remove(path)?;
+    Ok(Draft { path, file: draft, durability })
+}
+
+impl Draft<'_> {
+    /// Where it is.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
-    fs::rename(&draft, path).map_err(io_error("rename to", path))?;
-    if durability == Durability::Disk { sync_parent(path) } else { Ok(()) }
+
+    /// It counts from here on.
+    ///
+    /// # Errors
+    /// [`SafeError`].
+    pub(crate) fn place(self) -> Result<(), SafeError> {
+        let Self { path, file, durability } = self;
+        if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
+            remove(path)?;
+        }
+        fs::rename(&file, path).map_err(io_error("rename to", path))?;
+        if durability == Durability::Disk { sync_parent(path) } else { Ok(()) }
+    }
 }
 
 /// Removes whatever stands at `path`, a whole folder too, never what it points to. Nothing there is fine.

@@ -27,6 +27,8 @@ const OURS: [&str; 4] = [
     "authorizedprincipalscommanduser",
     "authorizedprincipalsfile",
 ];
+/// Names a list of keys and certificates that open nothing.
+const LIST: &str = "RevokedKeys";
 const FILE_MAX: u64 = 256 * 1024;
 
 /// Why certificates open nothing here.
@@ -85,6 +87,14 @@ pub(crate) enum SshdError {
         /// Its file.
         path: PathBuf,
     },
+    /// The site has a list of revoked keys of its own.
+    #[error(
+        "{place}: only one list of revoked keys counts for sshd; run elevate-agent enroll, which leaves it to the site's own"
+    )]
+    SitesList {
+        /// File and line.
+        place: String,
+    },
     /// No module.
     #[error(
         "{MODULE} is not in the system's PAM folder, or not whole, or not root's alone; install it again"
@@ -122,13 +132,49 @@ pub(crate) fn is_ours(text: &str) -> bool {
     text.starts_with(HEAD)
 }
 
+/// Whether sshd is to read our list of revoked certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revoked {
+    /// It is.
+    Listed,
+    /// The site has a list of its own, or ours could not be made.
+    NotListed,
+}
+
 /// Our file's text. sshd gives the account and the certificate's key id as arguments; no shell sees them.
 #[must_use]
-pub(crate) fn text(paths: &Paths, program: &Path) -> String {
+pub(crate) fn text(paths: &Paths, program: &Path, revoked: Revoked) -> String {
     let (ca, program) = (paths.user_ca.display(), program.display());
+    let list = match revoked {
+        Revoked::Listed => list_line(paths),
+        Revoked::NotListed => String::new(),
+    };
     format!(
-        "{HEAD}TrustedUserCAKeys {ca}\nAuthorizedPrincipalsCommand {program} %u %i\nAuthorizedPrincipalsCommandUser {ACCOUNT}\n"
+        "{HEAD}TrustedUserCAKeys {ca}\nAuthorizedPrincipalsCommand {program} %u %i\nAuthorizedPrincipalsCommandUser {ACCOUNT}\n{list}"
     )
+}
+
+fn list_line(paths: &Paths) -> String {
+    format!("{LIST} {}\n", paths.revoked.display())
+}
+
+/// Whether our file has sshd read our list.
+#[must_use]
+pub(crate) fn names_list(paths: &Paths) -> bool {
+    let line = list_line(paths);
+    safe::read(&paths.sshd_file, FILE_MAX).is_ok_and(|text| is_ours(&text) && text.contains(&line))
+}
+
+/// Where a list of the site's is named: sshd reads one only.
+#[must_use]
+pub(crate) fn list_of_site(paths: &Paths) -> Option<String> {
+    let main = (paths.sshd_main.clone(), safe::read(&paths.sshd_main, FILE_MAX).unwrap_or_default());
+    let others = others(paths);
+    others.into_iter().chain([main]).find_map(|(path, text)| {
+        let is_list = |line: &str| keyword(line).is_some_and(|(word, _)| word.eq_ignore_ascii_case(LIST));
+        let index = text.lines().position(is_list)?;
+        Some(format!("{}:{}", path.display(), index.saturating_add(1)))
+    })
 }
 
 /// The group of our account, when certificates of live grants open accounts here.
@@ -159,9 +205,15 @@ pub(crate) fn cas(paths: &Paths) -> Vec<PublicKey> {
 /// The first [`SshdError`] met.
 pub(crate) fn placed(paths: &Paths) -> Result<u32, SshdError> {
     let group = possible(paths)?;
-    let wanted = text(paths, &program());
-    if !safe::read(&paths.sshd_file, FILE_MAX).is_ok_and(|found| found == wanted) {
-        return Err(SshdError::File { path: paths.sshd_file.clone() });
+    let found = safe::read(&paths.sshd_file, FILE_MAX).unwrap_or_default();
+    let is = |revoked| found == text(paths, &program(), revoked);
+    if !is(Revoked::NotListed) {
+        if !is(Revoked::Listed) {
+            return Err(SshdError::File { path: paths.sshd_file.clone() });
+        }
+        if let Some(place) = list_of_site(paths) {
+            return Err(SshdError::SitesList { place });
+        }
     }
     let path = paths.pam_services.join(PAM_SERVICE);
     if !safe::read(&path, FILE_MAX).is_ok_and(|text| probe::has_session_gate(&text)) {
@@ -190,14 +242,7 @@ pub(crate) fn possible(paths: &Paths) -> Result<u32, SshdError> {
     }
     no_conflict(&paths.sshd_main, &main, Some(folder))?;
     let mut pam = asks_pam(&paths.sshd_main, &main)?;
-    for name in safe::names(folder).unwrap_or_default() {
-        let path = folder.join(&name);
-        if path == paths.sshd_file || path.extension().is_none_or(|ending| ending != "conf") {
-            continue;
-        }
-        // Followed, as sshd follows: packages lay links there.
-        let text = std::fs::read(&path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+    for (path, text) in others(paths) {
         no_conflict(&path, &text, None)?;
         pam |= asks_pam(&path, &text)?;
     }
@@ -206,6 +251,17 @@ pub(crate) fn possible(paths: &Paths) -> Result<u32, SshdError> {
         return Err(SshdError::NoPidfd);
     }
     if pam { Ok(account.gid) } else { Err(SshdError::NoPam { place: paths.sshd_main.display().to_string() }) }
+}
+
+/// The files beside ours in the folder that sshd's main file includes.
+fn others(paths: &Paths) -> Vec<(PathBuf, String)> {
+    let folder = paths.sshd_file.parent().unwrap_or(Path::new("/"));
+    let names = safe::names(folder).unwrap_or_default().into_iter().map(|name| folder.join(name));
+    let read = names
+        .filter(|path| *path != paths.sshd_file && path.extension().is_some_and(|ending| ending == "conf"));
+    // Followed, as sshd follows: packages lay links there.
+    let text = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+    read.map(|path| (path.clone(), text(&path))).collect()
 }
 
 /// Whether a file has sshd open PAM sessions of its own service: without them nobody would know which connection a grant has opened.
@@ -291,7 +347,7 @@ fn no_conflict(path: &Path, text: &str, folder: Option<&Path>) -> Result<(), Ssh
 /// # Errors
 /// [`SshdError::Conflict`], also where sshd says nothing of it.
 pub(crate) fn unsettled(paths: &Paths, found: &str, stood: &str) -> Result<(), SshdError> {
-    let ours = format!("{}{stood}", text(paths, &program()));
+    let ours = format!("{}{stood}", text(paths, &program(), Revoked::NotListed));
     let own: Vec<(String, &str)> = ours.lines().filter_map(keyword).collect();
     for word in OURS {
         let said: Vec<&str> =

@@ -127,3 +127,24 @@ fn e15_a_host_whose_connections_could_not_be_closed_opens_nothing() {
         assert!(matches!(asks_pam(path, text), Err(SshdError::NoPam { .. })), "{text}");
     }
 }
+
+#[test]
+fn x_l_one_list_of_revoked_keys_counts_and_that_is_the_sites() {
+    let place = tempfile::tempdir().unwrap();
+    let paths = Paths::below(place.path());
+    let folder = paths.sshd_file.parent().unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(&paths.sshd_main, "Include x\n#RevokedKeys /x\n").unwrap();
+    std::fs::write(&paths.sshd_file, text(&paths, Path::new("/p"), Revoked::Listed)).unwrap();
+    assert_eq!((list_of_site(&paths), names_list(&paths)), (None, true));
+    std::fs::write(&paths.sshd_file, text(&paths, Path::new("/p"), Revoked::NotListed)).unwrap();
+    assert!(!names_list(&paths));
+    std::fs::write(folder.join("50-site.txt"), "RevokedKeys /x\n").unwrap();
+    assert_eq!(list_of_site(&paths), None);
+    for (file, line) in [(folder.join("50-site.conf"), 2), (paths.sshd_main.clone(), 2)] {
+        let before = std::fs::read(&file).unwrap_or_default();
+        std::fs::write(&file, "Match User bob\n  revokedkeys=/etc/ssh/revoked\n").unwrap();
+        assert_eq!(list_of_site(&paths), Some(format!("{}:{line}", file.display())));
+        std::fs::write(&file, before).unwrap();
+    }
+}

@@ -41,6 +41,9 @@ pub(crate) struct Status {
     pub(crate) sudo: Option<String>,
     /// Why no rule can be enforced here.
     pub(crate) hindrance: Option<String>,
+    /// Why sshd's list of revoked certificates is the one of before.
+    #[serde(default)]
+    pub(crate) revocation: Option<String>,
     /// The epoch of the host's log.
     pub(crate) epoch: u32,
     /// The epoch that the daemon says begins, while it waits for root's word.
@@ -207,6 +210,9 @@ fn text(status: &Status, life: Life, now: Moment) -> String {
         format!("grants     {}", status.grants.len()),
     ];
     lines.extend(status.grants.iter().map(|grant| grant.line(now)));
+    if let Some(why) = &status.revocation {
+        lines.push(format!("REVOKED    sshd's list is the one of before: {}", escape(why)));
+    }
     if let Some(epoch) = status.new_epoch {
         lines.push(format!("EPOCH      {}", another_log(epoch)));
         lines.push(format!("           root says so with: elevate-agent confirm-epoch {epoch}"));

@@ -14,6 +14,7 @@ pub mod epoch;
 pub mod flavour;
 pub mod frame;
 pub mod id;
+pub mod krl;
 pub mod message;
 pub mod name;
 pub mod paste;

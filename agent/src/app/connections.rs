@@ -123,6 +123,7 @@ impl Agent {
         let why = UntrustedText::lossy("no grant in force here opens this account for it");
         let login = UntrustedText::lossy(login.as_str());
         self.report(now, Report::SshRefused { grant: Some(grant), login, from: None, why });
+        self.revoke_shown(grant, now);
     }
 
     fn open_connection(

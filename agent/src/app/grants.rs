@@ -157,14 +157,14 @@ impl Agent {
         let Some(standing) = self.grants.remove(&id) else { return };
         let uid = standing.held.verified.grant().uid;
         // What cannot be removed now is tried again with each round of reconciling.
-        if let Err(why) = self.enforce(uid, now) {
-            self.tampered(
-                now,
-                &format!("the rules of uid {uid} could not be changed at the end of G-{id}: {why}"),
-            );
+        let enforced = self.enforce(uid, now);
+        if let Err(why) = &enforced {
+            let what = format!("the rules of uid {uid} could not be changed at the end of G-{id}: {why}");
+            self.tampered(now, &what);
         }
         // Nothing new is let in by now.
         self.close_connections(id, cause);
+        self.revoke_certificates(&standing, enforced.is_ok(), now);
         journal::log(Level::Info, &format!("grant G-{id} of uid {uid} ended: {cause:?}"));
         self.report(now, Report::Ended { grant: id, cause });
         if let Err(error) = documents::forget(&self.paths, id) {

@@ -92,6 +92,13 @@ pub(crate) enum Message {
     },
     /// The accounts of the grants in force were looked up again.
     Accounts(BTreeMap<ActivationId, AccountState>),
+    /// A list of revoked certificates was made, or not.
+    Revoked {
+        /// Its version.
+        version: u64,
+        /// Nothing, or why sshd goes on with the one of before.
+        made: Result<(), String>,
+    },
     /// The installed sudo was asked again.
     Sudo {
         /// Its file when it was.

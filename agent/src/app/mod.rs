@@ -15,6 +15,7 @@ pub(crate) mod message;
 pub(crate) mod mine;
 pub(crate) mod people;
 pub(crate) mod place;
+mod revoked;
 pub(crate) mod ssh;
 pub(crate) mod start;
 pub(crate) mod state;

@@ -24,6 +24,7 @@ use super::manager::Manager;
 use super::message::Message;
 use super::people::People;
 use super::place::Early;
+use super::revoked::Revoked;
 use super::ssh::Ssh;
 use super::state::{Agent, Rounds};
 use crate::changed::{self, OnItsWay};
@@ -204,6 +205,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         accepted: Accepted::default(),
         enforcement,
         ssh: Ssh::look(paths),
+        revoked: Revoked::look(paths, now),
         position,
         new_epoch: None,
         grants: BTreeMap::new(),
@@ -274,6 +276,7 @@ impl Agent {
         self.check_ceiling(now);
         self.end_what_it_lacks(now);
         self.close_what_is_over();
+        self.look_at_revoked(now);
         self.save_deadlines();
         self.reconcile(&known, now);
         if let Err(error) = &self.enforcement {

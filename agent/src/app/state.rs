@@ -22,6 +22,7 @@ use super::message::{Message, Roles};
 use super::mine::Mine;
 use super::people::People;
 use super::place::{Early, Unplaced};
+use super::revoked::Revoked;
 use super::ssh::Ssh;
 use crate::changed::OnItsWay;
 use crate::clock::{self, Alarm, Boot, Moment};
@@ -48,6 +49,8 @@ pub(crate) struct Agent {
     pub(crate) enforcement: Result<(), ProbeError>,
     /// The host's sshd.
     pub(crate) ssh: Ssh,
+    /// What sshd has of revoked certificates.
+    pub(crate) revoked: Revoked,
     /// The place in the host's log.
     pub(crate) position: Position,
     /// The epoch that the daemon says begins, and that waits for the word of this host's root.
@@ -138,6 +141,7 @@ impl Agent {
             Message::Used { stream, used } => self.used_at_once(&stream, *used),
             Message::Ssh { stream, asked } => self.ssh_at_once(&stream, &asked),
             Message::Closed(closed) => self.closed(&closed),
+            Message::Revoked { version, made } => self.revoked_made(version, made),
             Message::Door { serial, event } => self.at_door(serial, event),
             Message::Pam { serial, child, event } => self.pam(serial, child, event),
             Message::Checked { seq, result } => self.checked(seq, result),

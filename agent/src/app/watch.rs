@@ -68,9 +68,13 @@ impl Agent {
             self.look_at_sudo();
             self.probe(now);
             self.look_at_sshd(now);
+            self.look_at_revoked(now);
             self.check_ceiling(now);
             self.resolve_offers();
             self.consider_epoch(now);
+        }
+        if self.revoked.due().is_some_and(|due| now.boot >= due) {
+            self.renew_revoked(now);
         }
         if now.boot >= self.rounds.reconcile {
             self.rounds.reconcile = now.boot.after(RECONCILE);
@@ -133,6 +137,7 @@ impl Agent {
         if !self.connected.is_empty() {
             due = due.min(now.boot.after(WALL));
         }
+        due = self.revoked.due().map_or(due, |revoked| due.min(revoked));
         due = self.unplaced.as_ref().map_or(due, |waiting| due.min(waiting.again));
         // Not in the past for what could not be done: that is tried again in a while, not at once.
         due.max(Boot(now.boot.0.saturating_add(20)))
@@ -143,6 +148,7 @@ impl Agent {
         self.change.taken();
         self.probe(now);
         self.look_at_sshd(now);
+        self.look_at_revoked(now);
         self.check_ceiling(now);
         self.consider_epoch(now);
     }
@@ -328,6 +334,7 @@ impl Agent {
             connected: self.is_linked(),
             sudo: self.flavour.sudo.line().map(UntrustedText::escaped),
             hindrance: self.enforcement.as_ref().err().map(ToString::to_string),
+            revocation: self.revoked.hindrance().map(ToOwned::to_owned),
             epoch: self.position.epoch,
             new_epoch: self.new_epoch,
             seq: self.position.seq,

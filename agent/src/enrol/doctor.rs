@@ -20,6 +20,7 @@ use crate::module_file;
 use crate::nss;
 use crate::paths::Paths;
 use crate::probe::{self, INCLUDE, MODULE, SERVICES};
+use crate::revoked;
 use crate::sshd::{self, SshdError};
 use crate::status;
 use crate::sudoers_files;
@@ -62,6 +63,7 @@ pub(crate) fn run(paths: &Paths) -> ExitCode {
     findings.extend([include(paths, &found), parse(&found)]);
     findings.extend(switches(paths));
     findings.push(ssh(paths));
+    findings.extend(revoked(paths));
     findings.extend([leftover(paths), vouch_key(paths), link_key(paths)]);
     findings.extend(agent(paths));
     findings.push(clock_is_right(paths));
@@ -186,13 +188,40 @@ fn ssh(paths: &Paths) -> Finding {
         }
         Ok(Err(error)) => bad(journal::chain(&error), "sshd -t, sshd -T, then edit what they name"),
         Err(SshdError::NoSshd) => Finding::Good("there is no sshd: certificates open nothing".to_owned()),
-        Err(error @ (SshdError::File { .. } | SshdError::PamLine { .. })) if paths.sshd_file.exists() => {
+        Err(error @ (SshdError::File { .. } | SshdError::PamLine { .. } | SshdError::SitesList { .. }))
+            if paths.sshd_file.exists() =>
+        {
             bad(error.to_string(), AGAIN)
         }
         Err(error) => {
             Finding::Note(format!("certificates of grants open nothing here: {error}"), AGAIN.to_owned())
         }
     }
+}
+
+/// sshd's list of revoked certificates, where our file is there to name it.
+fn revoked(paths: &Paths) -> Option<Finding> {
+    if !paths.sshd_file.exists() {
+        return None;
+    }
+    let path = paths.revoked.display();
+    Some(match (sshd::names_list(paths), sshd::list_of_site(paths)) {
+        (false, Some(place)) => {
+            Finding::Good(format!("{place} names sshd's list of revoked keys, so ours is not read"))
+        }
+        (false, None) => {
+            Finding::Note("sshd reads no list of revoked certificates".to_owned(), AGAIN.to_owned())
+        }
+        (true, _) => match revoked::read(paths) {
+            Ok(Some(list)) => Finding::Good(format!(
+                "{path}: version {}, certificates of {} grants are revoked",
+                list.version,
+                list.grants.len()
+            )),
+            Ok(None) => bad(format!("{path} is not a list of ours: sshd may take no key at all"), AGAIN),
+            Err(error) => bad(format!("sshd takes no key at all: {}", journal::chain(&error)), AGAIN),
+        },
+    })
 }
 
 fn leftover(paths: &Paths) -> Finding {
@@ -251,6 +280,10 @@ fn agent(paths: &Paths) -> Vec<Finding> {
                 None => Finding::Good("the agent can enforce rules here".to_owned()),
                 Some(why) => bad(format!("the agent enforces no rule here: {why}"), AGAIN),
             });
+            if let Some(why) = status.revocation {
+                let what = format!("sshd's list of revoked certificates is the one of before: {why}");
+                findings.push(bad(what, "install openssh-client, make room; then it is made by itself"));
+            }
             let fix = "systemctl start elevate-link    (then: journalctl -u elevate-link)";
             findings.push(match (status.connected, status.new_epoch) {
                 (true, _) => Finding::Good("the daemon is connected".to_owned()),

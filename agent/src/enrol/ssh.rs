@@ -14,7 +14,9 @@ use nix::unistd::Pid;
 use crate::child::{self, ChildError};
 use crate::journal;
 use crate::paths::Paths;
-use crate::sshd::{self, ACCOUNT, PAM_SERVICE, SshdError};
+use crate::revoked;
+use crate::safe::SafeError;
+use crate::sshd::{self, ACCOUNT, PAM_SERVICE, Revoked, SshdError};
 
 use super::changes::{self, ChangeError, Changes};
 use super::pam_lines::{self, PamLinesError, Service};
@@ -44,6 +46,9 @@ pub(crate) enum SshError {
     /// A file could not be changed.
     #[error("a file could not be changed")]
     Change(#[from] ChangeError),
+    /// The list of revoked certificates.
+    #[error("the list of revoked certificates stays")]
+    List(#[from] SafeError),
     /// sshd cannot be asked.
     #[error("sshd cannot be asked")]
     Child(#[from] ChildError),
@@ -99,7 +104,9 @@ pub(super) fn set_up(paths: &Paths) -> bool {
 }
 
 fn is_set_up(paths: &Paths) -> bool {
-    sshd::placed(paths).is_ok() && effective(paths).is_ok()
+    let has_list = || matches!(revoked::read(paths), Ok(Some(_)));
+    let lists = if sshd::names_list(paths) { has_list() } else { sshd::list_of_site(paths).is_some() };
+    sshd::placed(paths).is_ok() && effective(paths).is_ok() && lists
 }
 
 fn place(paths: &Paths) -> Result<(), SshError> {
@@ -112,8 +119,9 @@ fn place(paths: &Paths) -> Result<(), SshError> {
     }
     takes_its_files(" as they are")?;
     sshd::unsettled(paths, &ask(&["-T"], "")?, text)?;
+    let revoked = list(paths);
     let mut changes = Changes::default();
-    let placed = try_out(paths, &mut changes);
+    let placed = try_out(paths, revoked, &mut changes);
     if matches!(placed, Ok(()) | Err(SshError::Restart { .. })) {
         changes.keep();
         return placed;
@@ -124,16 +132,33 @@ fn place(paths: &Paths) -> Result<(), SshError> {
     // An sshd that was told of our file is told of the file before. What it would not take it is not told of.
     if matches!(placed, Err(SshError::Reload { .. })) && takes_its_files("").is_ok() {
         drop(reload());
+    } else if !sshd::names_list(paths) {
+        drop(revoked::remove(paths));
     }
     placed
 }
 
-fn try_out(paths: &Paths, changes: &mut Changes) -> Result<(), SshError> {
+/// The list of revoked certificates, which is there before sshd is told of it: without it, nobody would log in by a key.
+fn list(paths: &Paths) -> Revoked {
+    if let Some(place) = sshd::list_of_site(paths) {
+        say(&format!("sshd: {place} names a list of revoked keys, so sshd does not read Elevate's"));
+        return Revoked::NotListed;
+    }
+    match revoked::begin(paths) {
+        Ok(()) => Revoked::Listed,
+        Err(error) => {
+            say(&format!("sshd: without a list of revoked certificates: {}", journal::chain(&error)));
+            Revoked::NotListed
+        }
+    }
+}
+
+fn try_out(paths: &Paths, revoked: Revoked, changes: &mut Changes) -> Result<(), SshError> {
     if changes::read(&paths.user_ca)?.is_none() {
         changes.write(&paths.user_ca, "", 0o644)?;
     }
     pam_line(paths, changes)?;
-    changes.write(&paths.sshd_file, &sshd::text(paths, &sshd::program()), 0o644)?;
+    changes.write(&paths.sshd_file, &sshd::text(paths, &sshd::program(), revoked), 0o644)?;
     takes_its_files(" with ours among them")?;
     effective(paths)?;
     reload()
@@ -161,17 +186,18 @@ pub(super) fn take_out(paths: &Paths, changes: &mut Changes) -> Result<(), SshEr
         Some(stood) if stood.text().is_some_and(sshd::is_ours) => changes.remove(&paths.sshd_file)?,
         Some(_) | None => return Ok(()),
     }
-    if Paths::program("sshd").is_none() {
-        return Ok(());
-    }
-    takes_its_files(" without ours")?;
-    match reload() {
-        Err(error @ SshError::Restart { .. }) => {
-            say(&format!("sshd: {error}"));
-            Ok(())
+    if Paths::program("sshd").is_some() {
+        takes_its_files(" without ours")?;
+        match reload() {
+            Err(error @ SshError::Restart { .. }) => {
+                say(&format!("sshd: {error}"));
+                say(&format!("      It reads {} until then: remove that after it.", paths.revoked.display()));
+                return Ok(());
+            }
+            done => done?,
         }
-        done => done,
     }
+    Ok(revoked::remove(paths)?)
 }
 
 /// `sshd -t`: a listener that is told to read files which it does not take is gone (HOSTS §4).
@@ -195,12 +221,16 @@ fn ask(arguments: &[&str], when: &'static str) -> Result<String, SshError> {
 pub(super) fn effective(paths: &Paths) -> Result<(), SshError> {
     let found = ask(&["-T"], "")?;
     let (ca, program) = (paths.user_ca.display(), sshd::program());
+    let list = sshd::names_list(paths).then(|| format!("revokedkeys {}", paths.revoked.display()));
     for line in [
         format!("trustedusercakeys {ca}"),
         format!("authorizedprincipalscommand {} %u %i", program.display()),
         format!("authorizedprincipalscommanduser {ACCOUNT}"),
         "usepam yes".to_owned(),
-    ] {
+    ]
+    .into_iter()
+    .chain(list)
+    {
         if !found.lines().any(|one| one == line) {
             return Err(SshError::NotEffective { line });
         }
