@@ -28,9 +28,11 @@ use crate::status::{GrantStatus, Status};
 /// Between two looks at PAM files, module and include line.
 const PROBE: Span = Span(5);
 /// The same at rest: with no grant there is no rule that stands on them, and inotify tells of nearly all of it.
-const PROBE_AT_REST: Span = Span(30);
-/// Between two looks at our folders.
+const PROBE_AT_REST: Span = Span(60);
+/// Between two looks at our folders. The longest sleep there is: a heartbeat goes with it.
 const RECONCILE: Span = Span(30);
+/// What is due so soon is done at once: each waking costs more than what is done in it.
+const TOGETHER: Span = Span(1);
 /// Between two looks at the accounts of grants.
 const ACCOUNTS: Span = Span(60);
 /// The same while an account could not be confirmed.
@@ -76,7 +78,7 @@ impl Agent {
         if self.revoked.due().is_some_and(|due| now.boot >= due) {
             self.renew_revoked(now);
         }
-        if now.boot >= self.rounds.reconcile {
+        if now.boot.after(TOGETHER) >= self.rounds.reconcile {
             self.rounds.reconcile = now.boot.after(RECONCILE);
             self.forget_what_left_nothing();
             self.reconcile(&BTreeSet::new(), now);
@@ -125,7 +127,7 @@ impl Agent {
 
     /// When the timer has to ring.
     pub(crate) fn due(&self, now: Moment) -> Boot {
-        let look = self.next_look();
+        let look = self.next_look().min(self.rounds.reconcile);
         let mut due = self.manager.due().map_or(look, |due| due.min(look));
         for standing in self.grants.values() {
             due = due.min(now.boot.after(WALL)).min(standing.ends);

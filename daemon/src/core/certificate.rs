@@ -3,7 +3,7 @@
 //! In: [`CertificateAsk`]. Out: [`Outcome::Certificate`], after its event is durable. Nothing for what waits, is over, is another's or is
 //! on another host. A code is asked for where the role wants one at every use: a certificate is one.
 
-use elevate_policy::Factor;
+use elevate_policy::{Factor, Role};
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::{Ask, CertificateAsk, Outcome};
 use elevate_protocol::message::refusal::Code;
@@ -29,44 +29,51 @@ pub(super) async fn certificate(
         Ok(key) => key,
         Err(error) => return told(CertificateError::Key(error)),
     };
-    let inner = core.inner();
-    let person = talk.person()?.clone();
-    let mut tx = inner.store.read().await?;
+    let (inner, person) = (core.inner(), talk.person()?.clone());
+    // What is seen here only says what to sign: the change that records it looks at all of it again.
+    let mut tx = inner.store.glance().await?;
     let seen = chosen(&mut tx, talk, wanted).await?;
-    locks::unlocked(&mut tx, talk, Some(&seen)).await?;
+    let short = short(&mut tx, seen.id).await?;
     drop(tx);
-    at_use(core, talk, (ask, &seen)).await?;
-    let mut tx = inner.store.read().await?;
-    let live = match Live::find(&mut tx, &person, seen.id).await {
+    let id = seen.id;
+    let live = match asks_for_code(core, &seen) {
+        false => Live::of(seen, &person, inner.clock.now()),
+        true => {
+            at_use(core, talk, (ask, &seen)).await?;
+            Live::find(&mut inner.store.glance().await?, &person, id).await
+        }
+    };
+    let live = match live {
         Ok(live) => live,
         Err(error) => return told(error),
     };
-    let (which, now) = (user_ca::known_to(inner, &mut tx, seen.id).await?, tx.now());
-    drop(tx);
-    let unrecorded = match inner.user_ca.certify(&live, key, (which, now)).await {
+    let which = user_ca::known_to(inner, id).await?;
+    let unrecorded = match inner.user_ca.certify(&live, key, (which, inner.clock.now())).await {
         Ok(unrecorded) => unrecorded,
         Err(error) => return told(error),
     };
     let mut tx = inner.store.write().await?;
     // An agent may take its time to sign: who asks may be nobody by now.
     talk.stands(inner)?;
-    locks::unlocked(&mut tx, talk, Some(&seen)).await?;
     let issued = match unrecorded.record(&mut tx, &talk.voice, &person).await {
         Ok(issued) => issued,
         Err(error) => return told(error),
     };
-    let short = short(&mut tx, seen.id).await?;
+    locks::unlocked(&mut tx, talk, Some(live.activation())).await?;
     tx.commit().await?;
     Ok(Outcome::Certificate(Box::new(view(&live, issued, short))))
 }
 
-/// The second factor, where the grant was made to ask for it at every use, or its role does since.
+/// Whether the grant was made to ask for the second factor at every use, or its role does since.
+fn asks_for_code(core: &Core, grant: &Activation) -> bool {
+    let role_does = |role: &Role| role.factor == Factor::EveryUse;
+    grant.factor_at_use || core.inner().policy().role(&grant.role).is_some_and(role_does)
+}
+
+/// The second factor.
 async fn at_use(core: &Core, talk: &mut Dialogue, (ask, grant): (&Ask, &Activation)) -> Told<()> {
     let inner = core.inner();
-    let every_use = inner.policy().role(&grant.role).is_some_and(|role| role.factor == Factor::EveryUse);
-    if !every_use && !grant.factor_at_use {
-        return Ok(());
-    }
+    locks::unlocked(&mut inner.store.glance().await?, talk, Some(grant)).await?;
     let demand = Demand {
         ask,
         bound_to: ask.digest()?,

@@ -71,8 +71,8 @@ pub(super) async fn trusted(tx: &mut Tx) -> Result<UserCas, Fault> {
 }
 
 /// The key that every host of a grant knows: a host that is away has not heard of the last rotation, and trusts the key before.
-pub(super) async fn known_to(core: &Inner, tx: &mut Tx, grant: ActivationId) -> Result<Which, Fault> {
-    if core.user_ca.is_one() || !tx.has_unheard_keys(grant).await? {
+pub(super) async fn known_to(core: &Inner, grant: ActivationId) -> Result<Which, Fault> {
+    if core.user_ca.is_one() || !core.store.glance().await?.has_unheard_keys(grant).await? {
         return Ok(Which::Newest);
     }
     Ok(Which::Oldest)

@@ -22,6 +22,10 @@ pub(super) const LIVE_OF: &str =
 /// See [`LIVE_OF`].
 pub(super) const LIVE_ON: &str = "SELECT body FROM activations WHERE person = $1 AND phase <> 'over' AND role = $2
     AND EXISTS (SELECT 1 FROM activation_hosts WHERE activation = activations.id AND host = $3) ORDER BY asked_at, id";
+/// See [`LIVE_OF`].
+pub(super) const BY_ID: &str =
+    "SELECT body, (SELECT COUNT(*) FROM locks WHERE over_at IS NULL AND (ends_at IS NULL OR ends_at > $2)) AS locks
+    FROM activations WHERE id = $1";
 /// See [`LIVE_OF`]. The first condition is the index's own.
 pub(super) const LIVE_IN: &str =
     "SELECT body FROM activations WHERE phase <> 'over' AND role = $1 ORDER BY asked_at, id";
@@ -102,16 +106,22 @@ impl Tx {
         Ok(())
     }
 
-    /// An activation by id.
+    /// An activation by id. On the same way to the database it is seen whether nothing at all is locked, which is what whoever asks
+    /// for one wants to know next.
     ///
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn activation(&mut self, id: ActivationId) -> Result<Option<Activation>, StoreError> {
-        let row = sqlx::query("SELECT body FROM activations WHERE id = $1")
+        let row = sqlx::query(BY_ID)
             .bind(id.to_string())
+            .bind(self.now().0)
             .fetch_optional(self.ready().await?)
             .await?;
-        row.as_ref().map(activation_of).transpose()
+        let Some(row) = row else { return Ok(None) };
+        if Row("activations", &row).number::<u64>("locks")? == 0 {
+            self.seen.saw_locks(&[]);
+        }
+        activation_of(&row).map(Some)
     }
 
     /// Person and role of an activation, when it is one of this host.

@@ -91,7 +91,7 @@ async fn a_database_that_is_a_symlink_is_not_followed() {
 
 #[tokio::test]
 async fn history_is_not_read_to_find_what_lives() {
-    use super::activations::{DUE, LIVE_AT, LIVE_IN, LIVE_OF, LIVE_ON, NEXT_DUE, OPEN_OF};
+    use super::activations::{BY_ID, DUE, LIVE_AT, LIVE_IN, LIVE_OF, LIVE_ON, NEXT_DUE, OPEN_OF};
     use super::ends;
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
@@ -104,6 +104,7 @@ async fn history_is_not_read_to_find_what_lives() {
         (OPEN_OF, "activations_live_of_person"),
         (NEXT_DUE, "activations_live"),
         (NEXT_DUE, "locks_in_force"),
+        (BY_ID, "locks_in_force"),
         (NEXT_DUE, "changes_waiting"),
         (NEXT_DUE, "ends_awaited"),
         (ends::DUE, "ends_awaited"),

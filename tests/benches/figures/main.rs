@@ -12,6 +12,7 @@ mod bare;
 mod certificates;
 mod crowd;
 mod measure;
+mod pages;
 mod people;
 mod residence;
 mod restart;

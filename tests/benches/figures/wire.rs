@@ -13,7 +13,7 @@ use elevate_protocol::message::parts::Joiner;
 use elevate_protocol::message::person::{Ask, Outcome, Reply, Say};
 use russh::client::{self, Handle, Handler};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{ChannelMsg, Disconnect, Preferred, cipher, kex};
+use russh::{Disconnect, Preferred, cipher, kex};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ssh_key::{HashAlg, PrivateKey};
@@ -80,20 +80,14 @@ impl Connection {
         Ok(Self(handle))
     }
 
-    /// A channel with a subsystem on it.
+    /// A channel with a subsystem on it; one that is not given ends it, as for `elevate`.
     pub(crate) async fn subsystem(
         &self,
         name: &str,
     ) -> Result<Frames<impl AsyncRead + AsyncWrite + Unpin + Send + use<>>> {
-        let mut channel = self.0.channel_open_session().await?;
-        channel.request_subsystem(true, name).await?;
-        loop {
-            match channel.wait().await {
-                Some(ChannelMsg::Success) => return Ok(Frames::over(channel.into_stream())),
-                Some(ChannelMsg::WindowAdjusted { .. }) => {}
-                other => bail!("the subsystem {name} was not given: {other:?}"),
-            }
-        }
+        let channel = self.0.channel_open_session().await?;
+        channel.request_subsystem(false, name).await?;
+        Ok(Frames::over(channel.into_stream()))
     }
 
     /// Ends it.

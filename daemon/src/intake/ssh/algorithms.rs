@@ -52,8 +52,8 @@ pub(crate) fn config(host_key: PrivateKey) -> Config {
         max_auth_attempts: ATTEMPTS,
         // Keepalives reset this one; it bounds a write that the peer does not take.
         inactivity_timeout: Some(Duration::from_secs(60)),
-        // Longer than a host's agent is ever silent: while it speaks, SSH itself has nothing to say.
-        keepalive_interval: Some(Duration::from_secs(25)),
+        // Longer than a host's agent is ever silent, half a minute: while it speaks, SSH itself has nothing to say.
+        keepalive_interval: Some(Duration::from_secs(40)),
         keepalive_max: 2,
         nodelay: true,
         preferred: Preferred {

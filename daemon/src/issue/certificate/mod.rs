@@ -86,7 +86,8 @@ pub(crate) enum CertificateError {
     Store(#[from] StoreError),
 }
 
-/// Proof that a grant lives, is this person's, and opens SSH, as the store says in one transaction. Only [`Live::find`] makes one.
+/// Proof that a grant lived, was this person's, and opened SSH, when the store was asked. [`Unrecorded::record`] wants it anew, in the
+/// transaction that records.
 pub(crate) struct Live {
     activation: Activation,
     ends_at: Timestamp,
@@ -100,7 +101,14 @@ impl Live {
     /// [`CertificateError::Ended`] for one that waits, is over, is somebody else's or has no SSH part; the store.
     pub(crate) async fn find(tx: &mut Tx, person: &Name, id: ActivationId) -> Result<Self, CertificateError> {
         let found = tx.activation(id).await?.ok_or(CertificateError::Ended)?;
-        let now = tx.now();
+        Self::of(found, person, tx.now())
+    }
+
+    /// The same of one that was found.
+    ///
+    /// # Errors
+    /// [`CertificateError::Ended`], as above.
+    pub(crate) fn of(found: Activation, person: &Name, now: Timestamp) -> Result<Self, CertificateError> {
         match (found.ends_at, found.ssh.clone()) {
             // Over by the clock is over, also before the timer has said so.
             (Some(ends_at), Some(ssh)) if found.is_active() && found.person == *person && now < ends_at => {

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use elevate_protocol::message::SUBSYSTEM_PERSON;
 use russh::keys::{Algorithm, EcdsaCurve};
-use russh::{ChannelMsg, Disconnect, Preferred, cipher, client, compression, kex, mac};
+use russh::{Disconnect, Preferred, cipher, client, compression, kex, mac};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -186,7 +187,7 @@ async fn carry(
         while !waiting.is_empty() {
             let channel = subsystem(&handle, &server.address).await?;
             if let Some(stream) = waiting.pop_front() {
-                carried.spawn(relay(stream, channel, Arc::clone(fate)));
+                carried.spawn(relay(stream, channel, (server.address.clone(), Arc::clone(fate))));
             }
         }
         match orders.recv().await {
@@ -205,38 +206,37 @@ async fn carry(
     Ok(())
 }
 
+/// A channel of the subsystem. Whether it was given is not waited for, what is said goes out at once (RFC 4254 §5.4, `want reply`): over a
+/// long way that is one way there and back less.
 async fn subsystem(
     handle: &client::Handle<Peer>,
     address: &str,
 ) -> Result<russh::Channel<client::Msg>, DoorError> {
-    let mut channel = handle.channel_open_session().await?;
-    channel.request_subsystem(true, SUBSYSTEM_PERSON).await?;
-    let answered = async {
-        while let Some(message) = channel.wait().await {
-            if matches!(message, ChannelMsg::Success) {
-                return true;
-            }
-            if matches!(message, ChannelMsg::Failure | ChannelMsg::Close | ChannelMsg::Eof) {
-                return false;
-            }
-        }
-        false
-    };
-    match timeout(CONNECT_PATIENCE, answered).await {
-        Ok(true) => Ok(channel),
-        Ok(false) => Err(DoorError::Subsystem { address: address.to_owned() }),
-        Err(_) => Err(late(address)),
-    }
+    let opened = timeout(CONNECT_PATIENCE, handle.channel_open_session());
+    let channel = opened.await.map_err(|_| late(address))??;
+    channel.request_subsystem(false, SUBSYSTEM_PERSON).await?;
+    Ok(channel)
 }
 
-async fn relay(near: UnixStream, channel: russh::Channel<client::Msg>, fate: Fate) {
+async fn relay(near: UnixStream, channel: russh::Channel<client::Msg>, (address, fate): (String, Fate)) {
     let carried = async {
-        let mut near = tokio::net::UnixStream::from_std(near)?;
-        let mut far = channel.into_stream();
-        tokio::io::copy_bidirectional(&mut near, &mut far).await
+        let (mut said, mut to_person) = tokio::net::UnixStream::from_std(near)?.into_split();
+        let (mut heard, mut to_daemon) = tokio::io::split(channel.into_stream());
+        let up = async {
+            tokio::io::copy(&mut said, &mut to_daemon).await?;
+            to_daemon.shutdown().await
+        };
+        let down = async {
+            // Before the person's side sees the end of it, and looks for the reason.
+            if tokio::io::copy(&mut heard, &mut to_person).await? == 0 {
+                tell(&fate, DoorError::Subsystem { address });
+            }
+            to_person.shutdown().await
+        };
+        tokio::try_join!(up, down)
     };
     match carried.await {
-        Ok(_) => {}
+        Ok(((), ())) => {}
         // The person's side went first: that is how waiting is left.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
         Err(source) => tell(&fate, DoorError::System { what: "carry the conversation", source }),
