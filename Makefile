@@ -110,7 +110,7 @@ bench: deps release ## measure what the documents promise, on test hosts (BENCH=
 	$(RUNNER) $(CARGO) bench --package elevate-tests --bench figures --locked -- $(BENCH)
 
 # Needs a nightly toolchain: the flags are those of libFuzzer's coverage. No address sanitizer, since nothing here is unsafe.
-TARGETS ?= frame grant paste policy sudoers
+TARGETS ?= frame grant paste policy ssh_login sudoers
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks

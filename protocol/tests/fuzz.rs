@@ -20,6 +20,8 @@ mod grant;
 mod paste;
 #[path = "../../fuzz/targets/replay.rs"]
 mod replay;
+#[path = "../../fuzz/targets/ssh_login.rs"]
+mod ssh_login;
 
 #[test]
 fn b06_no_frame_panics_and_each_reads_back_as_it_was_written() {
@@ -29,6 +31,11 @@ fn b06_no_frame_panics_and_each_reads_back_as_it_was_written() {
 #[test]
 fn c15_nothing_verifies_but_what_was_signed_whatever_is_changed() {
     replay::replay("grant", grant::run, 10_000);
+}
+
+#[test]
+fn e02_no_login_proves_a_grant_but_by_a_certificate_that_the_ca_has_signed() {
+    replay::replay("ssh_login", ssh_login::run, 10_000);
 }
 
 #[test]

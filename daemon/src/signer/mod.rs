@@ -128,16 +128,14 @@ impl Signer {
     /// # Errors
     /// A [`SignError`].
     pub(crate) async fn sign_bare(&self, data: &[u8]) -> Result<Signature, SignError> {
-        let made = match &self.place {
-            Place::Here(key) => key.try_sign(data).map_err(ssh_key::Error::from)?,
-            Place::Agent(socket) => {
-                let refused = |source| SignError::Agent { socket: socket.clone(), source };
-                agent::sign(socket, &self.public, data).await.map_err(refused)?
-            }
+        let socket = match &self.place {
+            Place::Here(key) => return Ok(key.try_sign(data).map_err(ssh_key::Error::from)?),
+            Place::Agent(socket) => socket,
         };
+        let refused = |source| SignError::Agent { socket: socket.clone(), source };
+        let made = agent::sign(socket, &self.public, data).await.map_err(refused)?;
         if self.public.key_data().verify(data, &made).is_err() {
-            let socket = self.socket().unwrap_or(Path::new("")).to_owned();
-            return Err(SignError::Wrong { socket });
+            return Err(SignError::Wrong { socket: socket.clone() });
         }
         Ok(made)
     }

@@ -1,4 +1,4 @@
-//! The part of the corpus that nobody can write by hand: signed grants, frames, paste strings.
+//! The part of the corpus that nobody can write by hand: signed grants, certificates, frames, paste strings.
 //!
 //! In: fixed keys and values. Out: files of `fuzz/corpus`, written when `CORPUS` is set, else compared.
 
@@ -15,9 +15,11 @@ use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::paste::{Paste, PasteKind};
 use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, SignedGrant, TrustedKeys};
+use elevate_protocol::ssh_login::{Means, means};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 use serde::Serialize;
+use ssh_key::certificate::{Builder, CertType};
 use ssh_key::{PrivateKey, private::Ed25519Keypair};
 
 const NOW: Timestamp = Timestamp(1_795_291_200);
@@ -128,9 +130,45 @@ fn pastes() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// A certificate of the CA of this seed.
+fn certificate(ca: u8, kind: CertType, (key_id, principal): (&str, &str)) -> String {
+    let (from, until) = (1_800_000_000, 1_800_000_900);
+    let mut builder = Builder::new(vec![7; 32], key(1).public_key().key_data().clone(), from, until).unwrap();
+    builder.serial(9).unwrap().cert_type(kind).unwrap().key_id(key_id).unwrap();
+    builder.valid_principal(principal).unwrap();
+    for extension in ["permit-port-forwarding", "permit-pty"] {
+        builder.extension(extension, "").unwrap();
+    }
+    builder.sign(&key(ca)).unwrap().to_openssh().unwrap()
+}
+
+fn logins() -> Vec<(&'static str, String)> {
+    let of = |ca, kind, number: u8| {
+        let id = ActivationId::from_random([number; 16]).to_string();
+        format!("publickey {}\n", certificate(ca, kind, (&id, &format!("elevate:{id}"))))
+    };
+    let (ours, second) = (of(2, CertType::User, 1), of(2, CertType::User, 2));
+    let plain = format!("publickey {}\n", key(1).public_key().to_openssh().unwrap());
+    let theirs = format!("publickey {}\n", certificate(3, CertType::User, ("bob", "bob")));
+    assert!(matches!(means(ours.as_bytes()), Means::Ours(_)), "the corpus has a login of ours");
+    vec![
+        ("ssh_login_ca", key(2).public_key().to_openssh().unwrap()),
+        ("ssh_login/several", format!("{plain}{theirs}{ours}keyboard-interactive\n")),
+        ("ssh_login/two", format!("{ours}{second}")),
+        ("ssh_login/ours", ours),
+        ("ssh_login/second", second),
+        ("ssh_login/plain", plain),
+        ("ssh_login/theirs", theirs),
+        ("ssh_login/password", "keyboard-interactive\npassword\n".to_owned()),
+        ("ssh_login/forged", of(3, CertType::User, 1)),
+        ("ssh_login/host", of(2, CertType::Host, 1)),
+    ]
+}
+
 pub(crate) fn hold() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let texts = grants().into_iter().chain(pastes()).map(|(name, text)| (name, text.into_bytes()));
+    let texts =
+        grants().into_iter().chain(pastes()).chain(logins()).map(|(name, text)| (name, text.into_bytes()));
     for (name, bytes) in texts.chain(frames()) {
         let file = folder.join(name);
         if std::env::var_os("CORPUS").is_some() {
