@@ -27,7 +27,7 @@ pub(crate) fn run(data: &[u8]) {
     // The certificate of the second grant is the CA's as well.
     let second = include_str!("../corpus/ssh_login/second").trim_end();
     let signed = [genuine, second.strip_prefix("publickey ").expect("the corpus's other login")];
-    let word = |line: &str| line.split(' ').nth(1).map(str::to_owned);
+    let word = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
     assert!(signed.iter().any(|one| word(one) == word(&line)), "proved, but never signed: {line}");
     assert_eq!(proof.serial, 9);
     assert!(prove(&line, &[ca], Timestamp(NOW.0 + 900)).is_err(), "proved when it is over");
