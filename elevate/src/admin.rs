@@ -15,12 +15,13 @@ use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::args::admin::{
-    Audit, Elevatectl, Host, Key, LabelChange, OnWhat, Person, Policy, Restore, Revoke, Verb,
+    Audit, Elevatectl, Host, Key, LabelChange, OnWhat, Person, Policy, Restore, Revoke, Ssh, Verb,
 };
 use crate::clock;
 use crate::console::Console;
 use crate::door::ssh::{Keys, Link};
 use crate::door::{ADMIN_SOCKET, Conversation, socket};
+use crate::export;
 use crate::failure::{Failure, tell};
 use crate::pages::{Program, completion};
 use crate::paint::{Line, Tone, lines_of};
@@ -96,6 +97,14 @@ impl Administration {
         };
         let end = Talk::new(conversation, &mut self.console, &self.signals, wait).ask(ask, &mut told)?;
         match end {
+            End::Done(Outcome::Admin(AdminOutcome::SshExport(export))) => {
+                let Verb::Ssh(Ssh::Export(to)) = &words.verb else {
+                    return Err(TalkError::Unexpected("another outcome").into());
+                };
+                let written = export::write(&export, to)?;
+                self.data(&written.json(), &written.lines());
+                Ok(0)
+            }
             End::Done(Outcome::Admin(outcome)) => Ok(self.show(&words.verb, outcome)),
             // Following ends with Ctrl-C.
             End::Left { .. } if wait == Wait::Follow => Ok(0),
@@ -163,7 +172,8 @@ impl Administration {
             }
             AdminOutcome::Restore(view) => return self.restore(view.as_ref(), &at),
             AdminOutcome::Restored { ended, refused } => self.restored(ended, refused),
-            AdminOutcome::Ok => {}
+            // Written before it is shown, see [`Administration::talk`].
+            AdminOutcome::SshExport(_) | AdminOutcome::Ok => {}
         }
         0
     }
@@ -248,6 +258,7 @@ fn next(verb: &Verb) -> &'static str {
         | Verb::Restore { .. }
         | Verb::Audit(_)
         | Verb::Key(_)
+        | Verb::Ssh(_)
         | Verb::Sinks
         | Verb::Completion { .. } => "",
     }
@@ -288,6 +299,10 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
         Verb::Key(Key::List | Key::Signers) => AdminAsk::KeyList,
         Verb::Key(Key::Rotate { signs, overlap }) => {
             AdminAsk::KeyRotate { signs: (*signs).into(), overlap: *overlap }
+        }
+        Verb::Ssh(Ssh::Export(words)) => {
+            export::into(&words.into)?;
+            AdminAsk::SshExport
         }
         Verb::Sinks => AdminAsk::SinkList,
         Verb::Lock(lock) => {

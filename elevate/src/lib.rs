@@ -10,6 +10,7 @@ pub mod args;
 pub mod clock;
 pub mod console;
 pub mod door;
+pub mod export;
 pub mod failure;
 pub mod pages;
 pub mod paint;

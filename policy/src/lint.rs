@@ -79,6 +79,12 @@ pub(crate) fn ssh_escapes(part: &SshPart) -> Vec<(String, &'static str)> {
             "forwarded X11 shows a host what is typed in other windows",
             "leave x11 out",
         ),
+        (
+            part.options().agentless,
+            "on machines without agent, its certificates open these accounts wherever the export is trusted, whatever hosts says, and \
+             what is open there stays open",
+            "enrol the machine, or say with source where they may come from",
+        ),
     ];
     all.into_iter().filter(|(is, _, _)| *is).map(|(_, what, instead)| (what.to_owned(), instead)).collect()
 }

@@ -160,11 +160,13 @@ pub struct SshOptions {
     pub source: Vec<Source>,
     /// The one command that runs, whatever the person asks for.
     pub command: Option<String>,
+    /// Whether there are certificates for machines without agent, too: with the accounts themselves as principals.
+    pub agentless: bool,
 }
 
 impl Default for SshOptions {
     fn default() -> Self {
-        Self { forward: vec![], pty: true, source: vec![], command: None }
+        Self { forward: vec![], pty: true, source: vec![], command: None, agentless: false }
     }
 }
 
@@ -237,6 +239,12 @@ struct RawSshPart {
     source: Vec<Source>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command: Option<String>,
+    #[serde(default, skip_serializing_if = "is_not")]
+    agentless: bool,
+}
+
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 fn yes() -> bool {
@@ -273,15 +281,15 @@ impl SshPart {
 impl TryFrom<RawSshPart> for SshPart {
     type Error = SshError;
     fn try_from(raw: RawSshPart) -> Result<Self, SshError> {
-        let RawSshPart { logins, forward, pty, source, command } = raw;
-        Self::new(logins, SshOptions { forward, pty, source, command })
+        let RawSshPart { logins, forward, pty, source, command, agentless } = raw;
+        Self::new(logins, SshOptions { forward, pty, source, command, agentless })
     }
 }
 
 impl From<SshPart> for RawSshPart {
     fn from(part: SshPart) -> Self {
-        let SshOptions { forward, pty, source, command } = part.options;
-        Self { logins: part.logins, forward, pty, source, command }
+        let SshOptions { forward, pty, source, command, agentless } = part.options;
+        Self { logins: part.logins, forward, pty, source, command, agentless }
     }
 }
 

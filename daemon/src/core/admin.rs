@@ -15,8 +15,8 @@ use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
 use super::label::{self, Labels};
 use super::{
-    Core, Inner, changes, end, entitled, invite, keys, locks, policy_files, reload, replace, restore, tail,
-    user_ca, view,
+    Core, Inner, changes, end, entitled, export, invite, keys, locks, policy_files, reload, replace, restore,
+    tail, user_ca, view,
 };
 use crate::log::chain;
 use crate::sinks::Condition;
@@ -66,6 +66,7 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         AdminAsk::KeyRotate { signs: Signs::SshUserCa, overlap } => {
             user_ca::rotate(inner, talk, *overlap).await?
         }
+        AdminAsk::SshExport => export::export(inner).await?,
         AdminAsk::SinkList => AdminOutcome::Sinks(sinks(inner).await?),
         AdminAsk::Lock { what, ttl, reason } => return locks::lock(core, talk, what, (*ttl, reason)).await,
         AdminAsk::Unlock { what, reason } => locks::unlock(inner, talk, what, reason).await?,

@@ -16,7 +16,7 @@ use super::fault::{Fault, Told, refuse, refuse_hint};
 use super::view::{host_list, short};
 use super::{Core, choose, locks, user_ca};
 use crate::issue::about;
-use crate::issue::certificate::{CertificateError, Issued, Live};
+use crate::issue::certificate::{CertificateError, Issued, Live, Opens, Which};
 use crate::log::chain;
 use crate::store::{Activation, Tx};
 
@@ -47,8 +47,13 @@ pub(super) async fn certificate(
         Ok(live) => live,
         Err(error) => return told(error),
     };
-    let which = user_ca::known_to(inner, id).await?;
-    let unrecorded = match inner.user_ca.certify(&live, key, (which, inner.clock.now())).await {
+    let opens = opens(&live, wanted)?;
+    let which = match &opens {
+        Opens::Hosts => user_ca::known_to(inner, id).await?,
+        // An export of before the last rotation knows this one.
+        Opens::Accounts(_) => Which::Oldest,
+    };
+    let unrecorded = match inner.user_ca.certify((&live, &opens), key, (which, inner.clock.now())).await {
         Ok(unrecorded) => unrecorded,
         Err(error) => return told(error),
     };
@@ -62,6 +67,25 @@ pub(super) async fn certificate(
     locks::unlocked(&mut tx, talk, Some(live.activation())).await?;
     tx.commit().await?;
     Ok(Outcome::Certificate(Box::new(view(&live, issued, short))))
+}
+
+/// What the certificate is to name. Accounts only where it is asked for, and where the role says so.
+fn opens(live: &Live, wanted: &CertificateAsk) -> Told<Opens> {
+    if !wanted.agentless {
+        return Ok(Opens::Hosts);
+    }
+    if !live.is_agentless() {
+        let role = &live.activation().role;
+        return refuse_hint(
+            Code::NotEligible,
+            format!("{role} has no certificates for machines without agent: its ssh does not say agentless"),
+            "enrol the machine, or ask who writes the policy",
+        );
+    }
+    Ok(Opens::Accounts(match &wanted.login {
+        Some(login) => vec![login.clone()],
+        None => live.logins().to_vec(),
+    }))
 }
 
 /// Whether the grant was made to ask for the second factor at every use, or its role does since.

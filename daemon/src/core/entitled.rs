@@ -36,7 +36,7 @@ fn part(ask: &AdminAsk) -> AdminPart {
         | AdminAsk::RestoreShow
         | AdminAsk::RestoreAccept { .. } => AdminPart::Locks,
         AdminAsk::AuditTail { .. } | AdminAsk::SinkList => AdminPart::Audit,
-        AdminAsk::KeyList | AdminAsk::KeyRotate { .. } => AdminPart::Keys,
+        AdminAsk::KeyList | AdminAsk::KeyRotate { .. } | AdminAsk::SshExport => AdminPart::Keys,
     }
 }
 
@@ -65,6 +65,7 @@ fn gains(ask: &AdminAsk) -> Option<&Name> {
         | AdminAsk::SinkList
         | AdminAsk::KeyList
         | AdminAsk::KeyRotate { .. }
+        | AdminAsk::SshExport
         | AdminAsk::AuditTail { .. } => None,
     }
 }
@@ -126,6 +127,7 @@ pub(super) fn words(ask: &AdminAsk) -> (&'static str, Subject) {
         AdminAsk::SinkList => "sinks",
         AdminAsk::KeyList => "key list",
         AdminAsk::KeyRotate { .. } => "key rotate",
+        AdminAsk::SshExport => "ssh export",
         AdminAsk::AuditTail { .. } => "audit tail",
     };
     (word, subject)

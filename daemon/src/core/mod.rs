@@ -17,6 +17,7 @@ mod end;
 mod ends;
 mod enrol;
 mod entitled;
+mod export;
 mod extend;
 mod facts;
 mod fault;

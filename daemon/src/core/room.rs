@@ -70,6 +70,7 @@ fn is_new_for_administrators(ask: &AdminAsk) -> bool {
         | AdminAsk::PolicyDiff
         | AdminAsk::Revoke { .. }
         | AdminAsk::KeyList
+        | AdminAsk::SshExport
         | AdminAsk::SinkList
         | AdminAsk::Lock { .. }
         | AdminAsk::Unlock { .. }

@@ -2,12 +2,16 @@
 //!
 //! In: rows. Out: rows. A serial is given once, over restarts and restores of a backup.
 
+use std::collections::BTreeSet;
+
 use elevate_protocol::id::ActivationId;
-use elevate_protocol::time::Timestamp;
+use elevate_protocol::time::{Span, Timestamp};
 
 use super::row::{Row, big};
 use super::{StoreError, Tx};
 
+/// Certificates that are looked at in one query.
+const AT_ONCE: i64 = 1024;
 /// In `meta`: the least serial after a restore.
 const FROM: &str = "serials_from";
 /// More than were ever given between a backup and its restore.
@@ -156,6 +160,40 @@ impl Tx {
         let from = self.next_serial().await?.saturating_add(GAP);
         self.set_meta(FROM, &from.to_string()).await?;
         Ok(from)
+    }
+
+    /// Grants that are over, and one of whose certificates lives still. None is valid for longer than `life`, so that what was signed before
+    /// one that has been over for as long is over too.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn revoked(&mut self, life: Span) -> Result<BTreeSet<ActivationId>, StoreError> {
+        let (now, mut before, mut found) = (self.now(), i64::MAX, BTreeSet::new());
+        loop {
+            let rows = sqlx::query(
+                "SELECT certificates.serial, certificates.activation, certificates.valid_before, activations.phase
+                 FROM certificates JOIN activations ON activations.id = certificates.activation
+                 WHERE certificates.serial < $1 ORDER BY certificates.serial DESC LIMIT $2",
+            )
+            .bind(before)
+            .bind(AT_ONCE)
+            .fetch_all(self.ready().await?)
+            .await?;
+            for row in &rows {
+                let row = Row("certificates", row);
+                let valid_before = row.time("valid_before")?;
+                if valid_before.after(life) <= now {
+                    return Ok(found);
+                }
+                if valid_before > now && row.text("phase")? == "over" {
+                    found.insert(row.parsed("activation")?);
+                }
+                before = big(row.number("serial")?);
+            }
+            if rows.is_empty() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Keeps a certificate; a serial that was given already is an error.

@@ -210,7 +210,7 @@ impl Tx {
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(super) async fn meta(&mut self, name: &str) -> Result<Option<String>, StoreError> {
+    pub(crate) async fn meta(&mut self, name: &str) -> Result<Option<String>, StoreError> {
         let found = sqlx::query("SELECT value FROM meta WHERE name = $1")
             .bind(name)
             .fetch_optional(self.ready().await?)

@@ -82,6 +82,9 @@ pub enum Verb {
     /// The keys that sign grants and SSH certificates
     #[command(subcommand)]
     Key(Key),
+    /// SSH on machines without agent
+    #[command(subcommand)]
+    Ssh(Ssh),
     /// List where events are sent on to: how far each is, how much it lacks, its last failure
     Sinks,
     /// Print a script with which a shell completes these commands
@@ -272,6 +275,24 @@ pub enum Key {
         #[arg(long, value_name = "DURATION")]
         overlap: Option<Span>,
     },
+}
+
+/// SSH.
+#[derive(Debug, Subcommand)]
+pub enum Ssh {
+    /// Write what sshd needs on a machine without agent: the keys to trust, the certificates that are revoked, the lines
+    Export(Export),
+}
+
+/// Where to.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The folder to write the files into, made when it is not there
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// The folder in which they will lie on those machines
+    #[arg(long, value_name = "DIR", default_value = "/etc/ssh")]
+    pub into: PathBuf,
 }
 
 /// What another key is to sign.

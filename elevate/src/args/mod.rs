@@ -292,6 +292,9 @@ pub struct Cert {
     /// An account that it must open there
     #[arg(short = 'l', long, value_name = "LOGIN")]
     pub login: Option<Name>,
+    /// For machines without agent, where the role has such certificates: it names accounts, and opens nothing on hosts
+    #[arg(long)]
+    pub agentless: bool,
 }
 
 /// The lines, or what they ask for at each login.

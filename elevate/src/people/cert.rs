@@ -58,7 +58,8 @@ pub(super) fn cert(session: &mut Session, words: &Cert) -> Result<u8, Failure> {
                 (None, Some(role))
             }
         };
-        Ok(CertificateAsk { key, grant, role, host: words.host.clone(), login: words.login.clone() })
+        let (host, login) = (words.host.clone(), words.login.clone());
+        Ok(CertificateAsk { key, grant, role, host, login, agentless: words.agentless })
     };
     let plan = Plan::new(words)?;
     let end = session.ask(&Ask::Certificate(ask(bare(&plan.public)?)?), Wait::Machines)?;
@@ -180,16 +181,27 @@ fn tell(session: &mut Session, view: &CertificateView, plan: &Plan) {
         return;
     }
     let file = escape(&plan.certificate.display().to_string());
+    // What it names are accounts, then.
+    let agentless = view.principals.iter().all(|one| view.logins.iter().any(|login| login.as_str() == one));
+    let (logins, hosts) = if agentless {
+        (view.principals.join(", "), "machines without agent".to_owned())
+    } else {
+        (joined(&view.logins), joined(&view.hosts))
+    };
     let line = format!(
         "{file}: G-{} ({}) opens {} on {} until {}",
         escape(&view.short),
         view.role,
-        joined(&view.logins),
-        joined(&view.hosts),
+        escape(&logins),
+        hosts,
         until(view.valid_before, &at),
     );
     session.show(&value(view, plan, view.ends_at.since(at.now).0), &[Line::plain(&line)]);
     let (Some(login), Some(host)) = (view.logins.first(), view.hosts.first()) else { return };
+    let (login, host) = match (agentless, view.principals.first()) {
+        (true, Some(login)) => (escape(login), "MACHINE".to_owned()),
+        (_, _) => (login.to_string(), host.to_string()),
+    };
     let how = match &plan.key {
         Some(key) => format!("ssh -i {}", escape(&key.display().to_string())),
         None => format!("ssh -o CertificateFile={file}"),

@@ -7,7 +7,14 @@ use elevate_protocol::time::Timestamp;
 use super::*;
 
 fn words(output: &Path, key: Option<&Path>) -> Cert {
-    Cert { which: None, output: output.to_owned(), key: key.map(Path::to_owned), host: None, login: None }
+    Cert {
+        which: None,
+        output: output.to_owned(),
+        key: key.map(Path::to_owned),
+        host: None,
+        login: None,
+        agentless: false,
+    }
 }
 
 /// A certificate of a key, as the daemon would send it.

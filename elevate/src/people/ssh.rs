@@ -88,6 +88,7 @@ fn certificate(
             role: role.cloned(),
             host: Some(target.host.clone()),
             login: target.login.clone(),
+            agentless: false,
         })
     };
     let refusal = match session.ask(&ask(words.role.as_ref()), Wait::Machines)? {

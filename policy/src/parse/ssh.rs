@@ -1,6 +1,6 @@
 //! The SSH part of a role: the accounts that its certificates open, and what they allow there.
 //!
-//! In: `ssh = { logins, forward, pty, source, command }`. Out: [`SshPart`], and warnings for what opens more than it says.
+//! In: `ssh = { logins, forward, pty, source, command, agentless }`. Out: [`SshPart`], and warnings for what opens more than it says.
 //! Spec: docs/policy.md "ssh". Threats E10, E11, E14.
 
 use elevate_protocol::name::Name;
@@ -9,7 +9,7 @@ use elevate_protocol::ssh::{Forward, Source, SshError, SshOptions, SshPart};
 use super::reader::{Item, Report, Table};
 use crate::lint;
 
-const KEYS: [&str; 5] = ["logins", "forward", "pty", "source", "command"];
+const KEYS: [&str; 6] = ["logins", "forward", "pty", "source", "command", "agentless"];
 /// What to write.
 pub(super) const FORM: &str = "write ssh = { logins = [\"postgres\"] }";
 const LOGINS: &str = "write logins = [\"postgres\"], each account as it is called on the hosts";
@@ -29,11 +29,13 @@ pub(super) fn ssh(report: &mut Report<'_>, item: Item<'_>) -> Option<SshPart> {
     };
     let pty = table.get("pty").map_or(Some(true), |item| item.flag(report));
     let command = table.get("command").map(|item| item.text(report).map(ToOwned::to_owned));
+    let agentless = table.get("agentless").map_or(Some(false), |item| item.flag(report));
     let options = SshOptions {
         forward: forward?,
         pty: pty?,
         source: source?,
         command: command.map_or(Some(None), |text| text.map(Some))?,
+        agentless: agentless?,
     };
     let part = SshPart::new(logins?, options).map_err(|error| refuse(report, item, &error)).ok()?;
     for (message, instead) in lint::ssh_escapes(&part) {
@@ -124,7 +126,8 @@ mod tests {
             (vec!["permit-pty"], vec![])
         );
         let bare = part("{ logins = [\"git\", \"deploy\"], pty = false, forward = [] }");
-        assert!(bare.options().extensions().is_empty());
+        assert!(bare.options().extensions().is_empty() && !bare.options().agentless);
+        assert!(part("{ logins = [\"git\"], agentless = true }").options().agentless);
     }
 
     #[test]
@@ -191,6 +194,9 @@ mod tests {
         let (allows, _, warnings) = warned("{ logins = [\"a\"], forward = [\"agent\", \"local\"] }");
         assert_eq!(allows, "logs in as a with agent and local forwarding");
         assert!(warnings[0].contains("a forwarded agent"), "{warnings:?}");
+        let (allows, _, warnings) = warned("{ logins = [\"a\"], agentless = true }");
+        assert_eq!(allows, "logs in as a, on every machine without agent too");
+        assert!(warnings[0].contains("wherever the export is trusted"), "{warnings:?}");
     }
 
     #[test]

@@ -193,6 +193,7 @@ fn ssh(part: &SshPart) -> String {
         ("pty", Some(options.pty.to_string())),
         ("source", (!options.source.is_empty()).then(sources)),
         ("command", options.command.as_deref().map(text)),
+        ("agentless", options.agentless.then(|| options.agentless.to_string())),
     ])
 }
 

@@ -269,6 +269,9 @@ fn ssh_summary(ssh: &SshPart) -> String {
     if !forward.is_empty() {
         said.push_str(&format!(" with {} forwarding", forward.join(" and ")));
     }
+    if ssh.options().agentless {
+        said.push_str(", on every machine without agent too");
+    }
     if lint::is_root_login(ssh) {
         said.push_str(", which equals a shell as root");
     }

@@ -2,15 +2,16 @@
 //!
 //! In: [`AdminAsk`] inside [`super::person::Ask::Admin`]. Out: [`AdminOutcome`]. Each use is an event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::lock::{LockView, LockWhat, LockedView};
 use super::view::{ActivationView, HostView, PersonView};
-use crate::id::IdPrefix;
+use crate::id::{ActivationId, IdPrefix};
 use crate::name::Name;
 use crate::secret::Secret;
+use crate::ssh::UserCas;
 use crate::text::UntrustedText;
 use crate::time::{Span, Timestamp};
 
@@ -92,6 +93,8 @@ pub enum AdminAsk {
         /// How long the key before is believed; none: longer than any grant lasts.
         overlap: Option<Span>,
     },
+    /// What a machine without agent needs to believe certificates for people.
+    SshExport,
     /// Where events are sent on to, and how far that is.
     SinkList,
     /// Ends what is concerned, and refuses everything of it from now on.
@@ -283,6 +286,22 @@ pub enum AdminOutcome {
         /// Every key that ever signed, for `ssh-keygen -Y verify -f`.
         signers: String,
     },
+    /// What machines without agent are to trust, and what not.
+    SshExport(Box<SshExport>),
     /// Nothing more to say.
     Ok,
+}
+
+/// What a machine without agent needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SshExport {
+    /// Grows with every export that differs.
+    pub version: u64,
+    /// When this version was made first.
+    pub made: Timestamp,
+    /// The keys that sign.
+    pub user_ca: UserCas,
+    /// Grants that are over and whose certificates may live still.
+    pub revoked: BTreeSet<ActivationId>,
 }

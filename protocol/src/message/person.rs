@@ -210,6 +210,9 @@ pub struct CertificateAsk {
     pub host: Option<Name>,
     /// An account that it opens there.
     pub login: Option<Name>,
+    /// For machines without agent: the principals are accounts.
+    #[serde(default)]
+    pub agentless: bool,
 }
 
 /// A request for activation, as the person asks it.

@@ -79,7 +79,7 @@ pub(super) async fn activate(place: &Place, who: &str, role: &str) -> String {
 
 pub(super) fn plain_ask() -> CertificateAsk {
     let key = key(41).public_key().to_openssh().unwrap();
-    CertificateAsk { key, grant: None, role: None, host: None, login: None }
+    CertificateAsk { key, grant: None, role: None, host: None, login: None, agentless: false }
 }
 
 pub(super) async fn certificate(place: &Place, ask: CertificateAsk) -> Result<CertificateView, Refusal> {

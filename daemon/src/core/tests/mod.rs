@@ -18,6 +18,7 @@ mod changes;
 mod delivery;
 mod ends;
 mod epochs;
+mod export;
 mod factors;
 mod floods;
 mod histories;

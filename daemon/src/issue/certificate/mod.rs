@@ -21,7 +21,8 @@ use elevate_protocol::time::{Span, Timestamp};
 use ssh_key::certificate::Certificate;
 use ssh_key::{HashAlg, PublicKey};
 
-use order::{LIFE, NONCE, Order};
+pub(crate) use order::LIFE;
+use order::{NONCE, Order};
 
 use super::about;
 use crate::signer::{SignError, Signer};
@@ -118,6 +119,11 @@ impl Live {
         }
     }
 
+    /// Whether its role has certificates for machines without agent.
+    pub(crate) fn is_agentless(&self) -> bool {
+        self.ssh.options().agentless
+    }
+
     /// The accounts that it opens.
     pub(crate) fn logins(&self) -> &[Name] {
         self.ssh.logins()
@@ -132,6 +138,15 @@ impl Live {
     pub(crate) fn activation(&self) -> &Activation {
         &self.activation
     }
+}
+
+/// Where a certificate opens something, by what it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Opens {
+    /// On hosts, by the grant's own principal.
+    Hosts,
+    /// These accounts, on machines without agent.
+    Accounts(Vec<Name>),
 }
 
 /// Which of the keys that hosts trust.
@@ -218,14 +233,14 @@ impl UserCa {
     /// A [`CertificateError`].
     pub(crate) async fn certify(
         &self,
-        live: &Live,
+        (live, opens): (&Live, &Opens),
         key: PublicKey,
         (which, now): (Which, Timestamp),
     ) -> Result<Unrecorded, CertificateError> {
         let (ca, signer) = self.key(which).ok_or(CertificateError::NoKey)?;
         self.rate.take(&live.activation.person, now)?;
         let serial = self.next.fetch_add(1, Ordering::SeqCst);
-        let order = Order::under(live, key, serial, now);
+        let order = Order::under(live, opens, (key, serial), now);
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce)?;
         let certificate = order::sign(&signer, &order, (nonce, now)).await?;

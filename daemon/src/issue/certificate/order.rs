@@ -7,6 +7,7 @@ use std::cell::RefCell;
 
 use elevate_protocol::document::BACKDATE;
 use elevate_protocol::id::ActivationId;
+use elevate_protocol::name::Name;
 use elevate_protocol::person_key;
 use elevate_protocol::ssh::{SshPart, principal};
 use elevate_protocol::time::{Span, Timestamp};
@@ -14,7 +15,7 @@ use ssh_key::certificate::{Builder, CertType, Certificate};
 use ssh_key::public::KeyData;
 use ssh_key::{PublicKey, Signature};
 
-use super::{CertificateError, Live};
+use super::{CertificateError, Live, Opens};
 use crate::signer::Signer;
 
 /// The longest that a certificate is valid from now on.
@@ -36,6 +37,8 @@ pub(super) struct Order {
     pub(super) serial: u64,
     key_id: String,
     pub(super) principals: Vec<String>,
+    /// What may stand there instead of the grant's own principal: accounts, where the role has certificates for machines without agent.
+    accounts: Vec<Name>,
     pub(super) valid_after: Timestamp,
     pub(super) valid_before: Timestamp,
     critical: Vec<(String, String)>,
@@ -44,8 +47,12 @@ pub(super) struct Order {
 
 impl Order {
     /// Exactly what the grant gives.
-    pub(super) fn under(live: &Live, key: PublicKey, serial: u64, now: Timestamp) -> Self {
-        Self::of((live.activation.id, live.ends_at), &live.ssh, (key, serial), now)
+    pub(super) fn under(live: &Live, opens: &Opens, (key, serial): (PublicKey, u64), now: Timestamp) -> Self {
+        let mut order = Self::of((live.activation.id, live.ends_at), &live.ssh, (key, serial), now);
+        if let Opens::Accounts(accounts) = opens {
+            order.principals = accounts.iter().map(ToString::to_string).collect();
+        }
+        order
     }
 
     fn of(
@@ -56,8 +63,10 @@ impl Order {
     ) -> Self {
         let critical = ssh.options().critical_options().into_iter();
         let extensions = ssh.options().extensions().into_iter();
+        let accounts = if ssh.options().agentless { ssh.logins().to_vec() } else { Vec::new() };
         Self {
             grant,
+            accounts,
             ends_at,
             key,
             kind: CertType::User,
@@ -87,7 +96,7 @@ impl Order {
         if self.key_id != self.grant.to_string() {
             return Err(CertificateError::KeyId);
         }
-        if self.principals != [principal(self.grant)] {
+        if self.principals != [principal(self.grant)] && !self.names_accounts() {
             return Err(CertificateError::Principals { found: self.principals.clone() });
         }
         let most = self.ends_at.min(now.after(LIFE));
@@ -106,6 +115,16 @@ impl Order {
             Some((name, _)) => Err(CertificateError::Option { name: name.clone() }),
             None => Ok(()),
         }
+    }
+
+    /// Whether it names accounts of the role and nothing else, and the role has certificates that do.
+    fn names_accounts(&self) -> bool {
+        let is_own = |one: &String| self.accounts.iter().any(|account| account.as_str() == one);
+        let is_first =
+            |(index, one): (usize, &String)| !self.principals.iter().take(index).any(|other| other == one);
+        !self.principals.is_empty()
+            && self.principals.iter().all(is_own)
+            && self.principals.iter().enumerate().all(is_first)
     }
 
     fn builder(&self, nonce: [u8; NONCE]) -> Result<Builder, CertificateError> {

@@ -222,3 +222,37 @@ async fn e17_weak_keys_get_no_certificate_and_every_good_kind_does() {
         "no certificate for this key: this RSA key has 2048 bits, at least 3072 are needed"
     );
 }
+
+/// Threats E01, X-n: accounts stand in a certificate only where the role says so, its own, and each once.
+#[tokio::test]
+async fn e01_accounts_are_principals_only_where_the_role_has_such_certificates() {
+    let of = |agentless: bool| {
+        let options = SshOptions { agentless, ..SshOptions::default() };
+        let logins = ["git", "deploy"].map(|one| one.parse().unwrap()).to_vec();
+        let part = SshPart::new(logins, options).unwrap();
+        Order::of((id(), Timestamp(NOW.0 + 3600)), &part, (key(1).public_key().clone(), 17), NOW)
+    };
+    let principals = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for good in [&["git"][..], &["deploy", "git"]] {
+        let order = Order { principals: principals(good), ..of(true) };
+        assert_eq!(signed(&order).await.unwrap().valid_principals(), good);
+        let order = Order { principals: principals(good), ..of(false) };
+        assert!(matches!(signed(&order).await, Err(CertificateError::Principals { .. })), "{good:?}");
+    }
+    let own = principal(id());
+    for bad in [
+        &[][..],
+        &["*"],
+        &["root"],
+        &["git,root"],
+        &["git", "root"],
+        &["git", "git"],
+        &["git", &own],
+        &["Git"],
+        &["git "],
+    ] {
+        let order = Order { principals: principals(bad), ..of(true) };
+        assert!(matches!(signed(&order).await, Err(CertificateError::Principals { .. })), "{bad:?}");
+    }
+    assert_eq!(signed(&of(true)).await.unwrap().valid_principals(), [own]);
+}

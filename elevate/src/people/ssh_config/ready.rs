@@ -98,6 +98,7 @@ fn renew(session: &mut Session, kept: &Kept, place: &Place) -> Result<(), Failur
         role: None,
         host: Some(place.host.clone()),
         login: Some(place.login.clone()),
+        agentless: false,
     });
     let view = match session.ask_through(Which::Two, &ask, Wait::Machines)? {
         End::Done(Outcome::Certificate(view)) => view,
