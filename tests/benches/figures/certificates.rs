@@ -45,7 +45,14 @@ async fn ask(ready: Arc<Ready>) -> Result<Vec<f64>> {
     let mut took = Vec::new();
     for _ in 0..EACH {
         let key = ready.key.clone();
-        let ask = Ask::Certificate(CertificateAsk { key, grant: None, role: None, host: None, login: None });
+        let ask = Ask::Certificate(CertificateAsk {
+            key,
+            grant: None,
+            role: None,
+            host: None,
+            login: None,
+            agentless: false,
+        });
         let begun = Instant::now();
         let outcome = converse(&ready.connection, ask).await?;
         took.push(millis(begun.elapsed()));
