@@ -22,7 +22,7 @@ use elevate_tests::{Access, Host, Lab, PATIENCE, Running, eventually};
 use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
 
 /// The test's CA and the people's keys lie in the client's root home.
-const CA: &str = "/root/ca";
+pub(crate) const CA: &str = "/root/ca";
 const OPTIONS: [&str; 8] = [
     "-F",
     "none",
@@ -226,18 +226,22 @@ impl Site {
 
     /// A certificate of the test's CA for alice's key: its file.
     pub(crate) fn certificate(&self, name: &str, key_id: &str, principals: &str) -> Result<String> {
+        let mut words = vec!["-s", CA, "-I", key_id, "-V", "-1m:+10m", "-z", "7"];
+        if !principals.is_empty() {
+            words.extend(["-n", principals]);
+        }
+        self.signed(name, &words)
+    }
+
+    /// A certificate for alice's key, as ssh-keygen(1) makes it when it is told so: its file.
+    pub(crate) fn signed(&self, name: &str, words: &[&str]) -> Result<String> {
         let key = format!("/root/{name}");
         if !self.client.exists(&key) {
             self.client.run("root", ["cp", "/root/alice", &key])?.success()?;
         }
-        self.client.run("root", ["cp", "/root/alice.pub", &format!("{key}.pub")])?.success()?;
-        let mut sign = vec!["ssh-keygen", "-q", "-s", CA, "-I", key_id, "-V", "-1m:+10m", "-z", "7"];
-        if !principals.is_empty() {
-            sign.extend(["-n", principals]);
-        }
         let public = format!("{key}.pub");
-        sign.push(&public);
-        self.client.run("root", sign)?.success()?;
+        self.client.run("root", ["cp", "/root/alice.pub", &public])?.success()?;
+        self.client.run("root", [&["ssh-keygen", "-q"], words, &[public.as_str()]].concat())?.success()?;
         Ok(key)
     }
 
