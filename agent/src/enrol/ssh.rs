@@ -19,6 +19,7 @@ use crate::safe::SafeError;
 use crate::sshd::{self, ACCOUNT, PAM_SERVICE, Revoked, SshdError};
 
 use super::changes::{self, ChangeError, Changes};
+use super::login::{Canary, LoginError};
 use super::pam_lines::{self, PamLinesError, Service};
 use super::say;
 
@@ -49,6 +50,9 @@ pub(crate) enum SshError {
     /// The list of revoked certificates.
     #[error("the list of revoked certificates stays")]
     List(#[from] SafeError),
+    /// A login is not as promised.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// sshd cannot be asked.
     #[error("sshd cannot be asked")]
     Child(#[from] ChildError),
@@ -119,9 +123,16 @@ fn place(paths: &Paths) -> Result<(), SshError> {
     }
     takes_its_files(" as they are")?;
     sshd::unsettled(paths, &ask(&["-T"], "")?, text)?;
+    let canary = match Canary::before(paths) {
+        Ok(canary) => Some(canary),
+        Err(error) => {
+            say(&format!("sshd: {error}"));
+            None
+        }
+    };
     let revoked = list(paths);
     let mut changes = Changes::default();
-    let placed = try_out(paths, revoked, &mut changes);
+    let placed = try_out(paths, (revoked, canary.as_ref()), &mut changes);
     if matches!(placed, Ok(()) | Err(SshError::Restart { .. })) {
         changes.keep();
         return placed;
@@ -153,7 +164,11 @@ fn list(paths: &Paths) -> Revoked {
     }
 }
 
-fn try_out(paths: &Paths, revoked: Revoked, changes: &mut Changes) -> Result<(), SshError> {
+fn try_out(
+    paths: &Paths,
+    (revoked, canary): (Revoked, Option<&Canary<'_>>),
+    changes: &mut Changes,
+) -> Result<(), SshError> {
     if changes::read(&paths.user_ca)?.is_none() {
         changes.write(&paths.user_ca, "", 0o644)?;
     }
@@ -161,6 +176,10 @@ fn try_out(paths: &Paths, revoked: Revoked, changes: &mut Changes) -> Result<(),
     changes.write(&paths.sshd_file, &sshd::text(paths, &sshd::program(), revoked), 0o644)?;
     takes_its_files(" with ours among them")?;
     effective(paths)?;
+    match canary.map_or(Ok(()), Canary::after) {
+        Err(error @ LoginError::Unproved { .. }) => say(&format!("sshd: {error}")),
+        tried => tried?,
+    }
     reload()
 }
 

@@ -2,6 +2,7 @@
 //!
 //! In: the staged build and the tree. Out: each test is one story. Runs as: root, in test hosts. Threats E05, E07, E08, E10, E12, E15, R21.
 
+mod canary;
 mod ends;
 mod forged;
 mod revoked;
