@@ -56,6 +56,8 @@ pub(crate) struct Paths {
     pub(crate) deadlines: PathBuf,
     /// Grants that ended before their time, while their certificates may live.
     pub(crate) ended: PathBuf,
+    /// Grants whose end came before its turn in the log.
+    pub(crate) early: PathBuf,
     /// Held by the one agent that runs.
     pub(crate) lock: PathBuf,
     /// What `status` shows.
@@ -108,6 +110,7 @@ impl Paths {
             connections: at("run/elevate/connections.json"),
             deadlines: at("run/elevate/deadlines.json"),
             ended: at("run/elevate/ended.json"),
+            early: at("run/elevate/early.json"),
             lock: at("run/elevate/agent.lock"),
             status: at("run/elevate/status.json"),
             include: at("etc/sudoers.d/zz-elevate"),

@@ -17,7 +17,7 @@ mod rig;
 use elevate_protocol::document::{Act, End, EndCause, Grant, Keys, SigningKey};
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
-use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody};
+use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, SignedGrant};
 use elevate_protocol::time::Span;
 use rig::contact::contact;
 use rig::{Daemon, Rig, act, document, grant, key, now, sign, until};
@@ -78,6 +78,39 @@ fn r05_an_end_that_came_early_is_remembered_over_connections() {
     assert!(!rig.path(DROP_IN).exists());
     assert_eq!(daemon.apply(2, end(5)), Applied::Enforced);
     assert_eq!(daemon.apply(3, act(grant(6, 3600))), Applied::Enforced, "the log goes on");
+}
+
+/// Whatever is on the disk of it: the agent that is started again hears the grant first, and its end after it.
+#[test]
+fn r05_an_end_that_came_early_is_remembered_over_a_restart() {
+    let mut rig = Rig::new();
+    let mut daemon = Daemon::connect(&rig);
+    let (first, second) = (act(grant(5, 3600)), act(grant(6, 3600)));
+    assert_eq!(daemon.apply(1, first), Applied::Enforced);
+    rig.hold(POSITION);
+    daemon.send(&ToAgent::Document(sign(2, second.clone())));
+    until("the grant", || has(&rig, 6));
+    daemon.send(&ToAgent::Document(sign(3, end(5))));
+    daemon.send(&ToAgent::Document(sign(4, end(6))));
+    for _ in [5, 6] {
+        daemon.report(|report| matches!(report, Report::Ended { cause: EndCause::Revoked, .. }));
+    }
+    // As if the disk had not let the documents go either.
+    let log = rig.path("var/lib/elevate/log");
+    let kept = log.join(format!("{}.grant", ActivationId::from_random([5; 16])));
+    assert!(!kept.exists() && !rig.path(DROP_IN).exists());
+    std::fs::write(&kept, SignedGrant::new(sign(1, act(grant(5, 3600)))).to_text()).unwrap();
+    rig.kill();
+    rig.start();
+    assert!(!rig.path(DROP_IN).exists(), "it began again");
+    let mut daemon = Daemon::connect(&rig);
+    assert_eq!(daemon.hello.seq, 1);
+    let Applied::Refused { why } = daemon.apply(2, second) else { panic!("the grant began again") };
+    assert!(why.raw().contains("it has ended"), "{}", why.raw());
+    assert!(!rig.path(DROP_IN).exists());
+    assert_eq!([daemon.apply(3, end(5)), daemon.apply(4, end(6))], [Applied::Enforced, Applied::Enforced]);
+    until("nothing is left to remember", || !rig.path("run/elevate/early.json").exists());
+    assert_eq!(daemon.apply(5, act(grant(7, 3600))), Applied::Enforced, "the log goes on");
 }
 
 /// The grant waits behind another document, and its end behind the grant.

@@ -5,46 +5,84 @@
 
 use std::collections::BTreeMap;
 
-use elevate_protocol::document::Act;
+use elevate_protocol::document::{Act, EndCause};
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::{Applied, Claim};
 use elevate_protocol::signed::{SignedBody, TrustedKeys, verify_document};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
+use serde::{Deserialize, Serialize};
 
 use super::keys::Next;
 use super::state::Agent;
 use crate::clock::{Boot, Moment};
 use crate::journal::{self, Level};
+use crate::paths::Paths;
+use crate::safe::{self, Durability};
 use crate::store::documents;
 
 /// Between two tries.
 const AGAIN: Span = Span(1);
 /// Most ends that are remembered: more than can wait at a time.
 const EARLY_MAX: usize = 4096;
+/// Longest file of them.
+const EARLY_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Grants that ended before their end had its turn, by the place of that end. The same documents come again with the next
 /// connection, the grant first: it must not begin again.
-#[derive(Debug, Default)]
-pub(crate) struct Early(BTreeMap<u64, ActivationId>);
+///
+/// Kept on tmpfs: it is the disk that takes nothing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Early(BTreeMap<u64, (ActivationId, EndCause)>);
 
 impl Early {
+    /// What an agent before this one has seen end.
+    #[must_use]
+    pub(crate) fn load(paths: &Paths) -> Self {
+        let text = safe::read(&paths.early, EARLY_BYTES_MAX).ok();
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub(super) fn all(&self) -> Vec<(ActivationId, EndCause)> {
+        self.0.values().copied().collect()
+    }
+
     /// It ended. Of more than are remembered those go that are furthest ahead in the log.
-    fn note(&mut self, seq: u64, id: ActivationId) {
-        self.0.insert(seq, id);
+    fn note(&mut self, seq: u64, ended: (ActivationId, EndCause), paths: &Paths) {
+        self.0.insert(seq, ended);
         while self.0.len() > EARLY_MAX {
             self.0.pop_last();
         }
+        self.save(paths);
     }
 
     /// Whether it ended.
     pub(super) fn has(&self, id: ActivationId) -> bool {
-        self.0.values().any(|ended| *ended == id)
+        self.0.values().any(|(ended, _)| *ended == id)
     }
 
     /// The log has come to `seq`: ends up to there have had their turn.
-    fn come_to(&mut self, seq: u64) {
+    fn come_to(&mut self, seq: u64, paths: &Paths) {
+        let before = self.0.len();
         self.0.retain(|end, _| *end > seq);
+        if self.0.len() != before {
+            self.save(paths);
+        }
+    }
+
+    fn save(&self, paths: &Paths) {
+        let saved = if self.0.is_empty() {
+            safe::remove(&paths.early)
+        } else {
+            let text = serde_json::to_string(self).unwrap_or_default();
+            safe::write(&paths.early, &text, 0o600, Durability::Memory)
+        };
+        if let Err(error) = saved {
+            journal::log(Level::Error, &journal::chain(&error));
+        }
     }
 }
 
@@ -109,7 +147,7 @@ impl Agent {
             return self.wait_for_the_disk(done, why, now);
         }
         self.position = next;
-        self.early.come_to(self.position.seq);
+        self.early.come_to(self.position.seq, &self.paths);
         self.acknowledge(self.position.seq);
         if had_keys {
             // The first CA makes an sshd that asks of one that could not.
@@ -132,7 +170,8 @@ impl Agent {
     }
 
     /// An end that has to wait for its turn takes effect at once. It only takes away, and finds nothing to do in its turn. That it
-    /// did is remembered over connections, not over a start: then the grant is in force again until its end, sent right behind it, comes.
+    /// did is remembered over connections and starts of the agent; over a boot the grant is in force again until its end, sent right
+    /// behind it, comes.
     /// Who may sign it is decided by the documents about keys that wait before it (threat K05).
     pub(super) fn end_early(&mut self, signed: &SignedBody, now: Moment) {
         let Some(waiting) = &mut self.unplaced else { return };
@@ -147,7 +186,7 @@ impl Agent {
         }
         match &document.act {
             Act::End(end) => {
-                self.early.note(seq, end.id);
+                self.early.note(seq, (end.id, end.cause), &self.paths);
                 self.end(end.id, end.cause, now);
             }
             // Its turn says why, if it is refused.

@@ -218,7 +218,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         inbox: VecDeque::new(),
         checking: None,
         unplaced: None,
-        early: Early::default(),
+        early: Early::load(paths),
         offers: VecDeque::new(),
         people: People::default(),
         clocks: now,
@@ -268,6 +268,9 @@ impl Agent {
             self.tampered(now, what);
         }
         self.take_over_connections(now);
+        for (id, cause) in self.early.all() {
+            self.end(id, cause, now);
+        }
         // What is over goes first: the name service may take its time.
         self.sweep(now);
         self.confirm_accounts();

@@ -113,8 +113,9 @@ fn x_l_a_list_that_is_taken_away_or_broken_is_made_again_at_once() -> Result<()>
 fn x_l_where_no_list_can_be_made_the_old_one_stays_and_it_is_told() -> Result<()> {
     let mut site = Site::ready()?;
     let keygen = site.db1.read_bytes(KEYGEN)?;
-    let faults: [(&str, &[&str], &[&str]); 3] = [
+    let faults: [(&str, &[&str], &[&str]); 4] = [
         ("is missing", &["mv", KEYGEN, "/root/keygen"], &["mv", "/root/keygen", KEYGEN]),
+        ("is killed", &["cp", "/root/killed", KEYGEN], &["cp", "/root/whole", KEYGEN]),
         ("does not see it", &["cp", "/bin/true", KEYGEN], &["cp", "/root/whole", KEYGEN]),
         (
             "takes nothing",
@@ -123,6 +124,7 @@ fn x_l_where_no_list_can_be_made_the_old_one_stays_and_it_is_told() -> Result<()
         ),
     ];
     site.db1.write_as("/root/whole", keygen, Access::root(0o755))?;
+    site.db1.write_as("/root/killed", "#!/bin/sh\nkill -9 $$\n", Access::root(0o755))?;
     for (number, (what, fault, over)) in (1..).zip(faults) {
         let before = site.db1.read_bytes(LIST)?;
         site.db1.run("root", fault)?.success()?;
@@ -141,7 +143,7 @@ fn x_l_where_no_list_can_be_made_the_old_one_stays_and_it_is_told() -> Result<()
         wait_listed(&site, number)?;
     }
     let doctor = site.db1.run("root", ["elevate-agent", "doctor"])?.stdout;
-    ensure!(doctor.contains("certificates of 3 grants are revoked"), "{doctor}");
+    ensure!(doctor.contains("certificates of 4 grants are revoked"), "{doctor}");
     Ok(())
 }
 
