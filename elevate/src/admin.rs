@@ -77,7 +77,7 @@ impl Administration {
         &mut self,
         words: &Elevatectl,
         (ask, wait): (&Ask, Wait),
-        conversation: Conversation,
+        mut conversation: Conversation,
     ) -> Result<u8, Failure> {
         let zone = clock::zone();
         let mut stream = self.form.map(|form| Stream::new(form, EVENT));
@@ -95,7 +95,7 @@ impl Administration {
             },
             Told::Progress(..) | Told::Seed(_) => {}
         };
-        let end = Talk::new(conversation, &mut self.console, &self.signals, wait).ask(ask, &mut told)?;
+        let end = Talk::new(&mut conversation, &mut self.console, &self.signals, wait).ask(ask, &mut told)?;
         match end {
             End::Done(Outcome::Admin(AdminOutcome::SshExport(export))) => {
                 let Verb::Ssh(Ssh::Export(to)) = &words.verb else {

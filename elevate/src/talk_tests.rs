@@ -124,7 +124,7 @@ fn talk(conversation: Conversation, console: &mut Console, wait: Wait) -> Result
 }
 
 fn talk_with(
-    conversation: Conversation,
+    mut conversation: Conversation,
     console: &mut Console,
     signals: &Signals,
     wait: Wait,
@@ -136,7 +136,7 @@ fn talk_with(
         Told::Event(event) => console.json(event),
         Told::Seed(uri) => console.warn(&Line::plain(uri)),
     };
-    Talk::new(conversation, console, signals, wait).ask(&Ask::FactorTest, &mut told)
+    Talk::new(&mut conversation, console, signals, wait).ask(&Ask::FactorTest, &mut told)
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn waiting_is_left_on_ctrl_c_and_the_request_stays() {
     // The peer's part is said before: it fits into the socket, and the signal comes after it was taken.
     peer.says(&Reply::Hello { version: VERSION });
     peer.says(&Reply::Progress(Box::new(pending())));
-    let conversation = Conversation::over(near, None).unwrap();
+    let mut conversation = Conversation::over(near, None).unwrap();
     let mut seen = 0;
     let mut told = |console: &mut Console, told: Told<'_>| {
         if let Told::Progress(view, before) = told {
@@ -257,7 +257,7 @@ fn waiting_is_left_on_ctrl_c_and_the_request_stays() {
             raise(Signal::SIGINT).unwrap();
         }
     };
-    let end = Talk::new(conversation, &mut console, &signals, Wait::People(None))
+    let end = Talk::new(&mut conversation, &mut console, &signals, Wait::People(None))
         .ask(&Ask::FactorTest, &mut told)
         .unwrap();
     assert!(
@@ -290,8 +290,8 @@ fn silence_hanging_up_and_other_versions_have_their_exit_codes() {
     let (_desk, mut console) = Desk::new();
     let (near, silent) = UnixStream::pair().unwrap();
     let signals = Signals::take().unwrap();
-    let mut talk_silent =
-        Talk::new(Conversation::over(near, None).unwrap(), &mut console, &signals, Wait::Machines);
+    let mut conversation = Conversation::over(near, None).unwrap();
+    let mut talk_silent = Talk::new(&mut conversation, &mut console, &signals, Wait::Machines);
     talk_silent.patience = Duration::from_millis(20);
     let error = talk_silent.ask(&Ask::Whoami, &mut |_, _| {}).unwrap_err();
     assert_eq!((error.code().exit(), matches!(error, TalkError::Silent(_))), (8, true));

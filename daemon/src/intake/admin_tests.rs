@@ -2,7 +2,7 @@
 
 use elevate_protocol::frame::{Decoder, encode};
 use elevate_protocol::message::Versions;
-use elevate_protocol::message::person::{Reply, Say};
+use elevate_protocol::message::person::{Ask, Reply, Say};
 use elevate_protocol::message::refusal::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -57,4 +57,31 @@ async fn an_old_socket_is_replaced_and_anything_else_is_not() {
     std::fs::write(&path, "mine").unwrap();
     assert!(matches!(admin::bind(&path), Err(AdminError::Occupied { .. })));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[tokio::test]
+async fn who_was_answered_may_ask_again_on_the_same_stream() {
+    let fixture = Fixture::start().await;
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("admin.sock");
+    let listener = admin::bind(&path).unwrap();
+    tokio::spawn(admin::serve(listener, fixture.core.clone(), patience()));
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    let say = |say: &Say| encode(say).unwrap();
+    // Behind hello at once, without its answer.
+    let first = [say(&Say::Hello { versions: Versions::OURS }), say(&Say::Ask(Ask::Eligible))].concat();
+    stream.write_all(&first).await.unwrap();
+    assert!(matches!(hear(&mut stream).await, Reply::Hello { version: 1 }));
+    // Root is no person: refused, and the stream stays.
+    for _ in 0..3 {
+        assert!(
+            matches!(hear(&mut stream).await, Reply::Refused(refusal) if refusal.code == Code::WrongDoor)
+        );
+        stream.write_all(&say(&Say::Ask(Ask::Whoami))).await.unwrap();
+    }
+    hear(&mut stream).await;
+    // What is no ask is the end of it.
+    stream.write_all(&say(&Say::Hello { versions: Versions::OURS })).await.unwrap();
+    assert!(matches!(hear(&mut stream).await, Reply::Refused(refusal) if refusal.code == Code::Usage));
+    assert_eq!(timeout(SOON, stream.read(&mut [0; 16])).await.unwrap().unwrap(), 0, "closed");
 }

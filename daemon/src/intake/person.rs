@@ -1,4 +1,4 @@
-//! One conversation of a person or of root: hello, then what the core does with it.
+//! The conversations of a person or of root on one stream, one after the other: hello, then what the core does with each.
 //!
 //! In: a stream and who was proven to be at its other end. Out: a [`Conversation`] for the core, replies on the stream.
 
@@ -25,7 +25,15 @@ enum Heard {
     Refused(Refusal),
 }
 
-/// Holds the conversation to its end.
+/// How a conversation ended.
+enum Spoken {
+    /// With an answer: another may follow.
+    Answered,
+    /// With the stream.
+    Over,
+}
+
+/// Holds each conversation to its end.
 pub(crate) async fn serve(
     core: Core,
     speaker: Speaker,
@@ -38,9 +46,20 @@ pub(crate) async fn serve(
         Some(Say::Hello { versions }) => match versions.common(Versions::OURS) {
             Some(version) => {
                 write(&mut writer, &Reply::Hello { version }, patience.write).await?;
-                let spoken = speak(core, speaker, &mut frames, &mut writer, patience).await;
+                let mut asked = None;
+                // Who asks once goes then; who asks again needs neither a channel nor a hello.
+                while let Spoken::Answered =
+                    speak((&core, &speaker), asked.take(), &mut frames, &mut writer, patience).await?
+                {
+                    frames.allow_silence(patience.first);
+                    asked = match frames.next().await {
+                        Ok(Some(said)) => Some(said),
+                        Ok(None) | Err(PumpError::Silent) => break,
+                        Err(error) => return Err(error),
+                    };
+                }
                 drop(writer.shutdown().await);
-                return spoken;
+                return Ok(());
             }
             None => Refusal::new(Code::Version, "this daemon speaks version 1 of the protocol"),
         },
@@ -71,36 +90,47 @@ pub(crate) async fn refuse(
 }
 
 async fn speak<R, W>(
-    core: Core,
-    speaker: Speaker,
+    (core, speaker): (&Core, &Speaker),
+    asked: Option<Say>,
     frames: &mut Frames<R>,
     writer: &mut W,
     patience: Patience,
-) -> Result<(), PumpError>
+) -> Result<Spoken, PumpError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let (to_core, say) = mpsc::channel(SAYS);
     let (reply, mut from_core) = mpsc::channel(REPLIES);
+    let (core, speaker) = (core.clone(), speaker.clone());
     // A task of its own: a panic in it ends this conversation and nothing else.
     let holding = tokio::spawn(async move { core.converse(Conversation { speaker, say, reply }).await });
+    let mut asked = asked;
     loop {
+        let next = async {
+            match asked.take() {
+                Some(said) => Ok(Some(said)),
+                None => frames.next().await,
+            }
+        };
         tokio::select! {
             reply = from_core.recv() => {
                 let Some(reply) = reply else { break };
                 write(writer, &reply, patience.write).await?;
                 if reply.is_last() {
-                    return Ok(());
+                    return Ok(Spoken::Answered);
                 }
             }
-            said = frames.next() => {
-                let Some(said) = said? else { return Ok(()) };
+            said = next => {
+                let Some(said) = said? else { return Ok(Spoken::Over) };
                 frames.allow_silence(NO_LIMIT);
                 match hear(said, &to_core) {
                     Heard::Goes => {}
-                    Heard::Over => return Ok(()),
-                    Heard::Refused(refusal) => return refuse(writer, refusal, patience).await,
+                    Heard::Over => return Ok(Spoken::Over),
+                    Heard::Refused(refusal) => {
+                        refuse(writer, refusal, patience).await?;
+                        return Ok(Spoken::Over);
+                    }
                 }
             }
         }
@@ -108,7 +138,8 @@ where
     if holding.await.is_err() {
         crate::log::error("a conversation ended by a panic");
     }
-    refuse(writer, Refusal::new(Code::Internal, "the daemon ended the conversation"), patience).await
+    refuse(writer, Refusal::new(Code::Internal, "the daemon ended the conversation"), patience).await?;
+    Ok(Spoken::Over)
 }
 
 fn hear(said: Say, to_core: &mpsc::Sender<Say>) -> Heard {

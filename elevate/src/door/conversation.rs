@@ -6,10 +6,12 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use elevate_protocol::frame::{self, Decoder, FrameError};
 use elevate_protocol::message::person::{Reply, Say};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::DoorError;
 
@@ -19,12 +21,32 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Why the SSH side of a conversation ended, told once.
 pub type Fate = Arc<Mutex<Option<DoorError>>>;
 
-/// A conversation: hello, one ask, replies.
+/// How long after its answer the daemon surely waits for another ask: it gives half a minute.
+const SPARE: Duration = Duration::from_secs(5);
+
+/// Conversations on one stream: hello, an ask, replies, and perhaps another ask.
 #[derive(Debug)]
 pub struct Conversation {
     stream: UnixStream,
     decoder: Decoder,
     fate: Option<Fate>,
+    greeted: bool,
+}
+
+/// A stream on which everything was answered.
+#[derive(Debug)]
+pub struct Spare(Conversation, Instant);
+
+impl Spare {
+    /// The stream, for another ask, when the other side still waits for one.
+    #[must_use]
+    pub fn again(self, now: Instant) -> Option<Conversation> {
+        let Self(conversation, answered) = self;
+        let mut watched = [PollFd::new(conversation.stream.as_fd(), PollFlags::POLLIN)];
+        let rests =
+            now.saturating_duration_since(answered) < SPARE && poll(&mut watched, PollTimeout::ZERO) == Ok(0);
+        rests.then_some(conversation)
+    }
 }
 
 impl Conversation {
@@ -36,7 +58,24 @@ impl Conversation {
         stream
             .set_write_timeout(Some(WRITE_PATIENCE))
             .map_err(|source| DoorError::System { what: "set up a socket", source })?;
-        Ok(Self { stream, decoder: Decoder::default(), fate })
+        Ok(Self { stream, decoder: Decoder::default(), fate, greeted: false })
+    }
+
+    /// Whether hello was said and answered.
+    #[must_use]
+    pub fn is_greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// Hello was answered.
+    pub fn greeted(&mut self) {
+        self.greeted = true;
+    }
+
+    /// Everything was answered, and the daemon itself at the other end of SSH takes another ask; agents take one only.
+    #[must_use]
+    pub fn spare(self, now: Instant) -> Option<Spare> {
+        (self.greeted && self.fate.is_some()).then_some(Spare(self, now))
     }
 
     /// Says something.
@@ -94,5 +133,41 @@ impl Conversation {
 impl AsFd for Conversation {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that meets what it does not expect panics, and that is its answer"
+    )]
+
+    use super::*;
+
+    fn answered(fate: Option<Fate>, greeted: bool) -> (Option<Spare>, UnixStream, Instant) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut conversation = Conversation::over(near, fate).unwrap();
+        if greeted {
+            conversation.greeted();
+        }
+        let now = Instant::now();
+        (conversation.spare(now), far, now)
+    }
+
+    #[test]
+    fn a_stream_is_used_again_soon_and_while_the_other_side_says_nothing() {
+        let (spare, _far, now) = answered(Some(Fate::default()), true);
+        assert!(spare.unwrap().again(now).is_some());
+        let (spare, _far, now) = answered(Some(Fate::default()), true);
+        assert!(
+            spare.unwrap().again(now.checked_add(SPARE).unwrap()).is_none(),
+            "it may be given up any moment"
+        );
+        let (spare, far, now) = answered(Some(Fate::default()), true);
+        drop(far);
+        assert!(spare.unwrap().again(now).is_none(), "closed");
+        assert!(answered(Some(Fate::default()), false).0.is_none(), "refused at hello");
+        assert!(answered(None, true).0.is_none(), "a socket of this machine");
     }
 }

@@ -8,7 +8,7 @@ mod error;
 pub mod socket;
 pub mod ssh;
 
-pub use conversation::{Conversation, Fate};
+pub use conversation::{Conversation, Fate, Spare};
 pub use error::DoorError;
 
 /// The agent's socket. Compiled in: no variable of the environment leads elsewhere (threat B01).

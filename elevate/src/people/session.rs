@@ -14,7 +14,7 @@ use crate::args::{Common, Format};
 use crate::clock;
 use crate::console::Console;
 use crate::door::ssh::{Keys, Link};
-use crate::door::{AGENT_SOCKET, Conversation, DoorError, Which, socket};
+use crate::door::{AGENT_SOCKET, Conversation, DoorError, Spare, Which, socket};
 use crate::failure::Failure;
 use crate::paint::Line;
 use crate::render::activation::full_id;
@@ -37,6 +37,8 @@ pub struct Session {
     /// Options for every command.
     pub common: Common,
     link: Option<Link>,
+    /// A stream to the daemon on which nothing goes on.
+    spare: Option<Spare>,
 }
 
 impl Session {
@@ -53,7 +55,7 @@ impl Session {
             }
             manner.quiet = common.quiet;
         });
-        Self { console, signals, around, common, link: None }
+        Self { console, signals, around, common, link: None, spare: None }
     }
 
     fn format(&self) -> Format {
@@ -115,6 +117,9 @@ impl Session {
             let stream = socket::agent(Path::new(AGENT_SOCKET), 0)?;
             return Ok(Conversation::over(stream, None)?);
         }
+        if let Some(conversation) = self.spare.take().and_then(|spare| spare.again(clock::instant())) {
+            return Ok(conversation);
+        }
         let link = match self.link.take() {
             Some(link) => link,
             None => {
@@ -150,8 +155,24 @@ impl Session {
     /// # Errors
     /// When there is no way, or it broke.
     pub fn ask_through(&mut self, which: Which, ask: &Ask, wait: Wait) -> Result<End, Failure> {
-        let conversation = self.open(which)?;
-        Ok(Talk::new(conversation, &mut self.console, &self.signals, wait).ask(ask, &mut |_, _| {})?)
+        self.talk(which, ask, wait, &mut |_, _| {})
+    }
+
+    fn talk(
+        &mut self,
+        which: Which,
+        ask: &Ask,
+        wait: Wait,
+        told: &mut dyn FnMut(&mut Console, Told<'_>),
+    ) -> Result<End, Failure> {
+        let mut conversation = self.open(which)?;
+        let end = Talk::new(&mut conversation, &mut self.console, &self.signals, wait).ask(ask, told)?;
+        self.spare = match &end {
+            End::Done(_) | End::Refused(_) => conversation.spare(clock::instant()),
+            // What was left may still be answered.
+            End::Left { .. } => None,
+        };
+        Ok(end)
     }
 
     /// The same, with an own way to show what comes meanwhile.
@@ -165,8 +186,7 @@ impl Session {
         told: &mut dyn FnMut(&mut Console, Told<'_>),
     ) -> Result<End, Failure> {
         let which = self.door(ask)?;
-        let conversation = self.open(which)?;
-        Ok(Talk::new(conversation, &mut self.console, &self.signals, wait).ask(ask, told)?)
+        self.talk(which, ask, wait, told)
     }
 
     /// Now and here.
@@ -214,6 +234,7 @@ impl Session {
 
     /// Ends the SSH side in order.
     pub fn close(&mut self) {
+        self.spare = None;
         if let Some(link) = self.link.take() {
             link.close();
         }

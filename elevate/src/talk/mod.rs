@@ -56,7 +56,7 @@ enum Heard {
 /// Who is there to be asked and told.
 #[derive(Debug)]
 pub struct Talk<'a> {
-    conversation: Conversation,
+    conversation: &'a mut Conversation,
     console: &'a mut Console,
     signals: &'a Signals,
     wait: Wait,
@@ -80,7 +80,7 @@ impl<'a> Talk<'a> {
     /// Ready to ask.
     #[must_use]
     pub fn new(
-        conversation: Conversation,
+        conversation: &'a mut Conversation,
         console: &'a mut Console,
         signals: &'a Signals,
         wait: Wait,
@@ -110,15 +110,15 @@ impl<'a> Talk<'a> {
     /// A [`TalkError`]; what is pending stays pending.
     pub fn ask(mut self, ask: &Ask, told: &mut dyn FnMut(&mut Console, Told<'_>)) -> Result<End, TalkError> {
         self.turn(Some(self.patience));
-        self.conversation.say(&Say::Hello { versions: Versions::OURS })?;
-        match self.listen()? {
-            Heard::Reply(Reply::Hello { version: VERSION }) => {}
-            Heard::Reply(Reply::Hello { version }) => return Err(TalkError::Version(version)),
-            Heard::Reply(Reply::Refused(refusal)) => return Ok(End::Refused(refusal)),
-            Heard::Reply(_) => return Err(TalkError::Unexpected("before hello")),
-            Heard::Interrupted | Heard::TimeOver => return Ok(self.leave(Leaving::Interrupted)),
+        let greets = !self.conversation.is_greeted();
+        if greets {
+            self.conversation.say(&Say::Hello { versions: Versions::OURS })?;
         }
+        // Behind it at once: where no version is common, it is not read.
         self.conversation.say(&Say::Ask(ask.clone()))?;
+        if greets && let Some(end) = self.greeting()? {
+            return Ok(end);
+        }
         self.turn(if self.wait == Wait::Follow { None } else { Some(self.patience) });
         loop {
             let heard = match self.answer()? {
@@ -137,16 +137,30 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// The answer to hello. A result is the end.
+    fn greeting(&mut self) -> Result<Option<End>, TalkError> {
+        match self.listen()? {
+            Heard::Reply(Reply::Hello { version: VERSION }) => {
+                self.conversation.greeted();
+                Ok(None)
+            }
+            Heard::Reply(Reply::Hello { version }) => Err(TalkError::Version(version)),
+            Heard::Reply(Reply::Refused(refusal)) => Ok(Some(End::Refused(refusal))),
+            Heard::Reply(_) => Err(TalkError::Unexpected("before hello")),
+            Heard::Interrupted | Heard::TimeOver => Ok(Some(self.leave(Leaving::Interrupted))),
+        }
+    }
+
     /// It is the other side's turn, for so long.
     fn turn(&mut self, patience: Option<Duration>) {
         self.state.silence =
             patience.and_then(|patience| Some((clock::instant().checked_add(patience)?, patience)));
     }
 
-    fn leave(mut self, why: Leaving) -> End {
+    fn leave(&mut self, why: Leaving) -> End {
         // Closing says the same; this only says it sooner.
         drop(self.conversation.say(&Say::Leave));
-        End::Left { last: self.state.last, why }
+        End::Left { last: self.state.last.take(), why }
     }
 
     /// Asks the person what is asked, if anything is. A result ends the conversation.

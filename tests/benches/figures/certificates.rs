@@ -1,13 +1,14 @@
 //! Certificates for SSH per second over door 2: asked for, signed, durable, on the log; beside `ssh-keygen -s` in the same run.
 //!
 //! In: a site. Out: rows of the table. Sixteen people have a grant and a connection that is open; each asks again and again for a
-//! certificate of a key of theirs, as often as one person may in a minute. The host is away: nobody waits for it.
+//! certificate of a key of theirs, as often as one person may in a minute, on one stream. The host is away: nobody waits for it.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use elevate_protocol::message::SUBSYSTEM_PERSON;
 use elevate_protocol::message::person::{Ask, CertificateAsk, Outcome};
 use elevate_protocol::message::view::State;
 use elevate_protocol::name::Name;
@@ -43,18 +44,23 @@ async fn ready(server: &Server, person: &Person, host: &Name) -> Result<Ready> {
 /// How long each of them took, in ms.
 async fn ask(ready: Arc<Ready>) -> Result<Vec<f64>> {
     let mut took = Vec::new();
-    for _ in 0..EACH {
+    let mut frames = ready.connection.subsystem(SUBSYSTEM_PERSON).await?;
+    for number in 0..EACH {
         let key = ready.key.clone();
         let ask = Ask::Certificate(CertificateAsk {
+            agentless: false,
             key,
             grant: None,
             role: None,
             host: None,
             login: None,
-            agentless: false,
         });
         let begun = Instant::now();
-        let outcome = converse(&ready.connection, ask).await?;
+        match number {
+            0 => frames.ask(ask).await?,
+            _ => frames.ask_again(ask).await?,
+        }
+        let outcome = frames.outcome(|_| ()).await?;
         took.push(millis(begun.elapsed()));
         let Outcome::Certificate(_) = outcome else { bail!("no certificate: {outcome:?}") };
     }

@@ -133,6 +133,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         self.send(&Say::Ask(ask)).await
     }
 
+    /// Begins another where one was answered, as `elevate` does.
+    pub(crate) async fn ask_again(&mut self, ask: Ask) -> Result<()> {
+        self.send(&Say::Ask(ask)).await
+    }
+
     /// Hears a conversation to its end, `between` being told of everything that comes before it.
     pub(crate) async fn outcome(&mut self, mut between: impl FnMut(&Reply)) -> Result<Outcome> {
         let mut joiner = Joiner::default();

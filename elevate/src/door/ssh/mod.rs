@@ -233,10 +233,14 @@ async fn relay(near: UnixStream, channel: russh::Channel<client::Msg>, (address,
             }
             to_person.shutdown().await
         };
-        tokio::try_join!(up, down)
+        // Whichever side goes first: there is nothing to be said to the other, or to be heard from it.
+        tokio::select! {
+            ended = up => ended,
+            ended = down => ended,
+        }
     };
     match carried.await {
-        Ok(((), ())) => {}
+        Ok(()) => {}
         // The person's side went first: that is how waiting is left.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
         Err(source) => tell(&fate, DoorError::System { what: "carry the conversation", source }),
