@@ -250,11 +250,25 @@ async fn replace(
 
 /// Tells every host which keys count from here on, in a document by `signer`. How many hosts.
 pub(super) async fn tell(core: &Inner, tx: &mut Tx, signer: &(u64, Signer)) -> Result<u64, Fault> {
-    let grant = believed(tx).await?;
     let hosts: Vec<HostId> = tx.hosts().await?.iter().map(|host| host.id).collect();
-    let keys = Keys { grant, user_ca: user_ca::trusted(tx).await? };
-    core.issuer.keys(tx, signer, &hosts, &keys).await?;
+    tell_these(core, tx, signer, &hosts).await?;
     Ok(u64::try_from(hosts.len()).unwrap_or(u64::MAX))
+}
+
+/// The same for one host whose log begins anew: what it was told of keys since a backup that was laid back is not known.
+pub(crate) async fn tell_anew(core: &Inner, tx: &mut Tx, host: HostId) -> Result<(), Fault> {
+    let signer = core.issuer.signer(tx).await?;
+    tell_these(core, tx, &signer, &[host]).await
+}
+
+async fn tell_these(
+    core: &Inner,
+    tx: &mut Tx,
+    signer: &(u64, Signer),
+    hosts: &[HostId],
+) -> Result<(), Fault> {
+    let keys = Keys { grant: believed(tx).await?, user_ca: user_ca::trusted(tx).await? };
+    Ok(core.issuer.keys(tx, signer, hosts, &keys).await?)
 }
 
 /// The event of a rotation.

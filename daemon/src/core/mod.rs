@@ -22,7 +22,7 @@ mod extend;
 mod facts;
 mod fault;
 mod invite;
-mod keys;
+pub(crate) mod keys;
 mod label;
 mod listing;
 mod locks;

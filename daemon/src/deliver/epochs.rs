@@ -11,6 +11,7 @@ use elevate_protocol::signed::{TrustedKeys, verify_document};
 
 use super::{Cut, subject};
 use crate::core::Core;
+use crate::core::keys;
 use crate::core::restore::{self, Evidence};
 use crate::issue::close;
 use crate::store::{HostRow, StoreError, Tx, Voice};
@@ -74,6 +75,10 @@ pub(super) async fn begin(core: &Core, id: HostId, agent: &AgentHello) -> Result
         }
     }
     tx.await_no_ends(id).await?;
+    // A CA that was replaced since the backup, by either side's knowledge, would refuse every certificate there.
+    keys::tell_anew(core.inner(), &mut tx, id).await?;
+    let begun = tx.host(id).await?.ok_or_else(gone)?;
     tx.commit().await?;
-    Ok(HostRow { epoch, issued: 0, ..host })
+    core.inner().issuer().bell.notify_one();
+    Ok(begun)
 }

@@ -78,14 +78,20 @@ async fn r25_a_host_that_is_ahead_waits_for_its_root_and_loses_what_was_active()
     hello.epoch = 2;
     agent.claim(Claim::Hello(hello)).await;
     assert!(matches!(agent.frame().await, ToAgent::Welcome { .. }));
+    // It begins with the keys: what was said of them in the log before is not known.
+    let ToAgent::Document(signed) = agent.frame().await else { panic!("no document") };
+    let first = agent.read(&signed);
+    let Act::Keys(keys) = &first.act else { panic!("{first:?}") };
+    assert_eq!((first.epoch, first.seq, &keys.user_ca), (2, 1, &web1.user_ca));
+    agent.claim(Claim::Applied { seq: 1, result: Applied::Enforced }).await;
     agent.accounts().await;
     let mut talk = place.talk(place.person("alice"), waiting("web-ops"));
     let challenge = talk.challenge().await;
     talk.answer(challenge, &place.code("alice")).await;
     let ToAgent::Document(signed) = agent.frame().await else { panic!("no document") };
     let document = agent.read(&signed);
-    assert_eq!((document.epoch, document.seq), (2, 1));
-    agent.claim(Claim::Applied { seq: 1, result: Applied::Enforced }).await;
+    assert_eq!((document.epoch, document.seq), (2, 2));
+    agent.claim(Claim::Applied { seq: 2, result: Applied::Enforced }).await;
     let confirmed = view(talk.end().await.unwrap());
     assert_eq!(
         (Some(confirmed.id), &confirmed.hosts[0].state),
