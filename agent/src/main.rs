@@ -18,6 +18,7 @@ mod enforce;
 mod enrol;
 mod epoch;
 mod flavour;
+mod host_keys;
 mod journal;
 mod life;
 mod module_file;

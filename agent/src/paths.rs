@@ -22,6 +22,12 @@ pub(crate) struct Paths {
     pub(crate) grant_signers: PathBuf,
     /// Who signs certificates of people, for sshd.
     pub(crate) user_ca: PathBuf,
+    /// Who signs certificates of hosts.
+    pub(crate) host_ca: PathBuf,
+    /// Folder of this host's certificates, for sshd.
+    pub(crate) host_certificates: PathBuf,
+    /// There as long as sshd may not have read them.
+    pub(crate) sshd_stale: PathBuf,
     /// Folder of the host's own keys.
     pub(crate) keys: PathBuf,
     /// Private key that signs what the host claims.
@@ -93,6 +99,9 @@ impl Paths {
             trust: at("etc/elevate/trust"),
             grant_signers: at("etc/elevate/trust/grant_signers"),
             user_ca: at("etc/elevate/trust/user_ca"),
+            host_ca: at("etc/elevate/trust/host_ca"),
+            host_certificates: at("etc/elevate/trust/ssh"),
+            sshd_stale: at("run/elevate/sshd.stale"),
             keys: at("etc/elevate/keys"),
             vouch_key: at("etc/elevate/keys/vouch"),
             state: at("var/lib/elevate"),

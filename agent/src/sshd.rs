@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ssh_key::PublicKey;
 
+use crate::host_keys;
 use crate::nss;
 use crate::paths::Paths;
 use crate::probe::{self, MODULE};
@@ -206,6 +207,7 @@ pub(crate) fn cas(paths: &Paths) -> Vec<PublicKey> {
 pub(crate) fn placed(paths: &Paths) -> Result<u32, SshdError> {
     let group = possible(paths)?;
     let found = safe::read(&paths.sshd_file, FILE_MAX).unwrap_or_default();
+    let found = host_keys::without_lines(paths, &found);
     let is = |revoked| found == text(paths, &program(), revoked);
     if !is(Revoked::NotListed) {
         if !is(Revoked::Listed) {

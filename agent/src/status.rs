@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::name::{Login, Name};
 use elevate_protocol::text::escape;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::grants::{Account, Standing};
 use crate::args::Format;
 use crate::clock::{self, Boot, Moment};
+use crate::host_keys::HostCertificate;
 use crate::journal;
 use crate::life::{self, Life};
 use crate::paths::Paths;
@@ -55,6 +57,12 @@ pub(crate) struct Status {
     pub(crate) reports_waiting: u64,
     /// Connections at door 1.
     pub(crate) people: usize,
+    /// The keys that sshd shows here, and their certificates.
+    #[serde(default)]
+    pub(crate) host_certificates: Vec<HostCertificate>,
+    /// Why there are none, or no new ones.
+    #[serde(default)]
+    pub(crate) host_certificate_problem: Option<String>,
     /// Grants that are held.
     pub(crate) grants: Vec<GrantStatus>,
 }
@@ -207,6 +215,7 @@ fn text(status: &Status, life: Life, now: Moment) -> String {
         format!("rules      {}", rules(status, life)),
         format!("documents  {} applied, epoch {}", status.seq, status.epoch),
         format!("reports    {} wait for the daemon", status.reports_waiting),
+        format!("host keys  {}", certified(status, now)),
         format!("grants     {}", status.grants.len()),
     ];
     lines.extend(status.grants.iter().map(|grant| grant.line(now)));
@@ -219,6 +228,23 @@ fn text(status: &Status, life: Life, now: Moment) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What people who log in see of this host.
+fn certified(status: &Status, now: Moment) -> String {
+    let all = &status.host_certificates;
+    let until = all.iter().map(|one| one.until.filter(|until| now.wall < *until)).min();
+    let problem = status.host_certificate_problem.as_deref().map(|why| format!("; {}", escape(why)));
+    let problem = problem.unwrap_or_default();
+    match until {
+        None => format!("no certificates: sshd is not set up{problem}"),
+        Some(None) => format!("NOT ALL CERTIFIED: `elevate ssh` refuses a key that nobody knows{problem}"),
+        Some(Some(until)) => {
+            let names = all.first().and_then(|one| one.names.as_ref());
+            let names: Vec<&str> = names.iter().flat_map(|names| names.all()).map(HostName::as_str).collect();
+            format!("{} certified as {} for {}{problem}", all.len(), names.join(", "), until.since(now.wall))
+        }
+    }
 }
 
 /// What a new epoch means, for people.

@@ -37,6 +37,7 @@ fn keys() -> Act {
     Act::Keys(Keys {
         grant: vec![SigningKey { key: line(7), until }, SigningKey { key: line(17), until: None }],
         user_ca: Default::default(),
+        host_ca: Default::default(),
     })
 }
 

@@ -63,6 +63,7 @@ fn enrolled() -> EnrolReply {
         epoch: 3,
         grant_signers: TrustedKeys::one(key.public_key().clone()).unwrap().to_signers().unwrap(),
         user_ca: Default::default(),
+        host_ca: Default::default(),
     })
 }
 
@@ -86,14 +87,11 @@ impl Site {
         }
         fs::copy(env!("CARGO_BIN_EXE_elevate-agent"), site.at("usr/sbin/elevate-agent")).unwrap();
         fs::write(site.at("reply"), serde_json::to_string(reply).unwrap()).unwrap();
-        let code = match reply {
-            EnrolReply::Enrolled(_) => 0,
-            EnrolReply::Refused(_) => 1,
-        };
+        let code = u8::from(matches!(reply, EnrolReply::Refused(_)));
         let reply = site.at("reply");
         site.link(&format!("cat {}; echo; exit {code}", reply.display()));
-        fs::write(site.at("paste"), paste("daemon.example:7022", "01AB0000000000000000000000").expose())
-            .unwrap();
+        let paste = paste("daemon.example:7022", "01AB0000000000000000000000");
+        fs::write(site.at("paste"), paste.expose()).unwrap();
         site
     }
 

@@ -15,7 +15,7 @@ mod rig;
 use elevate_protocol::document::{Act, End, EndCause, Extend, Keys, SigningKey};
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::signed::{GRANT_NAMESPACE, SignedBody, SignedGrant, TrustedKeys};
-use elevate_protocol::ssh::UserCa;
+use elevate_protocol::ssh::Ca;
 use elevate_protocol::time::{Span, Timestamp};
 use rig::{Daemon, Rig, act, document, grant, host, key, now, sign, until};
 
@@ -30,6 +30,7 @@ fn keys(until: Timestamp) -> Act {
             SigningKey { key: line(17), until: None },
         ],
         user_ca: Default::default(),
+        host_ca: Default::default(),
     })
 }
 
@@ -98,7 +99,7 @@ fn a_list_of_keys_that_is_none_is_refused_and_nothing_changes() {
     let rig = Rig::new();
     let mut daemon = Daemon::connect(&rig);
     let before = rig.read(SIGNERS);
-    let none = Act::Keys(Keys { grant: vec![], user_ca: Default::default() });
+    let none = Act::Keys(Keys { grant: vec![], user_ca: Default::default(), host_ca: Default::default() });
     let Applied::Refused { why } = applied(&mut daemon, 1, sign(1, none)) else { panic!("taken") };
     assert!(why.raw().contains("signers"), "{}", why.raw());
     assert_eq!(rig.read(SIGNERS), before);
@@ -110,7 +111,7 @@ fn a_list_of_keys_that_is_none_is_refused_and_nothing_changes() {
 fn k05_where_the_signers_cannot_be_written_no_other_ca_counts() {
     let rig = Rig::new();
     let mut daemon = Daemon::connect(&rig);
-    let ca = key(30).public_key().to_openssh().unwrap().parse::<UserCa>().unwrap();
+    let ca = key(30).public_key().to_openssh().unwrap().parse::<Ca>().unwrap();
     let Act::Keys(mut next) = keys(now().after(Span(25 * 3600))) else { panic!("keys") };
     next.user_ca = vec![ca.clone()].try_into().unwrap();
     rig.hold(SIGNERS);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::detail::{Level, LockKind, LockScope, Used};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::document::EndCause;
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::id::{ActivationId, ClusterId};
 use elevate_protocol::message::session::{SshConnection, SshEnd};
 use elevate_protocol::name::Name;
@@ -196,16 +197,24 @@ and_what_hosts_claim! {
     "ssh.certificate" Notice SshCertificate {
         serial: u64, fingerprint: UntrustedText, principals: Vec<UntrustedText>, valid_after: Timestamp, valid_before: Timestamp,
     }
+    /// A certificate was signed for a key of a host's sshd.
+    "host.certificate" Notice HostCertificate {
+        serial: u64, fingerprint: UntrustedText, names: Vec<HostName>, valid_after: Timestamp, valid_before: Timestamp,
+    }
     /// A host was invited to enrol.
     "host.invited" Notice HostInvited {
         /// Its labels.
         labels: BTreeMap<Name, Name>,
+        /// Names beside its own.
+        names: Vec<HostName>,
         valid_until: Timestamp,
     }
     /// A host enrolled.
     "host.enrolled" Notice HostEnrolled {
         /// Its labels.
         labels: BTreeMap<Name, Name>,
+        /// Names beside its own.
+        names: Vec<HostName>,
         /// Fingerprint of its link key.
         link_key: UntrustedText,
         /// Fingerprint of its vouch key.
@@ -215,6 +224,11 @@ and_what_hosts_claim! {
     "host.labelled" Notice HostLabelled {
         /// All that it has now.
         labels: BTreeMap<Name, Name>,
+    }
+    /// A host has other names beside its own.
+    "host.named" Notice HostNamed {
+        /// All of them.
+        names: Vec<HostName>,
     }
     /// An enrolment was refused.
     "host.enrol-refused" Warning HostEnrolRefused { why: UntrustedText }

@@ -62,6 +62,7 @@ pub(crate) fn setup(config: &Config, keys: &Keys) -> Result<CoreSetup, AppError>
             folder: folder(&config.data_dir),
             agent: config.keys.grant(),
             user_ca: config.keys.ssh_user_ca(),
+            host_ca: config.keys.ssh_host_ca(),
         },
         seal_key: keys.seal.clone(),
         policy: read_policy(&config.policy_dir)?,

@@ -214,7 +214,7 @@ pub(crate) fn init(config: &Path, settings: &Init) -> Result<(), InitError> {
     println!("  {}   the daemon's configuration", config.display());
     println!("  {}   a sample policy, nobody in it", plan.policy().display());
     println!(
-        "  {data}   database; keys/host, keys/grant, keys/ssh_user_ca, keys/seal: back them up, apart from the database"
+        "  {data}   database; keys/host, keys/grant, keys/ssh_user_ca, keys/ssh_host_ca, keys/seal: back them up, apart from the database"
     );
     println!("Hosts and people reach it as {}; its host key is {}", plan.address, keys.fingerprint());
     println!("Next");

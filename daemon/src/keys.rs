@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 pub(crate) const GRANT_FILE: &str = "grant";
 /// The file of the key that signs SSH certificates for people.
 pub(crate) const USER_CA_FILE: &str = "ssh_user_ca";
+/// The file of the key that signs SSH certificates for hosts.
+pub(crate) const HOST_CA_FILE: &str = "ssh_host_ca";
 /// Longest key file in bytes.
 const FILE_MAX: u64 = 16 * 1024;
 /// Bytes of the seal key.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::args::admin::{
-    Audit, Elevatectl, Host, Key, LabelChange, OnWhat, Person, Policy, Restore, Revoke, Ssh, Verb,
+    Audit, Elevatectl, Host, Key, LabelChange, NameChange, OnWhat, Person, Policy, Restore, Revoke, Ssh, Verb,
 };
 use crate::clock;
 use crate::console::Console;
@@ -277,12 +277,14 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
             AdminAsk::PersonConfirm { person: person.clone(), what: what.clone() }
         }
         Verb::Person(Person::List) => AdminAsk::PersonList,
-        Verb::Host(Host::Invite { name, labels, valid }) => AdminAsk::HostInvite {
+        Verb::Host(Host::Invite { name, labels, names, valid }) => AdminAsk::HostInvite {
             name: name.clone(),
             labels: labels.iter().cloned().collect(),
+            names: names.clone(),
             valid: *valid,
         },
         Verb::Host(Host::Label { name, changes }) => relabel(name, changes),
+        Verb::Host(Host::Name { name, changes }) => rename(name, changes),
         Verb::Host(Host::Confirm { name, by }) => {
             AdminAsk::HostConfirm { name: name.clone(), by: by.clone() }
         }
@@ -333,6 +335,17 @@ fn relabel(name: &Name, changes: &[LabelChange]) -> AdminAsk {
         }
     }
     AdminAsk::HostLabel { name: name.clone(), set, remove }
+}
+
+fn rename(name: &Name, changes: &[NameChange]) -> AdminAsk {
+    let (mut add, mut remove) = (Vec::new(), Vec::new());
+    for change in changes {
+        match change {
+            NameChange::Add(name) => add.push(name.clone()),
+            NameChange::Remove(name) => remove.push(name.clone()),
+        }
+    }
+    AdminAsk::HostNames { name: name.clone(), add, remove }
 }
 
 /// clap has seen to it that there is exactly one; anything else would revoke too much or nothing.

@@ -155,14 +155,14 @@ impl Written {
 #[cfg(test)]
 mod tests {
     use elevate_protocol::id::ActivationId;
-    use elevate_protocol::ssh::UserCas;
+    use elevate_protocol::ssh::Cas;
     use elevate_protocol::time::Timestamp;
 
     use super::*;
 
     fn export(version: u64) -> SshExport {
         let ca = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAID+mYzWkaEUJIVvYZMpVNakjHp1wuYLtEl2cXigLFFef";
-        let user_ca = UserCas::try_from(vec![ca.parse().unwrap()]).unwrap();
+        let user_ca = Cas::try_from(vec![ca.parse().unwrap()]).unwrap();
         let revoked = [ActivationId::from_random([1; 16])].into();
         SshExport { version, made: Timestamp(1_795_000_000), user_ca, revoked }
     }
@@ -188,7 +188,7 @@ mod tests {
     fn nothing_is_written_that_trusts_nobody_and_no_odd_path() {
         let place = tempfile::tempdir().unwrap();
         let to = Export { output: place.path().join("out"), into: "/etc/ssh".into() };
-        let none = SshExport { user_ca: UserCas::default(), ..export(7) };
+        let none = SshExport { user_ca: Cas::default(), ..export(7) };
         assert!(write(&none, &to).is_err() && !to.output.exists());
         for odd in ["etc/ssh", "/etc/my ssh", "/etc/%u", "/etc/\"x\"", "/etc/x\nPermitRootLogin yes"] {
             assert!(into(Path::new(odd)).is_err(), "{odd}");

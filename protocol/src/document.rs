@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::id::{ActivationId, ClusterId, HostId};
 use crate::name::{Login, Name};
-use crate::ssh::{SshPart, UserCas};
+use crate::ssh::{Cas, SshPart};
 use crate::sudo::SudoPart;
 use crate::time::{Span, Timestamp};
 
@@ -145,8 +145,11 @@ pub struct Keys {
     /// Grant keys.
     pub grant: Vec<SigningKey>,
     /// All the keys that sign certificates of people from here on.
-    #[serde(default, skip_serializing_if = "UserCas::is_empty")]
-    pub user_ca: UserCas,
+    #[serde(default, skip_serializing_if = "Cas::is_empty")]
+    pub user_ca: Cas,
+    /// All the keys whose certificates of hosts are believed from here on.
+    #[serde(default, skip_serializing_if = "Cas::is_empty")]
+    pub host_ca: Cas,
 }
 
 /// A key that signs.

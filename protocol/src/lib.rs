@@ -13,6 +13,7 @@ pub mod document;
 pub mod epoch;
 pub mod flavour;
 pub mod frame;
+pub mod host_ssh;
 pub mod id;
 pub mod krl;
 pub mod message;

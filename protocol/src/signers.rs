@@ -222,7 +222,7 @@ mod tests {
             until: until.map(Timestamp),
         };
         let first = TrustedKeys::one(key(1)).unwrap();
-        let of = |grant| Keys { grant, user_ca: Default::default() };
+        let of = |grant| Keys { grant, user_ca: Default::default(), host_ca: Default::default() };
         let keys = of(vec![line(1, Some(1_800_000_000)), line(2, None)]);
         let second = first.follow(&keys, (1, 57)).unwrap();
         assert_eq!(second.keys()[0], replaced(1));

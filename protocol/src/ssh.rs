@@ -19,8 +19,8 @@ pub const LOGINS_MAX: usize = 16;
 pub const SOURCES_MAX: usize = 16;
 /// Longest forced command in bytes.
 pub const FORCED_MAX: usize = 1024;
-/// Most keys that sign certificates for people at one time.
-pub const USER_CAS_MAX: usize = 4;
+/// Most keys that sign certificates of one kind at one time.
+pub const CAS_MAX: usize = 4;
 /// Longest key of a CA, as one line.
 const CA_MAX: usize = 512;
 /// What every principal of ours begins with.
@@ -62,7 +62,7 @@ pub enum SshError {
     )]
     Ca,
     /// Too many keys, or one twice.
-    #[error("at most {USER_CAS_MAX} different CAs sign at one time")]
+    #[error("at most {CAS_MAX} different CAs sign at one time")]
     Cas,
 }
 
@@ -305,12 +305,12 @@ pub fn of_principal(text: &str) -> Option<ActivationId> {
     text.strip_prefix(PRINCIPAL)?.parse().ok()
 }
 
-/// A key that signs certificates of people, as one line of OpenSSH's form.
+/// A key that signs certificates, as one line of OpenSSH's form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct UserCa(String);
+pub struct Ca(String);
 
-impl UserCa {
+impl Ca {
     /// The line, without a line end.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -318,7 +318,7 @@ impl UserCa {
     }
 }
 
-impl FromStr for UserCa {
+impl FromStr for Ca {
     type Err = SshError;
     fn from_str(text: &str) -> Result<Self, SshError> {
         let key = (text.len() <= CA_MAX).then(|| PublicKey::from_openssh(text).ok()).flatten();
@@ -330,28 +330,28 @@ impl FromStr for UserCa {
     }
 }
 
-impl TryFrom<String> for UserCa {
+impl TryFrom<String> for Ca {
     type Error = SshError;
     fn try_from(text: String) -> Result<Self, SshError> {
         text.parse()
     }
 }
 
-impl From<UserCa> for String {
-    fn from(ca: UserCa) -> Self {
+impl From<Ca> for String {
+    fn from(ca: Ca) -> Self {
         ca.0
     }
 }
 
-/// All the keys that sign certificates of people. None: no certificate opens anything.
+/// All the keys that sign certificates of one kind. None: no such certificate is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<UserCa>", into = "Vec<UserCa>")]
-pub struct UserCas(Vec<UserCa>);
+#[serde(try_from = "Vec<Ca>", into = "Vec<Ca>")]
+pub struct Cas(Vec<Ca>);
 
-impl UserCas {
+impl Cas {
     /// The keys, oldest first.
     #[must_use]
-    pub fn keys(&self) -> &[UserCa] {
+    pub fn keys(&self) -> &[Ca] {
         &self.0
     }
 
@@ -368,16 +368,16 @@ impl UserCas {
     }
 }
 
-impl TryFrom<Vec<UserCa>> for UserCas {
+impl TryFrom<Vec<Ca>> for Cas {
     type Error = SshError;
-    fn try_from(keys: Vec<UserCa>) -> Result<Self, SshError> {
+    fn try_from(keys: Vec<Ca>) -> Result<Self, SshError> {
         once(&keys, |_| String::new()).map_err(|_| SshError::Cas)?;
-        if keys.len() > USER_CAS_MAX { Err(SshError::Cas) } else { Ok(Self(keys)) }
+        if keys.len() > CAS_MAX { Err(SshError::Cas) } else { Ok(Self(keys)) }
     }
 }
 
-impl From<UserCas> for Vec<UserCa> {
-    fn from(cas: UserCas) -> Self {
+impl From<Cas> for Vec<Ca> {
+    fn from(cas: Cas) -> Self {
         cas.0
     }
 }

@@ -82,7 +82,7 @@ fn e08_a_principal_is_one_grant_and_no_other_text_is_one() {
 
 #[test]
 fn only_plain_keys_that_sign_are_cas_and_none_stands_twice() {
-    let cas = |keys: &[String]| serde_json::from_str::<UserCas>(&serde_json::to_string(keys).unwrap());
+    let cas = |keys: &[String]| serde_json::from_str::<Cas>(&serde_json::to_string(keys).unwrap());
     let both = cas(&[ca(1), ca(2)]).unwrap();
     assert_eq!(both.to_file(), format!("{}\n{}\n", ca(1), ca(2)));
     assert!(cas(&[]).unwrap().is_empty());

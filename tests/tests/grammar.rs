@@ -144,7 +144,12 @@ fn lists_come_as_yaml_and_csv_from_both_programs() -> Result<()> {
     let (fleet, web1) = fleet_with_web1()?;
     let csv = fleet.ctl(&["host", "list", "--format", "csv"])?;
     let mut lines = csv.lines();
-    ensure!(lines.next().is_some_and(|head| head.starts_with("behind,connected,id,labels,name,")), "{csv}");
+    ensure!(
+        lines
+            .next()
+            .is_some_and(|head| head.starts_with("behind,certified_until,connected,id,labels,name,names,")),
+        "{csv}"
+    );
     ensure!(lines.next().is_some_and(|line| line.contains(",web1,")) && lines.next().is_none(), "{csv}");
     ensure!(fleet.ctl(&["host", "list", "-q"])? == "web1\n");
     ensure!(fleet.ctl(&["person", "list", "-q"])? == "alice\nbob\ncarol\n");

@@ -3,11 +3,12 @@
 //! In: a verified document. Out: the signers file, the CAs for sshd, then the set in memory. The file is durable before the document's place is,
 //! so a crash between the two finds a file that the same document, sent again, leaves as it is.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use elevate_protocol::document::Keys;
 use elevate_protocol::signed::{SignedBody, TrustedKeys};
-use elevate_protocol::ssh::UserCas;
+use elevate_protocol::ssh::Cas;
 
 use super::state::Agent;
 use crate::clock::Moment;
@@ -24,7 +25,9 @@ pub(super) struct Next {
     /// Those that sign documents.
     pub(super) signers: TrustedKeys,
     /// Those that sign certificates of people.
-    pub(super) user_ca: UserCas,
+    pub(super) user_ca: Cas,
+    /// Those that sign certificates of hosts.
+    pub(super) host_ca: Cas,
 }
 
 impl Agent {
@@ -37,7 +40,10 @@ impl Agent {
     ) {
         let next = self.identity.signers.follow(keys, place).map(|next| next.at(now.wall));
         match next.and_then(|next| next.to_signers().map(|_| next)) {
-            Ok(signers) => self.settle_keys(signed, Next { signers, user_ca: keys.user_ca.clone() }, now),
+            Ok(signers) => {
+                let next = Next { signers, user_ca: keys.user_ca.clone(), host_ca: keys.host_ca.clone() };
+                self.settle_keys(signed, next, now);
+            }
             Err(error) => self.settle(signed, Some(error.to_string()), now),
         }
     }
@@ -52,7 +58,9 @@ impl Agent {
         let text = next.signers.to_signers().map_err(|error| error.to_string())?;
         let written = safe::write(&self.paths.grant_signers, &text, 0o644, Durability::Disk);
         written.map_err(|error| journal::chain(&error))?;
-        self.write_user_ca(&next.user_ca)?;
+        write_cas(&self.paths.host_ca, &next.host_ca)?;
+        write_cas(&self.paths.user_ca, &next.user_ca)?;
+        self.host_certificates.hurry();
         if let Some(Next { signers, .. }) = keys.take() {
             let own = &self.identity;
             let identity = Identity { config: own.config.clone(), signers, vouch: own.vouch.clone() };
@@ -61,13 +69,13 @@ impl Agent {
         }
         Ok(())
     }
+}
 
-    /// sshd reads the file anew for every connection.
-    fn write_user_ca(&self, cas: &UserCas) -> Result<(), String> {
-        let (path, text) = (&self.paths.user_ca, cas.to_file());
-        if safe::is_exactly(path, &text, CA_MODE) {
-            return Ok(());
-        }
-        safe::write(path, &text, CA_MODE, Durability::Disk).map_err(|error| journal::chain(&error))
+/// sshd reads the one of people anew for every connection.
+fn write_cas(path: &Path, cas: &Cas) -> Result<(), String> {
+    let text = cas.to_file();
+    if safe::is_exactly(path, &text, CA_MODE) {
+        return Ok(());
     }
+    safe::write(path, &text, CA_MODE, Durability::Disk).map_err(|error| journal::chain(&error))
 }

@@ -161,6 +161,8 @@ impl Agent {
             ToAgent::Recorded { number } => self.recorded(number),
             ToAgent::Conversation { conversation, reply } => self.daemon_replies(conversation, reply),
             ToAgent::Contact(signed) => self.contact_answered(&signed, now),
+            ToAgent::HostTerms { names, ca } => self.host_terms(names, ca, now),
+            ToAgent::HostCertificates { certificates } => self.host_certificates_came(certificates, now),
             ToAgent::Heartbeat { time } => self.check_skew(time, now),
             ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Refused(_) | ToAgent::Epoch(_) => {
                 self.cut_link("the daemon speaks out of turn");

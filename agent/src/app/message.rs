@@ -17,6 +17,7 @@ use elevate_protocol::secret::Secret;
 
 use crate::closing::Closed;
 use crate::flavour::{Binary, Sudo};
+use crate::host_keys::Shown;
 use crate::nss::{Account, NssError};
 use crate::process::Process;
 
@@ -98,6 +99,13 @@ pub(crate) enum Message {
         version: u64,
         /// Nothing, or why sshd goes on with the one of before.
         made: Result<(), String>,
+    },
+    /// sshd's keys and the certificates of this host were looked at, or certificates put in place.
+    HostKeys {
+        /// The keys that sshd shows; none: they are not known.
+        shown: Option<Vec<Shown>>,
+        /// What went wrong.
+        problem: Option<String>,
     },
     /// The installed sudo was asked again.
     Sudo {

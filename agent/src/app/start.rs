@@ -20,6 +20,7 @@ use super::connections::Connected;
 use super::contact::Contact;
 use super::flavour::Flavour;
 use super::grants::{Account, Standing};
+use super::host_keys::HostCertificates;
 use super::manager::Manager;
 use super::message::Message;
 use super::people::People;
@@ -206,6 +207,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         enforcement,
         ssh: Ssh::look(paths),
         revoked: Revoked::look(paths, now),
+        host_certificates: HostCertificates::begin(clock::read().boot),
         position,
         new_epoch: None,
         grants: BTreeMap::new(),

@@ -16,6 +16,7 @@ use super::contact::Contact;
 use super::documents::Pending;
 use super::flavour::Flavour;
 use super::grants::Standing;
+use super::host_keys::HostCertificates;
 use super::link::Link;
 use super::manager::Manager;
 use super::message::{Message, Roles};
@@ -51,6 +52,8 @@ pub(crate) struct Agent {
     pub(crate) ssh: Ssh,
     /// What sshd has of revoked certificates.
     pub(crate) revoked: Revoked,
+    /// What there is for people who ask whether this is the host.
+    pub(crate) host_certificates: HostCertificates,
     /// The place in the host's log.
     pub(crate) position: Position,
     /// The epoch that the daemon says begins, and that waits for the word of this host's root.
@@ -146,6 +149,7 @@ impl Agent {
             Message::Pam { serial, child, event } => self.pam(serial, child, event),
             Message::Checked { seq, result } => self.checked(seq, result),
             Message::Accounts(states) => self.accounts_seen(&states),
+            Message::HostKeys { shown, problem } => self.host_keys_found(shown, problem),
             Message::Sudo { binary, sudo } => self.sudo_seen(binary, sudo),
             Message::Resolved { link, roles, accounts } => self.offers_resolved(link, roles, accounts),
         }

@@ -86,6 +86,7 @@ impl Agent {
         if now.boot >= self.rounds.accounts && self.rounds.looking == Looking::Idle {
             self.look_at_accounts(now);
         }
+        self.look_at_host_keys(now);
         self.keep_alive(now);
     }
 
@@ -98,6 +99,7 @@ impl Agent {
         }
         journal::log(Level::Warning, &format!("the wall clock was set by {by} s"));
         self.keep_seen(before);
+        self.host_certificates.hurry();
         self.report(now, Report::ClockStep { by });
         // What is not yet valid by the new time is taken away now, and what is again is put back.
         self.reconcile(&BTreeSet::new(), now);
@@ -140,6 +142,7 @@ impl Agent {
             due = due.min(now.boot.after(WALL));
         }
         due = self.revoked.due().map_or(due, |revoked| due.min(revoked));
+        due = due.min(self.host_certificates.due());
         due = self.unplaced.as_ref().map_or(due, |waiting| due.min(waiting.again));
         // Not in the past for what could not be done: that is tried again in a while, not at once.
         due.max(Boot(now.boot.0.saturating_add(20)))
@@ -151,6 +154,7 @@ impl Agent {
         self.probe(now);
         self.look_at_sshd(now);
         self.look_at_revoked(now);
+        self.host_certificates.hurry();
         self.check_ceiling(now);
         self.consider_epoch(now);
     }
@@ -327,6 +331,7 @@ impl Agent {
     /// Writes down what `status` shows, when it has changed.
     pub(crate) fn tell_status(&mut self) {
         let grants = self.grants.values().map(GrantStatus::of).collect();
+        let (host_certificates, host_certificate_problem) = self.host_certificates.told();
         let status = Status {
             schema: 1,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -342,6 +347,8 @@ impl Agent {
             seq: self.position.seq,
             reports_waiting: self.spool.waiting(),
             people: self.visitors(),
+            host_certificates,
+            host_certificate_problem,
             grants,
         };
         let text = serde_json::to_string(&status).unwrap_or_default();

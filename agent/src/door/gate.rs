@@ -52,6 +52,7 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
             "elevate mfa recovery",
         )),
         Ask::Certificate(_) => Err(own_key("a certificate is for your own key", "elevate cert -o FILE")),
+        Ask::HostCas => Err(own_key("what your own ssh is to believe no host says", "elevate ssh-config")),
         Ask::Admin(_) => Err(Refusal::new(Code::WrongDoor, "Elevate is not administered through a host")
             .hint("on the daemon's machine, as root: elevatectl")),
         Ask::Resume { .. }

@@ -8,12 +8,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::text::escape;
 
 use crate::child;
 use crate::clock;
 use crate::config;
 use crate::flavour::{Dialect, Sudo};
+use crate::host_keys;
 use crate::journal;
 use crate::life::{self, Life};
 use crate::module_file;
@@ -64,6 +66,7 @@ pub(crate) fn run(paths: &Paths) -> ExitCode {
     findings.extend(switches(paths));
     findings.push(ssh(paths));
     findings.extend(revoked(paths));
+    findings.extend(host_certificates(paths));
     findings.extend([leftover(paths), vouch_key(paths), link_key(paths)]);
     findings.extend(agent(paths));
     findings.push(clock_is_right(paths));
@@ -222,6 +225,35 @@ fn revoked(paths: &Paths) -> Option<Finding> {
             Err(error) => bad(format!("sshd takes no key at all: {}", journal::chain(&error)), AGAIN),
         },
     })
+}
+
+/// What people see who ask whether this is the host. Without a certificate `elevate ssh` logs in only where the plain key is known.
+fn host_certificates(paths: &Paths) -> Vec<Finding> {
+    let now = clock::read().wall;
+    let shown = match host_keys::look(paths, now) {
+        Ok(shown) => shown,
+        Err(error) => return vec![bad(journal::chain(&error), "sshd -t, then edit what it names")],
+    };
+    if shown.is_empty() {
+        let is_ours = paths.sshd_file.exists() && sshd::enforcement(paths).is_ok();
+        let what = "sshd shows no certificate of Elevate's: people have to know its plain key".to_owned();
+        return if is_ours { vec![Finding::Note(what, AGAIN.to_owned())] } else { Vec::new() };
+    }
+    let tell = |one: host_keys::Shown| match one.proof {
+        Some(proof) => {
+            let names: Vec<&str> = proof.names.all().iter().map(HostName::as_str).collect();
+            let left = proof.valid_before.since(now);
+            Finding::Good(format!("{}: for {}, {left} left", one.place.display(), names.join(", ")))
+        }
+        None => bad(
+            format!(
+                "{} is no certificate that holds: people have to know the plain key",
+                one.place.display()
+            ),
+            "look at elevate-agent status; the agent asks the daemon for another one by itself",
+        ),
+    };
+    shown.into_iter().map(tell).collect()
 }
 
 fn leftover(paths: &Paths) -> Finding {

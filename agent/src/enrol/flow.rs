@@ -340,6 +340,7 @@ fn identity(
     changes.remove(&paths.epoch)?;
     changes.write(&paths.grant_signers, &enrolled.grant_signers, 0o644)?;
     changes.write(&paths.user_ca, &enrolled.user_ca.to_file(), 0o644)?;
+    changes.write(&paths.host_ca, &enrolled.host_ca.to_file(), 0o644)?;
     changes.write(&paths.config, &format!("# Written by elevate-agent enroll.\n{text}"), 0o644)?;
     Ok(())
 }

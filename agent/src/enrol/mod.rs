@@ -17,7 +17,7 @@ mod pam_lines;
 mod program;
 mod rs_lines;
 mod services;
-mod ssh;
+pub(crate) mod ssh;
 mod sudoers;
 mod unenrol;
 

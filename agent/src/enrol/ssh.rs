@@ -4,6 +4,7 @@
 //! What cannot be done here never stops an enrolment: roles that need it are refused on this host. Threats E15; docs/config.md.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::child::{self, ChildError};
+use crate::host_keys;
 use crate::journal;
 use crate::paths::Paths;
 use crate::revoked;
@@ -110,7 +112,24 @@ pub(super) fn set_up(paths: &Paths) -> bool {
 fn is_set_up(paths: &Paths) -> bool {
     let has_list = || matches!(revoked::read(paths), Ok(Some(_)));
     let lists = if sshd::names_list(paths) { has_list() } else { sshd::list_of_site(paths).is_some() };
-    sshd::placed(paths).is_ok() && effective(paths).is_ok() && lists
+    sshd::placed(paths).is_ok() && effective(paths).is_ok() && lists && has_certificate_lines(paths)
+}
+
+/// Whether our file has a line for the certificate of each key that sshd shows now.
+fn has_certificate_lines(paths: &Paths) -> bool {
+    let text = changes::read(&paths.sshd_file).ok().flatten();
+    let text = text.as_ref().and_then(changes::Stood::text).unwrap_or_default();
+    settings().is_ok_and(|settings| {
+        text == format!("{}{}", host_keys::without_lines(paths, text), certificates(paths, &settings))
+    })
+}
+
+/// The lines of certificates; none where sshd shows others of the site's.
+fn certificates(paths: &Paths, settings: &str) -> String {
+    match host_keys::foreign(paths, settings) {
+        Some(_) => String::new(),
+        None => host_keys::lines(&host_keys::keys(paths, settings)),
+    }
 }
 
 fn place(paths: &Paths) -> Result<(), SshError> {
@@ -122,7 +141,11 @@ fn place(paths: &Paths) -> Result<(), SshError> {
         return Err(SshError::Foreign { path: path.display().to_string() });
     }
     takes_its_files(" as they are")?;
-    sshd::unsettled(paths, &ask(&["-T"], "")?, text)?;
+    let settings = settings()?;
+    sshd::unsettled(paths, &settings, text)?;
+    if let Some(file) = host_keys::foreign(paths, &settings) {
+        say(&format!("sshd: it shows a certificate of this site ({file}); Elevate adds none of its own"));
+    }
     let canary = match Canary::before(paths) {
         Ok(canary) => Some(canary),
         Err(error) => {
@@ -130,9 +153,10 @@ fn place(paths: &Paths) -> Result<(), SshError> {
             None
         }
     };
-    let revoked = list(paths);
+    let text =
+        format!("{}{}", sshd::text(paths, &sshd::program(), list(paths)), certificates(paths, &settings));
     let mut changes = Changes::default();
-    let placed = try_out(paths, (revoked, canary.as_ref()), &mut changes);
+    let placed = try_out(paths, (&text, canary.as_ref()), &mut changes);
     if matches!(placed, Ok(()) | Err(SshError::Restart { .. })) {
         changes.keep();
         return placed;
@@ -166,14 +190,14 @@ fn list(paths: &Paths) -> Revoked {
 
 fn try_out(
     paths: &Paths,
-    (revoked, canary): (Revoked, Option<&Canary<'_>>),
+    (text, canary): (&str, Option<&Canary<'_>>),
     changes: &mut Changes,
 ) -> Result<(), SshError> {
     if changes::read(&paths.user_ca)?.is_none() {
         changes.write(&paths.user_ca, "", 0o644)?;
     }
     pam_line(paths, changes)?;
-    changes.write(&paths.sshd_file, &sshd::text(paths, &sshd::program(), revoked), 0o644)?;
+    changes.write(&paths.sshd_file, text, 0o644)?;
     takes_its_files(" with ours among them")?;
     effective(paths)?;
     match canary.map_or(Ok(()), Canary::after) {
@@ -222,6 +246,39 @@ pub(super) fn take_out(paths: &Paths, changes: &mut Changes) -> Result<(), SshEr
 /// `sshd -t`: a listener that is told to read files which it does not take is gone (HOSTS §4).
 fn takes_its_files(when: &'static str) -> Result<(), SshError> {
     ask(&["-t"], when).map(drop)
+}
+
+/// What sshd makes of all its files, a line for each setting.
+///
+/// # Errors
+/// [`SshError`].
+pub(crate) fn settings() -> Result<String, SshError> {
+    ask(&["-T"], "")
+}
+
+/// Has the running sshd read its files anew, once it is known that it takes them.
+///
+/// # Errors
+/// [`SshError`]; it goes on with what it has.
+pub(crate) fn read_anew() -> Result<(), SshError> {
+    takes_its_files("")?;
+    reload()
+}
+
+/// Whether sshd reads certificates anew for each connection: before OpenSSH 9.8, where what serves a connection is sshd itself, begun anew.
+/// Telling it to read its files anew would do no more, and for a moment nobody would listen.
+pub(crate) fn looks_each_time() -> bool {
+    let said = Paths::program("sshd").and_then(|program| child::run(&program, &["-V"], DEADLINE).ok());
+    let found = said.and_then(|answer| version(&format!("{}{}", answer.stdout, answer.stderr)));
+    found.is_some_and(|found| found < (9, 8))
+}
+
+/// `OpenSSH_9.2p1 …`, wherever it stands.
+fn version(said: &str) -> Option<(u32, u32)> {
+    let (_, rest) = said.split_once("OpenSSH_")?;
+    let (major, rest) = rest.split_once('.')?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    Some((major.parse().ok()?, rest.get(..end)?.parse().ok()?))
 }
 
 fn ask(arguments: &[&str], when: &'static str) -> Result<String, SshError> {
@@ -285,12 +342,21 @@ fn listens(pid: &str, program: &Path) -> bool {
     let at = |name: &str| format!("/proc/{pid}/{name}");
     let same =
         |one: &fs::Metadata, other: &fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
-    let (Ok(link), Ok(own), Ok(root), Ok(here)) =
-        (fs::read_link(at("exe")), fs::metadata(at("")), fs::metadata(at("root")), fs::metadata("/"))
+    let title = fs::read(at("cmdline")).unwrap_or_default();
+    let link = match fs::read_link(at("exe")) {
+        Ok(link) => link,
+        // The agent as a service may not look into a process that may do more than itself (CAP_SYS_PTRACE): what it is called is left.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let called = fs::read_to_string(at("comm")).is_ok_and(|name| name.trim_end() == "sshd");
+            let is_roots = fs::metadata(at("")).is_ok_and(|own| own.uid() == 0);
+            return called && is_roots && !is_connection(&String::from_utf8_lossy(&title));
+        }
+        Err(_) => return false,
+    };
+    let (Ok(own), Ok(root), Ok(here)) = (fs::metadata(at("")), fs::metadata(at("root")), fs::metadata("/"))
     else {
         return false;
     };
-    let title = fs::read(at("cmdline")).unwrap_or_default();
     Path::new(link.to_string_lossy().trim_end_matches(" (deleted)")) == program
         && own.uid() == 0
         && same(&root, &here)
@@ -305,6 +371,19 @@ fn is_connection(title: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_is_read_wherever_it_stands() {
+        for (said, wanted) in [
+            ("OpenSSH_9.2p1 Debian-2+deb12u7, OpenSSL 3.0.17 1 Jul 2025\n", Some((9, 2))),
+            ("unknown option -- V\nOpenSSH_8.9p1 Ubuntu-3, OpenSSL 3.0.2\nusage: sshd", Some((8, 9))),
+            ("OpenSSH_10.0p2, OpenSSL", Some((10, 0))),
+            ("Sun_SSH_2.4", None),
+            ("OpenSSH_x.1", None),
+        ] {
+            assert_eq!(version(said), wanted, "{said}");
+        }
+    }
 
     #[test]
     fn a_connection_is_no_listener() {

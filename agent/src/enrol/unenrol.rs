@@ -90,11 +90,13 @@ fn take_out(paths: &Paths) -> Vec<LeftoverError> {
         &paths.epoch,
         &paths.grant_signers,
         &paths.user_ca,
+        &paths.host_ca,
         &paths.vouch_key,
         &link_folder(paths).join("key"),
     ] {
         note(remove_file(path));
     }
+    note(remove_folder(&paths.host_certificates));
     for path in [&paths.trust, &paths.keys, &paths.config.with_file_name("")] {
         note(remove_empty(path));
     }

@@ -22,6 +22,8 @@ pub(crate) struct KeyPlaces {
     grant: KeyPlace,
     /// The key that signs SSH certificates for people.
     ssh_user_ca: KeyPlace,
+    /// The key that signs SSH certificates for hosts.
+    ssh_host_ca: KeyPlace,
 }
 
 /// Where one key lives.
@@ -59,7 +61,11 @@ struct AgentKey {
 impl KeyPlaces {
     /// The key whose place names no socket, or no key that may sign; none: all are good.
     pub(super) fn unusable(&self) -> Option<&'static str> {
-        let all = [("keys.grant", &self.grant), ("keys.ssh_user_ca", &self.ssh_user_ca)];
+        let all = [
+            ("keys.grant", &self.grant),
+            ("keys.ssh_user_ca", &self.ssh_user_ca),
+            ("keys.ssh_host_ca", &self.ssh_host_ca),
+        ];
         all.into_iter().find(|(_, place)| !place.is_usable()).map(|(name, _)| name)
     }
 
@@ -67,6 +73,12 @@ impl KeyPlaces {
     #[must_use]
     pub(crate) fn grant(&self) -> Option<Signer> {
         self.grant.signer()
+    }
+
+    /// The agent's key for SSH certificates of hosts; none: it is a file.
+    #[must_use]
+    pub(crate) fn ssh_host_ca(&self) -> Option<Signer> {
+        self.ssh_host_ca.signer()
     }
 
     /// The agent's key for SSH certificates; none: it is a file.
@@ -110,7 +122,7 @@ mod tests {
             assert_eq!(toml::from_str::<KeyPlaces>(&toml::to_string(&places).unwrap()).unwrap(), places);
         }
         for (agent, key) in [("run/a", ed), ("/run/a", "ssh-rsa AAAA"), ("/run/a", "")] {
-            for name in ["grant", "ssh_user_ca"] {
+            for name in ["grant", "ssh_user_ca", "ssh_host_ca"] {
                 let places = parse(&format!("{name} = {{ agent = \"{agent}\", key = \"{key}\" }}")).unwrap();
                 assert_eq!(places.unusable(), Some(&*format!("keys.{name}")), "{agent} {key}");
             }

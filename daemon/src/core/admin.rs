@@ -9,17 +9,19 @@ use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, Signs, SinkView};
 use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::{HostView, PersonView};
+use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 
 use super::dialogue::Dialogue;
 use super::fault::{Stop, Told};
 use super::label::{self, Labels};
 use super::{
-    Core, Inner, changes, end, entitled, export, invite, keys, locks, policy_files, reload, replace, restore,
-    tail, user_ca, view,
+    Core, Inner, cas, changes, end, entitled, export, host_names, invite, keys, locks, policy_files, reload,
+    replace, restore, tail, view,
 };
 use crate::log::chain;
 use crate::sinks::Condition;
+use crate::store::Authority;
 
 pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk) -> Told<Outcome> {
     let inner = core.inner();
@@ -30,16 +32,18 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         AdminAsk::PersonInvite { person, valid } => invite::person(inner, talk, person, *valid).await?,
         AdminAsk::PersonReset { person, reason } => invite::reset(inner, talk, person, reason).await?,
         AdminAsk::PersonConfirm { person, what } => changes::confirm(inner, talk, person, what.raw()).await?,
-        AdminAsk::HostInvite { name, labels, valid } => {
-            invite::host(inner, talk, (name, labels), *valid).await?
+        AdminAsk::HostInvite { name, labels, names, valid } => {
+            invite::host(inner, talk, (name, labels, names), *valid).await?
         }
         AdminAsk::HostConfirm { name, by } => replace::confirm(inner, talk, (name, by)).await?,
         AdminAsk::PersonList => AdminOutcome::People(people(inner).await?),
         AdminAsk::HostLabel { name, set, remove } => {
             label::label(inner, talk, name, Labels { set, remove }).await?;
-            let mut all = hosts(inner).await?;
-            all.retain(|host| host.name == *name);
-            AdminOutcome::Hosts(all)
+            one_host(inner, name).await?
+        }
+        AdminAsk::HostNames { name, add, remove } => {
+            host_names::change(inner, talk, name, (add, remove)).await?;
+            one_host(inner, name).await?
         }
         AdminAsk::HostList => AdminOutcome::Hosts(hosts(inner).await?),
         AdminAsk::PolicyShow => {
@@ -64,7 +68,10 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         AdminAsk::KeyList => keys::list(inner).await?,
         AdminAsk::KeyRotate { signs: Signs::Grants, overlap } => keys::rotate(inner, talk, *overlap).await?,
         AdminAsk::KeyRotate { signs: Signs::SshUserCa, overlap } => {
-            user_ca::rotate(inner, talk, *overlap).await?
+            cas::rotate(inner, talk, Authority::People, *overlap).await?
+        }
+        AdminAsk::KeyRotate { signs: Signs::SshHostCa, overlap } => {
+            cas::rotate(inner, talk, Authority::Hosts, *overlap).await?
         }
         AdminAsk::SshExport => export::export(inner).await?,
         AdminAsk::SinkList => AdminOutcome::Sinks(sinks(inner).await?),
@@ -98,6 +105,12 @@ async fn people(core: &Inner) -> Told<Vec<PersonView>> {
     Ok(found)
 }
 
+async fn one_host(core: &Inner, name: &Name) -> Told<AdminOutcome> {
+    let mut all = hosts(core).await?;
+    all.retain(|host| host.name == *name);
+    Ok(AdminOutcome::Hosts(all))
+}
+
 async fn hosts(core: &Inner) -> Told<Vec<HostView>> {
     let mut tx = core.store.read().await?;
     let (mut found, now) = (Vec::new(), tx.now());
@@ -107,10 +120,12 @@ async fn hosts(core: &Inner) -> Told<Vec<HostView>> {
             behind: tx.behind(host.id).await?,
             connected: core.agents.is_connected(host.id),
             new_epoch: core.agents.waits_for(host.id),
+            certified_until: tx.certified_until(host.id).await?,
             replacement: replace::shown(&waiting, &host.name, now),
             name: host.name,
             id: host.id,
             labels: host.labels,
+            names: host.names,
             since: host.enrolled_at,
             seen_at: host.seen_at,
             sudo: host.sudo.as_ref().and_then(Enforcement::line).cloned(),

@@ -13,10 +13,10 @@ use super::dialogue::Dialogue;
 use super::fault::{Stop, Told, refuse, refuse_hint};
 use super::{Conversation, Core, Speaker};
 use super::{
-    admin, at_use, certificate, end, extend, listing, locks, mfa, recovery, request, requests, review, room,
-    why,
+    admin, at_use, cas, certificate, end, extend, listing, locks, mfa, recovery, request, requests, review,
+    room, why,
 };
-use crate::store::{HostRow, Voice};
+use crate::store::{Authority, HostRow, Voice};
 
 /// How long somebody may say nothing before the ask.
 const ASK_WITHIN: Span = Span(60);
@@ -179,6 +179,7 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         Ask::FactorAdd { .. } if on_host => own_key("elevate mfa add".to_owned()),
         Ask::RecoveryMake if on_host => own_key("elevate mfa recovery".to_owned()),
         Ask::Certificate(_) if on_host => own_key("elevate cert -o FILE".to_owned()),
+        Ask::HostCas if on_host => own_key("elevate ssh-config".to_owned()),
         Ask::Show { id, documents: true } if on_host => own_key(format!("elevate show G-{}", id.letters())),
         Ask::History { person: Some(person), .. } if on_host => {
             own_key(format!("elevate history --person {person}"))
@@ -206,6 +207,7 @@ fn allowed(speaker: &Speaker, ask: &Ask) -> Told<()> {
         | Ask::FactorAdd { .. }
         | Ask::RecoveryMake
         | Ask::Certificate(_)
+        | Ask::HostCas
         | Ask::LockMe { .. }
         | Ask::FactorList
         | Ask::FactorTest
@@ -241,6 +243,7 @@ pub(super) fn gives_or_decides(ask: &Ask) -> bool {
         | Ask::Why { .. }
         | Ask::CanI { .. }
         | Ask::FactorList
+        | Ask::HostCas
         | Ask::Whoami => false,
     }
 }
@@ -265,6 +268,7 @@ pub(super) fn word(ask: &Ask) -> &'static str {
         Ask::FactorAdd { .. } => "mfa add",
         Ask::RecoveryMake => "mfa recovery",
         Ask::Certificate(_) => "cert",
+        Ask::HostCas => "host keys",
         Ask::LockMe { .. } => "lock me",
         Ask::FactorList => "mfa list",
         Ask::FactorTest => "mfa test",
@@ -322,6 +326,10 @@ async fn answer_once(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcom
         Ask::Certificate(wanted) => certificate::certificate(core, talk, (ask, wanted)).await,
         Ask::LockMe { ttl, reason } => locks::lock_me(core, talk, ask, (*ttl, reason.as_ref())).await,
         Ask::FactorList => mfa::list(core, talk).await,
+        Ask::HostCas => {
+            let mut tx = core.inner().store.read().await?;
+            Ok(Outcome::HostCas(cas::trusted(&mut tx, Authority::Hosts).await?))
+        }
         Ask::FactorTest => mfa::test(core, talk, ask).await,
         Ask::Whoami => mfa::whoami(core, talk).await,
         Ask::AtUse(asked) => at_use::at_use(core, talk, ask, asked).await,

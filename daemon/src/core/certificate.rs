@@ -14,9 +14,10 @@ use elevate_protocol::person_key;
 use super::dialogue::{Demand, Dialogue, Recovery};
 use super::fault::{Fault, Told, refuse, refuse_hint};
 use super::view::{host_list, short};
-use super::{Core, choose, locks, user_ca};
+use super::{Core, cas, choose, locks};
 use crate::issue::about;
-use crate::issue::certificate::{CertificateError, Issued, Live, Opens, Which};
+use crate::issue::ca::Which;
+use crate::issue::certificate::{CertificateError, Issued, Live, Opens};
 use crate::log::chain;
 use crate::store::{Activation, Tx};
 
@@ -49,7 +50,7 @@ pub(super) async fn certificate(
     };
     let opens = opens(&live, wanted)?;
     let which = match &opens {
-        Opens::Hosts => user_ca::known_to(inner, id).await?,
+        Opens::Hosts => cas::known_to(inner, id).await?,
         // An export of before the last rotation knows this one.
         Opens::Accounts(_) => Which::Oldest,
     };

@@ -142,7 +142,7 @@ async fn change_of(changes: &mut Receiver<Change>, id: ActivationId) -> Told<()>
                 | Change::Documents(_)
                 | Change::Accounts(_)
                 | Change::Locks
-                | Change::UserCas
+                | Change::Cas
                 | Change::Policy,
             ) => {}
             // Fell behind: look at everything again.

@@ -21,9 +21,9 @@ use super::end::everything;
 use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use super::mfa::token_hash;
 use super::strangers::Entry;
-use super::{Core, Inner, random, replace, restore, room, user_ca};
+use super::{Core, Inner, cas, random, replace, restore, room};
 use crate::log::chain;
-use crate::store::{HostRow, HostToken, Tx, Voice};
+use crate::store::{Authority, HostRow, HostToken, Tx, Voice};
 
 /// Longest key line.
 const KEY_MAX: usize = 1024;
@@ -88,6 +88,7 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
         id: HostId::from_random(random()?),
         name: token.name,
         labels: token.labels,
+        names: token.names,
         link_fingerprint: link.fingerprint(HashAlg::Sha256).to_string(),
         link_key: line(&link)?,
         vouch_key: line(&vouch)?,
@@ -105,16 +106,11 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     }
     let before = take_place(core, &mut tx, &host).await?;
     tx.insert_host(&host).await?;
-    let kind = Kind::HostEnrolled {
-        labels: host.labels.clone(),
-        link_key: UntrustedText::lossy(&host.link_fingerprint),
-        vouch_key: UntrustedText::lossy(&vouch.fingerprint(HashAlg::Sha256).to_string()),
-    };
-    let subject = Subject { host: Some(host.name.clone()), host_id: Some(host.id), ..Subject::default() };
-    tx.record(voice.did(subject, kind)).await?;
+    record(&mut tx, voice, (&host, &vouch)).await?;
     // Before the commit: the first document that this host is told may be about the next key.
     let grant_signers = super::keys::signers(core, &mut tx).await?;
-    let user_ca = user_ca::trusted(&mut tx).await?;
+    let user_ca = cas::trusted(&mut tx, Authority::People).await?;
+    let host_ca = cas::trusted(&mut tx, Authority::Hosts).await?;
     tx.touch_policy();
     tx.commit().await?;
     let_in(core, &host, &before);
@@ -125,6 +121,7 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
         epoch: host.epoch,
         grant_signers,
         user_ca,
+        host_ca,
     })
 }
 
@@ -157,6 +154,18 @@ fn keys(ask: &EnrolAsk, link_key: &PublicKey) -> Told<(PublicKey, PublicKey)> {
         return refuse(Code::Integrity, "the host did not prove that it holds its vouch key");
     }
     Ok((link, vouch))
+}
+
+async fn record(tx: &mut Tx, voice: &Voice, (host, vouch): (&HostRow, &PublicKey)) -> Result<(), Fault> {
+    let kind = Kind::HostEnrolled {
+        labels: host.labels.clone(),
+        names: host.names.clone(),
+        link_key: UntrustedText::lossy(&host.link_fingerprint),
+        vouch_key: UntrustedText::lossy(&vouch.fingerprint(HashAlg::Sha256).to_string()),
+    };
+    let subject = Subject { host: Some(host.name.clone()), host_id: Some(host.id), ..Subject::default() };
+    tx.record(voice.did(subject, kind)).await?;
+    Ok(())
 }
 
 async fn token(tx: &mut Tx, ask: &EnrolAsk) -> Told<HostToken> {

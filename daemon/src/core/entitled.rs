@@ -25,6 +25,7 @@ fn part(ask: &AdminAsk) -> AdminPart {
         AdminAsk::HostInvite { .. }
         | AdminAsk::HostConfirm { .. }
         | AdminAsk::HostLabel { .. }
+        | AdminAsk::HostNames { .. }
         | AdminAsk::HostList => AdminPart::Hosts,
         AdminAsk::PolicyShow | AdminAsk::PolicyCheck | AdminAsk::PolicyDiff | AdminAsk::PolicyReload => {
             AdminPart::Policy
@@ -52,6 +53,7 @@ fn gains(ask: &AdminAsk) -> Option<&Name> {
         | AdminAsk::HostInvite { .. }
         | AdminAsk::HostConfirm { .. }
         | AdminAsk::HostLabel { .. }
+        | AdminAsk::HostNames { .. }
         | AdminAsk::HostList
         | AdminAsk::PolicyShow
         | AdminAsk::PolicyCheck
@@ -68,6 +70,11 @@ fn gains(ask: &AdminAsk) -> Option<&Name> {
         | AdminAsk::SshExport
         | AdminAsk::AuditTail { .. } => None,
     }
+}
+
+fn of_host(subject: &mut Subject, name: &Name, word: &'static str) -> &'static str {
+    subject.host = Some(name.clone());
+    word
 }
 
 /// An ask in words, and what it is about, for events.
@@ -87,18 +94,10 @@ pub(super) fn words(ask: &AdminAsk) -> (&'static str, Subject) {
             "person confirm"
         }
         AdminAsk::PersonList => "person list",
-        AdminAsk::HostInvite { name, .. } => {
-            subject.host = Some(name.clone());
-            "host invite"
-        }
-        AdminAsk::HostConfirm { name, .. } => {
-            subject.host = Some(name.clone());
-            "host confirm"
-        }
-        AdminAsk::HostLabel { name, .. } => {
-            subject.host = Some(name.clone());
-            "host label"
-        }
+        AdminAsk::HostInvite { name, .. } => of_host(&mut subject, name, "host invite"),
+        AdminAsk::HostConfirm { name, .. } => of_host(&mut subject, name, "host confirm"),
+        AdminAsk::HostLabel { name, .. } => of_host(&mut subject, name, "host label"),
+        AdminAsk::HostNames { name, .. } => of_host(&mut subject, name, "host name"),
         AdminAsk::HostList => "host list",
         AdminAsk::PolicyShow => "policy show",
         AdminAsk::PolicyCheck => "policy check",

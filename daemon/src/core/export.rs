@@ -10,8 +10,9 @@ use elevate_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Told, refuse};
-use super::{Inner, user_ca};
+use super::{Inner, cas};
 use crate::issue::certificate::LIFE;
+use crate::store::Authority;
 
 /// In `meta`: the last export.
 const LAST: &str = "ssh_export";
@@ -29,7 +30,7 @@ struct Last {
 pub(super) async fn export(core: &Inner) -> Told<AdminOutcome> {
     let mut tx = core.store.write().await?;
     let now = tx.now();
-    let (user_ca, revoked) = (user_ca::trusted(&mut tx).await?, tx.revoked(LIFE).await?);
+    let (user_ca, revoked) = (cas::trusted(&mut tx, Authority::People).await?, tx.revoked(LIFE).await?);
     if revoked.len() > REVOKED_MAX {
         let what =
             format!("more than {REVOKED_MAX} grants are over whose certificates live: wait for {LIFE}");

@@ -7,6 +7,7 @@ use elevate_protocol::message::refusal::{Code, Refusal};
 use crate::factor::FactorError;
 use crate::issue::IssueError;
 use crate::issue::certificate::CertificateError;
+use crate::issue::host_certificate::HostCertificateError;
 use crate::store::StoreError;
 
 /// Something failed that is nobody's input.
@@ -39,6 +40,13 @@ pub(crate) enum Fault {
         /// Why.
         #[from]
         source: CertificateError,
+    },
+    /// A certificate for a host was not issued.
+    #[error("a certificate for a host was not issued")]
+    HostCertificate {
+        /// Why.
+        #[from]
+        source: HostCertificateError,
     },
     /// A value could not be written as JSON.
     #[error("a value could not be written")]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use elevate_audit::{Kind, Subject};
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::id::Nonce;
 use elevate_protocol::message::admin::AdminOutcome;
 use elevate_protocol::message::refusal::Code;
@@ -17,7 +18,7 @@ use elevate_protocol::time::{Span, Timestamp};
 use super::dialogue::Dialogue;
 use super::fault::{Told, refuse, refuse_hint};
 use super::mfa::token_hash;
-use super::{Inner, changes, random, replace};
+use super::{Inner, changes, host_names, random, replace};
 use crate::store::{HostToken, Tx};
 
 /// Longest life of a host's token, and what it is when nobody says.
@@ -111,7 +112,7 @@ pub(super) async fn reset(
 pub(super) async fn host(
     core: &Inner,
     talk: &Dialogue,
-    (name, labels): (&Name, &BTreeMap<Name, Name>),
+    (name, labels, names): (&Name, &BTreeMap<Name, Name>, &[HostName]),
     valid: Option<Span>,
 ) -> Told<AdminOutcome> {
     let valid = within(valid, HOST_VALID_MAX, HOST_VALID_MAX)?;
@@ -119,6 +120,7 @@ pub(super) async fn host(
         return refuse(Code::Usage, format!("a host has at most {LABELS_MAX} labels"));
     }
     let mut tx = core.store.write().await?;
+    host_names::fit(&mut tx, name, names).await?;
     let token = fresh_token()?;
     let waits = replace::waits(&mut tx, talk, name, valid).await?;
     let counts_at = waits.as_ref().and_then(|waits| waits.counts_at);
@@ -127,6 +129,7 @@ pub(super) async fn host(
         hash: token_hash(&token),
         name: name.clone(),
         labels: labels.clone(),
+        names: names.to_vec(),
         valid_until,
         used_at: None,
         by: talk.voice.actor.clone(),
@@ -134,7 +137,7 @@ pub(super) async fn host(
     };
     tx.insert_host_token(&row).await?;
     let subject = Subject { host: Some(name.clone()), ..Subject::default() };
-    let kind = Kind::HostInvited { labels: labels.clone(), valid_until };
+    let kind = Kind::HostInvited { labels: labels.clone(), names: names.to_vec(), valid_until };
     tx.record(talk.voice.did(subject.clone(), kind)).await?;
     if let Some(counts_at) = counts_at {
         let kind = Kind::ChangeWaits { what: UntrustedText::lossy(replace::WHAT), counts_at };

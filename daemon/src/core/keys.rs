@@ -19,11 +19,11 @@ use zeroize::Zeroizing;
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse, refuse_hint};
-use super::{CoreError, Inner, random, user_ca};
+use super::{CoreError, Inner, cas, random};
 use crate::keys::{self, GRANT_FILE};
 use crate::log::chain;
 use crate::signer::{SignError, Signer};
-use crate::store::{Activation, GrantKeyRow, Store, StoredDocument, Tx, Voice};
+use crate::store::{Activation, Authority, GrantKeyRow, Store, StoredDocument, Tx, Voice};
 
 /// How long the key before is believed: longer than any grant lasts.
 pub(super) const OVERLAP: Span = Span(25 * 3600);
@@ -42,6 +42,8 @@ pub(crate) struct KeySetup {
     pub(crate) agent: Option<Signer>,
     /// The same for the key that signs SSH certificates for people.
     pub(crate) user_ca: Option<Signer>,
+    /// The same for the key that signs SSH certificates for hosts.
+    pub(crate) host_ca: Option<Signer>,
 }
 
 pub(super) fn line(key: &PublicKey) -> Result<String, Fault> {
@@ -267,7 +269,9 @@ async fn tell_these(
     signer: &(u64, Signer),
     hosts: &[HostId],
 ) -> Result<(), Fault> {
-    let keys = Keys { grant: believed(tx).await?, user_ca: user_ca::trusted(tx).await? };
+    let user_ca = cas::trusted(tx, Authority::People).await?;
+    let host_ca = cas::trusted(tx, Authority::Hosts).await?;
+    let keys = Keys { grant: believed(tx).await?, user_ca, host_ca };
     Ok(core.issuer.keys(tx, signer, hosts, &keys).await?)
 }
 
@@ -330,7 +334,9 @@ pub(super) async fn list(core: &Inner) -> Told<AdminOutcome> {
     if let Some(agent) = &core.keys.agent {
         views.extend(configured(Signs::Grants, agent, &views).await?);
     }
-    views.extend(user_ca::list(core).await?);
+    for of in [Authority::People, Authority::Hosts] {
+        views.extend(cas::list(core, of).await?);
+    }
     Ok(AdminOutcome::Keys { signers, keys: views })
 }
 

@@ -7,6 +7,7 @@ mod able;
 mod admin;
 mod ask;
 mod at_use;
+mod cas;
 mod certificate;
 mod changes;
 mod choose;
@@ -21,6 +22,7 @@ mod export;
 mod extend;
 mod facts;
 mod fault;
+mod host_names;
 mod invite;
 pub(crate) mod keys;
 mod label;
@@ -43,7 +45,6 @@ mod strangers;
 mod tail;
 mod talks;
 mod timers;
-mod user_ca;
 mod view;
 mod why;
 
@@ -68,14 +69,18 @@ use crate::clock::Clock;
 use crate::deliver::{Floods, Registry, record_floods};
 use crate::factor::{FactorError, Hasher, SealKey};
 use crate::issue::Issuer;
+use crate::issue::ca::Ca;
 use crate::issue::certificate::UserCa;
+use crate::issue::host_certificate::HostCa;
 use crate::keys::KeyError;
 use crate::sinks::Board;
-use crate::store::{EventReader, Store, StoreError, Voice};
+use crate::store::{Authority, EventReader, Store, StoreError, Voice};
 
 pub(crate) use able::enforces;
+pub(crate) use cas::signing_for_hosts;
 pub(crate) use facts::host_facts;
 pub(crate) use fault::Fault;
+pub(crate) use host_names::certified;
 pub(crate) use keys::KeySetup;
 pub(crate) use policy_files::{PolicyReadError, read_policy};
 pub(crate) use reload::ReloadError;
@@ -161,6 +166,7 @@ pub(crate) struct Inner {
     pub(crate) sinks: Board,
     issuer: Issuer,
     user_ca: UserCa,
+    host_ca: HostCa,
     keys: KeySetup,
     seal: SealKey,
     hasher: Hasher,
@@ -181,6 +187,19 @@ impl Inner {
         &self.issuer
     }
 
+    /// What signs certificates, for people or for hosts.
+    fn ca(&self, of: Authority) -> &Ca {
+        match of {
+            Authority::People => &self.user_ca.ca,
+            Authority::Hosts => &self.host_ca.ca,
+        }
+    }
+
+    /// What signs certificates for hosts.
+    pub(crate) fn host_ca(&self) -> &HostCa {
+        &self.host_ca
+    }
+
     /// The policy in force. Fetch it after the transaction began that decides with it.
     pub(crate) fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
@@ -196,10 +215,12 @@ impl Core {
         let fresh = ClusterId::from_random(random()?);
         let store = Arc::new(Store::open(&setup.data_dir, setup.clock.clone(), fresh).await?);
         let signers = keys::known(&store, &setup.keys).await?;
-        let user_ca = user_ca::known(&store, &setup.keys).await?;
+        let user_ca = UserCa::new(cas::known(&store, &setup.keys, Authority::People).await?);
+        let host_ca = HostCa::new(cas::known(&store, &setup.keys, Authority::Hosts).await?);
         let inner = Inner {
             issuer: Issuer::new(signers, store.cluster()),
             user_ca,
+            host_ca,
             keys: setup.keys,
             store,
             clock: setup.clock,

@@ -177,7 +177,8 @@ pub(super) async fn accept(core: &Inner, talk: &Dialogue, reason: &UntrustedText
     let kind = Kind::RestoreAccepted { from, reason: reason.clone(), ended, refused };
     tx.record(talk.voice.did(Subject::default(), kind)).await?;
     tx.commit().await?;
-    core.user_ca.go_on_from(serial);
+    core.user_ca.ca.go_on_from(serial);
+    core.host_ca.ca.go_on_from(serial);
     // The word counts whatever becomes of this. A crash before the witness is written leaves the old one: the next start asks once more.
     if let Err(error) = core.store.settle_witness().await {
         crate::log::error(&format!("the witness is of the time before: {}", crate::log::chain(&error)));

@@ -48,6 +48,7 @@ fn is_new(ask: &Ask) -> bool {
         | Ask::CanI { .. }
         | Ask::LockMe { .. }
         | Ask::FactorList
+        | Ask::HostCas
         | Ask::Whoami => false,
     }
 }
@@ -59,6 +60,7 @@ fn is_new_for_administrators(ask: &AdminAsk) -> bool {
         | AdminAsk::HostInvite { .. }
         | AdminAsk::HostConfirm { .. }
         | AdminAsk::HostLabel { .. }
+        | AdminAsk::HostNames { .. }
         | AdminAsk::KeyRotate { .. } => true,
         // A policy may take people's rights away; what it gives begins with a request. A reset takes a factor away.
         AdminAsk::PolicyReload

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::fault::Fault;
-use super::{Core, Inner, changes, ends, locks, user_ca};
+use super::{Core, Inner, cas, changes, ends, locks};
 use crate::clock::Clock;
 use crate::issue::{about, close};
 use crate::log::chain;
@@ -78,10 +78,10 @@ async fn work(core: &Inner) -> Result<Option<Timestamp>, Fault> {
         changes::due(&mut tx).await?;
         ends::due(core, &mut tx, BATCH).await?;
         let waiting = changes::waiting_keys(&mut tx).await?;
-        let over = user_ca::due(core, &mut tx).await?;
+        let over = cas::due(core, &mut tx).await?;
         tx.commit().await?;
         changes::set_waiting(core, waiting);
-        user_ca::forget(core, &over);
+        cas::forget(core, &over);
     }
 }
 

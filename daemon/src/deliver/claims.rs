@@ -52,6 +52,10 @@ impl Serving {
             Claim::Missing { from } => self.missing(from).await,
             Claim::Sudo(sudo) => self.sudo(sudo).await,
             Claim::Ssh(ssh) => self.ssh(ssh).await,
+            Claim::HostKeys { keys } => {
+                self.certify(keys);
+                Ok(())
+            }
             Claim::Accounts { uids } => self.accounts(uids).await,
             Claim::Report { number, at, report } => self.reports(vec![(number, at, report)]).await,
             Claim::Conversation { conversation, caller, say } => self.speak(conversation, caller, say).await,

@@ -2,6 +2,8 @@
 //!
 //! In: the agent's hello, vouched. Out: a [`Serving`] that holds the host's place, or the refusal.
 
+use std::sync::Arc;
+
 use elevate_audit::Kind;
 use elevate_protocol::epoch::{EPOCH_NAMESPACE, NewEpoch};
 use elevate_protocol::id::{HostId, Nonce};
@@ -75,6 +77,8 @@ pub(super) async fn hello(
         question: None,
         asked: 0,
         talks: talks::Talks::new(),
+        terms: None,
+        certifying: Arc::default(),
     };
     // After the seat is taken: of a connection before this one no more than what it is recording can follow.
     let reported = inner.store.glance().await?.reported(id).await?;

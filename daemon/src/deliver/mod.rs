@@ -8,6 +8,7 @@ mod contact;
 mod epochs;
 mod flood;
 mod hello;
+mod host_keys;
 mod lost;
 mod offers;
 mod registry;
@@ -16,13 +17,16 @@ mod talks;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use elevate_audit::{Actor, Kind, Subject};
+use elevate_protocol::host_ssh::HostNames;
 use elevate_protocol::id::{HostId, Nonce};
 use elevate_protocol::message::agent::{HEARTBEAT, SILENCE_MAX, ToAgent};
 use elevate_protocol::message::refusal::Refusal;
 use elevate_protocol::signed::SignedBody;
+use elevate_protocol::ssh::Ca;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
 use elevate_protocol::vouch::VouchReader;
@@ -79,6 +83,10 @@ pub(super) struct Serving {
     /// Which count of the registry the latest offers belong to.
     asked: u64,
     talks: talks::Talks,
+    /// What the host was told that its certificates say.
+    terms: Option<(HostNames, Ca)>,
+    /// Whether certificates are being signed for it.
+    certifying: Arc<AtomicBool>,
 }
 
 /// Serves one connection to its end.
@@ -162,6 +170,7 @@ impl Serving {
         Box::pin(self.pump()).await?;
         let mut spoke = heard;
         let mut offered = heard;
+        let mut terms_due = true;
         loop {
             tokio::select! {
                 // What was said is heard before silence is judged. A host that was away has much to say: what it has to be told does not
@@ -183,12 +192,18 @@ impl Serving {
                     if spoke >= offered.after(OFFERS_EVERY) {
                         offered = spoke;
                         Box::pin(self.offer()).await?;
+                        terms_due = true;
                     }
                 }
                 claim = claims.recv() => {
                     let Some(signed) = claim else { return Err(Cut::Lost("the connection ended")) };
                     heard = clock.now();
                     Box::pin(self.take(&signed, claims)).await?;
+                }
+                // What the host has to say comes first.
+                () = std::future::ready(()), if terms_due => {
+                    terms_due = false;
+                    Box::pin(self.tell_terms()).await?;
                 }
                 () = clock.sleep_until(silent(heard)) => return Err(Cut::Lost("silent for 45 s")),
             }

@@ -4,7 +4,9 @@
 //! In: a [`Permit`] or an [`Extension`], which only `policy` makes; or the end of an activation. Out: documents in the store,
 //! with their events, in the caller's transaction. Runs as: `elevated`. Spec: docs/grant-format.md.
 
+pub(crate) mod ca;
 pub(crate) mod certificate;
+pub(crate) mod host_certificate;
 mod keyring;
 
 use std::collections::HashMap;

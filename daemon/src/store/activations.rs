@@ -44,6 +44,7 @@ pub(super) const NEXT_DUE: &str =
     (SELECT MIN(ends_at) FROM locks WHERE over_at IS NULL) AS unlock,
     (SELECT MIN(counts_at) FROM changes WHERE over_at IS NULL) AS change,
     (SELECT MIN(until) FROM user_cas WHERE over_at IS NULL) AS ca,
+    (SELECT MIN(until) FROM host_cas WHERE over_at IS NULL) AS host_ca,
     (SELECT MIN(end_due) FROM activation_hosts WHERE end_due IS NOT NULL) AS untold";
 
 /// Which activations of everybody.
@@ -305,7 +306,7 @@ impl Tx {
         let row = Row("activations", &row);
         let untold = row.maybe_time("untold")?.filter(|at| at.0 != WITH_ITS_HELLO);
         let mut next = untold;
-        for column in ["activation", "unlock", "change", "ca"] {
+        for column in ["activation", "unlock", "change", "ca", "host_ca"] {
             next = next.into_iter().chain(row.maybe_time(column)?).min();
         }
         Ok(next)

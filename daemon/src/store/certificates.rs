@@ -1,11 +1,12 @@
-//! The keys that sign people's SSH certificates, and every certificate by its serial.
+//! The keys that sign SSH certificates, of people and of hosts, and every certificate by its serial.
 //!
-//! In: rows. Out: rows. A serial is given once, over restarts and restores of a backup.
+//! In: rows. Out: rows. A serial is given once by each of both, over restarts and restores of a backup.
 
 use std::collections::BTreeSet;
 
-use elevate_protocol::id::ActivationId;
+use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::time::{Span, Timestamp};
+use sqlx::AssertSqlSafe;
 
 use super::row::{Row, big};
 use super::{StoreError, Tx};
@@ -17,9 +18,36 @@ const FROM: &str = "serials_from";
 /// More than were ever given between a backup and its restore.
 const GAP: u64 = 1 << 32;
 
+/// For whom certificates are signed: each has keys, certificates and serials of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Authority {
+    /// People, under grants.
+    People,
+    /// Hosts.
+    Hosts,
+}
+
+impl Authority {
+    /// Its keys.
+    fn keys(self) -> &'static str {
+        match self {
+            Self::People => "user_cas",
+            Self::Hosts => "host_cas",
+        }
+    }
+
+    /// Its certificates.
+    fn certificates(self) -> &'static str {
+        match self {
+            Self::People => "certificates",
+            Self::Hosts => "host_certificates",
+        }
+    }
+}
+
 /// A key that signs certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UserCaRow {
+pub(crate) struct CaRow {
     /// Counts up from 1.
     pub(crate) number: u64,
     /// The public key in OpenSSH's form, without a comment.
@@ -28,9 +56,9 @@ pub(crate) struct UserCaRow {
     pub(crate) place: String,
     /// When it began to sign.
     pub(crate) since: Timestamp,
-    /// Set once it was replaced: until then hosts trust it.
+    /// Set once it was replaced: until then hosts or people trust it.
     pub(crate) until: Option<Timestamp>,
-    /// Whether hosts were told that they do so no longer.
+    /// Whether they were told that they do so no longer.
     pub(crate) over: bool,
 }
 
@@ -49,20 +77,35 @@ pub(crate) struct CertificateRow {
     pub(crate) valid_before: Timestamp,
 }
 
+/// A certificate of a host that was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostCertificateRow {
+    /// Its serial.
+    pub(crate) serial: u64,
+    /// Number of the key that signed it.
+    pub(crate) ca: u64,
+    /// The host that it is for.
+    pub(crate) host: HostId,
+    /// Fingerprint of the host's key.
+    pub(crate) fingerprint: String,
+    /// First second that is too late.
+    pub(crate) valid_before: Timestamp,
+}
+
 impl Tx {
     /// The keys that sign certificates or did, oldest first; the last one signs.
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn user_cas(&mut self) -> Result<Vec<UserCaRow>, StoreError> {
-        let rows =
-            sqlx::query("SELECT number, public, place, since, until, over_at FROM user_cas ORDER BY number")
-                .fetch_all(self.ready().await?)
-                .await?;
+    pub(crate) async fn cas(&mut self, of: Authority) -> Result<Vec<CaRow>, StoreError> {
+        let table = of.keys();
+        let statement =
+            format!("SELECT number, public, place, since, until, over_at FROM {table} ORDER BY number");
+        let rows = sqlx::query(AssertSqlSafe(statement)).fetch_all(self.ready().await?).await?;
         rows.iter()
             .map(|row| {
-                let row = Row("user_cas", row);
-                Ok(UserCaRow {
+                let row = Row(table, row);
+                Ok(CaRow {
                     number: row.number("number")?,
                     public: row.text("public")?,
                     place: row.text("place")?,
@@ -78,42 +121,45 @@ impl Tx {
     ///
     /// # Errors
     /// A [`StoreError`]; a key that signed before is one.
-    pub(crate) async fn replace_user_ca(
+    pub(crate) async fn replace_ca(
         &mut self,
+        of: Authority,
         until: Timestamp,
         (public, place): (&str, &str),
     ) -> Result<u64, StoreError> {
-        sqlx::query("UPDATE user_cas SET until = $1 WHERE until IS NULL")
+        let table = of.keys();
+        sqlx::query(AssertSqlSafe(format!("UPDATE {table} SET until = $1 WHERE until IS NULL")))
             .bind(until.0)
             .execute(self.ready().await?)
             .await?;
-        let row = sqlx::query(
-            "INSERT INTO user_cas (number, public, place, since)
-             SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3 FROM user_cas RETURNING number",
-        )
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO {table} (number, public, place, since)
+             SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3 FROM {table} RETURNING number"
+        )))
         .bind(public)
         .bind(place)
         .bind(self.now().0)
         .fetch_one(self.ready().await?)
         .await?;
-        self.touch_user_cas();
-        Row("user_cas", &row).number("number")
+        self.touch_cas();
+        Row(table, &row).number("number")
     }
 
     /// Ends the trust in replaced keys whose time is over. Their numbers and public halves.
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn end_user_cas(&mut self) -> Result<Vec<(u64, String)>, StoreError> {
-        let rows = sqlx::query(
-            "UPDATE user_cas SET over_at = $1 WHERE until <= $1 AND over_at IS NULL RETURNING number, public",
-        )
+    pub(crate) async fn end_cas(&mut self, of: Authority) -> Result<Vec<(u64, String)>, StoreError> {
+        let table = of.keys();
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "UPDATE {table} SET over_at = $1 WHERE until <= $1 AND over_at IS NULL RETURNING number, public"
+        )))
         .bind(self.now().0)
         .fetch_all(self.ready().await?)
         .await?;
         rows.iter()
             .map(|row| {
-                let row = Row("user_cas", row);
+                let row = Row(table, row);
                 Ok((row.number("number")?, row.text("public")?))
             })
             .collect()
@@ -139,11 +185,11 @@ impl Tx {
     ///
     /// # Errors
     /// A [`StoreError`].
-    pub(crate) async fn next_serial(&mut self) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT COALESCE(MAX(serial), 0) + 1 AS next FROM certificates")
-            .fetch_one(self.ready().await?)
-            .await?;
-        let next: u64 = Row("certificates", &row).number("next")?;
+    pub(crate) async fn next_serial(&mut self, of: Authority) -> Result<u64, StoreError> {
+        let table = of.certificates();
+        let statement = format!("SELECT COALESCE(MAX(serial), 0) + 1 AS next FROM {table}");
+        let row = sqlx::query(AssertSqlSafe(statement)).fetch_one(self.ready().await?).await?;
+        let next: u64 = Row(table, &row).number("next")?;
         let row = sqlx::query("SELECT value FROM meta WHERE name = $1")
             .bind(FROM)
             .fetch_optional(self.ready().await?)
@@ -157,7 +203,9 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn skip_serials(&mut self) -> Result<u64, StoreError> {
-        let from = self.next_serial().await?.saturating_add(GAP);
+        let (people, hosts) =
+            (self.next_serial(Authority::People).await?, self.next_serial(Authority::Hosts).await?);
+        let from = people.max(hosts).saturating_add(GAP);
         self.set_meta(FROM, &from.to_string()).await?;
         Ok(from)
     }
@@ -213,5 +261,45 @@ impl Tx {
             values,
         )
         .await
+    }
+
+    /// Keeps a certificate of a host; a serial that was given already is an error. Those of the host that are over by now are forgotten:
+    /// the log has them.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn insert_host_certificate(
+        &mut self,
+        one: &HostCertificateRow,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO host_certificates (serial, ca, host, fingerprint, valid_before) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(big(one.serial))
+        .bind(big(one.ca))
+        .bind(one.host.to_string())
+        .bind(one.fingerprint.as_str())
+        .bind(one.valid_before.0)
+        .execute(self.ready().await?)
+        .await?;
+        sqlx::query("DELETE FROM host_certificates WHERE host = $1 AND valid_before <= $2 AND serial < $3")
+            .bind(one.host.to_string())
+            .bind(self.now().0)
+            .bind(big(one.serial))
+            .execute(self.ready().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Until when the certificate is valid that a host got last; none: it got none.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn certified_until(&mut self, host: HostId) -> Result<Option<Timestamp>, StoreError> {
+        let row = sqlx::query("SELECT MAX(valid_before) AS until FROM host_certificates WHERE host = $1")
+            .bind(host.to_string())
+            .fetch_one(self.ready().await?)
+            .await?;
+        Row("host_certificates", &row).maybe_time("until")
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use elevate_audit::Actor;
 use elevate_protocol::digest::Digest;
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::name::Name;
 use elevate_protocol::time::{Span, Timestamp};
 use sqlx::any::AnyRow;
@@ -22,6 +23,8 @@ pub(crate) struct HostToken {
     pub(crate) name: Name,
     /// The labels it gives.
     pub(crate) labels: BTreeMap<Name, Name>,
+    /// Names that it gives beside that one.
+    pub(crate) names: Vec<HostName>,
     /// First second in which it is worth nothing.
     pub(crate) valid_until: Timestamp,
     /// When it was used.
@@ -68,6 +71,7 @@ fn token_of(row: &AnyRow) -> Result<HostToken, StoreError> {
         hash: row.parsed("hash")?,
         name: row.parsed("name")?,
         labels: row.json("labels")?,
+        names: row.json("names")?,
         valid_until: row.time("valid_until")?,
         used_at: row.maybe_time("used_at")?,
         by: row.json("made_by")?,
@@ -83,8 +87,8 @@ impl Tx {
     pub(crate) async fn insert_host_token(&mut self, token: &HostToken) -> Result<(), StoreError> {
         let waits = token.waits.as_ref();
         sqlx::query(
-            "INSERT INTO host_tokens (hash, name, labels, valid_until, made_by, waits_since, counts_at, valid_for)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO host_tokens (hash, name, labels, valid_until, made_by, waits_since, counts_at, valid_for, names)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(token.hash.to_string())
         .bind(token.name.as_str())
@@ -94,6 +98,7 @@ impl Tx {
         .bind(waits.map(|waits| waits.since.0))
         .bind(waits.and_then(|waits| waits.counts_at).map(|at| at.0))
         .bind(waits.map(|waits| i64::from(waits.valid.0)))
+        .bind(to_json("names", &token.names)?)
         .execute(self.ready().await?)
         .await?;
         Ok(())

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use elevate_protocol::digest::Digest;
 use elevate_protocol::flavour::Enforcement;
 use elevate_protocol::flavour::SshEnforcement;
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::id::HostId;
 use elevate_protocol::name::Name;
 use elevate_protocol::time::Timestamp;
@@ -28,6 +29,8 @@ pub(crate) struct HostRow {
     pub(crate) name: Name,
     /// Its labels.
     pub(crate) labels: BTreeMap<Name, Name>,
+    /// Names that an administrator gave it beside its own.
+    pub(crate) names: Vec<HostName>,
     /// `SHA256:` fingerprint of its link key.
     pub(crate) link_fingerprint: String,
     /// The link key, one OpenSSH line.
@@ -73,6 +76,7 @@ fn host_of(row: &AnyRow) -> Result<HostRow, StoreError> {
         id: row.parsed("id")?,
         name: row.parsed("name")?,
         labels: row.json("labels")?,
+        names: row.json("names")?,
         link_fingerprint: row.text("link_fingerprint")?,
         link_key: row.text("link_key")?,
         vouch_key: row.text("vouch_key")?,
@@ -160,8 +164,8 @@ impl Tx {
     /// A [`StoreError`]; name and link key are unique.
     pub(crate) async fn insert_host(&mut self, host: &HostRow) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO hosts (id, name, labels, link_fingerprint, link_key, vouch_key, enrolled_at, epoch, issued, reported)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO hosts (id, name, labels, link_fingerprint, link_key, vouch_key, enrolled_at, epoch, issued, reported, names)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(host.id.to_string())
         .bind(host.name.as_str())
@@ -173,6 +177,7 @@ impl Tx {
         .bind(i64::from(host.epoch))
         .bind(big(host.issued))
         .bind(big(host.reported))
+        .bind(to_json("names", &host.names)?)
         .execute(self.ready().await?)
         .await?;
         Ok(())
@@ -191,6 +196,20 @@ impl Tx {
         sqlx::query("UPDATE hosts SET labels = $2 WHERE id = $1")
             .bind(id.to_string())
             .bind(to_json("labels", labels)?)
+            .execute(self.ready().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Other names beside its own.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn set_names(&mut self, id: HostId, names: &[HostName]) -> Result<(), StoreError> {
+        self.seen.forget_host(id);
+        sqlx::query("UPDATE hosts SET names = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(to_json("names", &names)?)
             .execute(self.ready().await?)
             .await?;
         Ok(())

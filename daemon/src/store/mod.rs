@@ -49,7 +49,7 @@ use room::Room;
 use witness::Witness;
 
 pub(crate) use activation::{Activation, Denied, HostPart};
-pub(crate) use certificates::{CertificateRow, UserCaRow};
+pub(crate) use certificates::{Authority, CaRow, CertificateRow, HostCertificateRow};
 pub(crate) use changes::{ChangeRow, Changed, KnownKey};
 pub(crate) use documents::StoredDocument;
 pub(crate) use events::{EventReader, Recorded};
@@ -159,7 +159,7 @@ pub(crate) enum Change {
     /// A lock was set or is over.
     Locks,
     /// Another key signs certificates.
-    UserCas,
+    Cas,
     /// Another policy is in force, or hosts came or went: offers may differ.
     Policy,
 }

@@ -60,7 +60,7 @@ impl Teller {
                 return;
             }
             Change::Policy => self.policies.send_modify(|count| *count = count.wrapping_add(1)),
-            Change::Activation(_) | Change::Accounts(_) | Change::Locks | Change::UserCas => {}
+            Change::Activation(_) | Change::Accounts(_) | Change::Locks | Change::Cas => {}
         }
         // Nobody listening is fine: whoever comes later reads the store.
         let heard = self.changes.send(change);

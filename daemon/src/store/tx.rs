@@ -184,8 +184,8 @@ impl Tx {
     }
 
     /// Says after the commit that another key signs certificates.
-    pub(super) fn touch_user_cas(&mut self) {
-        self.note(Change::UserCas);
+    pub(super) fn touch_cas(&mut self) {
+        self.note(Change::Cas);
     }
 
     fn note(&mut self, change: Change) {

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use elevate_protocol::host_ssh::{HostName, HostSshError};
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::admin::Signs;
 use elevate_protocol::name::{Name, NameError};
@@ -189,6 +190,9 @@ pub enum Host {
         /// A label, may be given several times; roles choose hosts by them
         #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
         labels: Vec<(Name, Name)>,
+        /// Another name or address that people reach it by, may be given several times; stands in its SSH certificates
+        #[arg(long = "name", value_name = "NAME")]
+        names: Vec<HostName>,
         /// How long it is valid, at most 1h [default: 1h]
         #[arg(long, value_name = "DURATION")]
         valid: Option<Span>,
@@ -208,6 +212,14 @@ pub enum Host {
         #[arg(required = true, value_name = "KEY=VALUE | KEY-", value_parser = change)]
         changes: Vec<LabelChange>,
     },
+    /// Change the names of an enrolled host beside its own, which stand in its SSH certificates
+    Name {
+        /// The host's name
+        name: Name,
+        /// NAME to give it another name or address, NAME- to take it away
+        #[arg(required = true, value_name = "NAME | NAME-", value_parser = renaming)]
+        changes: Vec<NameChange>,
+    },
     /// List every host that enrolled
     List,
 }
@@ -219,6 +231,15 @@ pub enum LabelChange {
     Set(Name, Name),
     /// `KEY-`.
     Remove(Name),
+}
+
+/// One change of a host's names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NameChange {
+    /// `NAME`.
+    Add(HostName),
+    /// `NAME-`.
+    Remove(HostName),
 }
 
 /// The policy.
@@ -271,7 +292,7 @@ pub enum Key {
         /// What it signs
         #[arg(value_enum, default_value = "grants")]
         signs: Rotated,
-        /// How long hosts believe what the key before signed [default: 25h, longer than any grant]; 1s where the key of ssh-user-ca was stolen
+        /// How long what the key before signed is believed [default: 25h, longer than any grant; of ssh-host-ca 21 days]; 1s where a key of SSH certificates was stolen
         #[arg(long, value_name = "DURATION")]
         overlap: Option<Span>,
     },
@@ -302,6 +323,8 @@ pub enum Rotated {
     Grants,
     /// SSH certificates of people
     SshUserCa,
+    /// SSH certificates of hosts; the next key signs after 20 minutes, when everybody who logs in has heard of it
+    SshHostCa,
 }
 
 impl From<Rotated> for Signs {
@@ -309,6 +332,7 @@ impl From<Rotated> for Signs {
         match rotated {
             Rotated::Grants => Self::Grants,
             Rotated::SshUserCa => Self::SshUserCa,
+            Rotated::SshHostCa => Self::SshHostCa,
         }
     }
 }
@@ -334,6 +358,14 @@ fn change(text: &str) -> Result<LabelChange, String> {
         }
         Some(_) | None => label(text).map(|(key, value)| LabelChange::Set(key, value)),
     }
+}
+
+fn renaming(text: &str) -> Result<NameChange, String> {
+    let (change, text): (fn(HostName) -> NameChange, &str) = match text.strip_suffix('-') {
+        Some(name) => (NameChange::Remove, name),
+        None => (NameChange::Add, text),
+    };
+    text.parse().map(change).map_err(|error: HostSshError| error.to_string())
 }
 
 fn label(text: &str) -> Result<(Name, Name), String> {

@@ -6,6 +6,7 @@ mod act;
 mod cert;
 mod environment;
 mod factor;
+mod known_hosts;
 mod look;
 mod place;
 mod request;

@@ -55,6 +55,7 @@ fn elsewhere(ask: &Ask, this: Option<&Name>) -> Option<String> {
         Ask::FactorAdd { .. } => Some("elevate mfa add".to_owned()),
         Ask::RecoveryMake => Some("elevate mfa recovery".to_owned()),
         Ask::Certificate(_) => Some("elevate cert -o FILE".to_owned()),
+        Ask::HostCas => Some("elevate ssh-config".to_owned()),
         Ask::FactorList => Some("elevate mfa list".to_owned()),
         Ask::FactorTest => Some("elevate mfa test".to_owned()),
         // Not an ask of this program; the daemon refuses it through both doors.

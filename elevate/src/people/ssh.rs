@@ -18,6 +18,7 @@ use nix::sys::stat::{Mode, fchmod};
 use ssh_key::{LineEnding, PrivateKey};
 
 use super::cert::{fresh_key, system, unwritable};
+use super::known_hosts;
 use super::request::{activate, not_expected, waiting};
 use super::run::active;
 use super::session::Session;
@@ -56,8 +57,10 @@ pub(super) fn ssh(session: &mut Session, words: &Ssh) -> Result<u8, Failure> {
     let login = login.ok_or_else(|| Failure::usage("the grant opens no account", HOW))?;
     let text = key.to_openssh(LineEnding::LF).map_err(unwritable)?;
     let (key, certificate) = (in_memory("key", &text)?, in_memory("certificate", &view.certificate)?);
-    let argv = argv((&path(&key), &path(&certificate)), (login, &target.host), &words.command);
-    // Both are there as long as this process is, and ssh is its child.
+    let known = in_memory("known_hosts", &known_hosts::lines([&target.host], &known_hosts::ask(session)?))?;
+    let files = Files { key: &path(&key), certificate: &path(&certificate), known: &path(&known) };
+    let argv = argv(&files, (login, &target.host), &words.command);
+    // All are there as long as this process is, and ssh is its child.
     run_program(&argv, &mut session.console, &session.signals)
 }
 
@@ -159,23 +162,31 @@ fn path(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
-/// The words of ssh: this key and no other, no question for a password, no connection that another call left open.
-fn argv(
-    (key, certificate): (&str, &str),
-    (login, host): (&Name, &Name),
-    command: &[OsString],
-) -> Vec<OsString> {
+/// What ssh opens.
+struct Files<'a> {
+    key: &'a str,
+    certificate: &'a str,
+    known: &'a str,
+}
+
+/// The words of ssh: this key and no other, no question for a password or about the host, no connection that another call left open. What
+/// is believed of the host is said of its name, whatever address the person's settings lead to.
+fn argv(files: &Files<'_>, (login, host): (&Name, &Name), command: &[OsString]) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![SSH.into()];
     for option in [
         "IdentitiesOnly=yes".to_owned(),
         "PreferredAuthentications=publickey".to_owned(),
         "ControlMaster=no".to_owned(),
         "ControlPath=none".to_owned(),
-        format!("CertificateFile={certificate}"),
-    ] {
+        format!("CertificateFile={}", files.certificate),
+        format!("HostKeyAlias={host}"),
+    ]
+    .into_iter()
+    .chain(known_hosts::options(files.known).map(|(name, value)| format!("{name}={value}")))
+    {
         words.extend(["-o".into(), option.into()]);
     }
-    words.extend(["-i", key, "-l", login.as_str(), "--", host.as_str()].map(OsString::from));
+    words.extend(["-i", files.key, "-l", login.as_str(), "--", host.as_str()].map(OsString::from));
     words.extend_from_slice(command);
     words
 }
@@ -201,10 +212,15 @@ mod tests {
     fn ssh_is_told_the_key_the_account_and_where_its_own_options_end() {
         let name = |text: &str| text.parse::<Name>().unwrap();
         let command = ["-v".into(), "uptime".into()];
-        let words = argv(("/k", "/c"), (&name("postgres"), &name("db1")), &command);
+        let files = Files { key: "/k", certificate: "/c", known: "/h" };
+        let words = argv(&files, (&name("postgres"), &name("db1")), &command);
         let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(words.first(), Some(&SSH));
         assert!(words.windows(2).any(|pair| pair == ["-o", "CertificateFile=/c"]), "{words:?}");
+        let known = "GlobalKnownHostsFile=/h /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2";
+        for option in ["HostKeyAlias=db1", "StrictHostKeyChecking=yes", known] {
+            assert!(words.windows(2).any(|pair| pair == ["-o", option]), "{words:?}");
+        }
         assert!(words.ends_with(&["-i", "/k", "-l", "postgres", "--", "db1", "-v", "uptime"]), "{words:?}");
     }
 

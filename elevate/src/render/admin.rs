@@ -2,6 +2,7 @@
 //!
 //! In: administration's outcomes. Out: lines, tables and JSON.
 
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::message::admin::SinkView;
 use elevate_protocol::message::view::{ChangeView, HostView, PersonView};
 use elevate_protocol::secret::Secret;
@@ -48,7 +49,7 @@ fn waiting(views: &[ChangeView], at: &At) -> String {
 /// Hosts.
 #[must_use]
 pub fn hosts(views: &[HostView], at: &At) -> Table {
-    let mut table = Table::new(&["HOST", "STATE", "SEEN", "BEHIND", "LABELS", "SUDO"]);
+    let mut table = Table::new(&["HOST", "STATE", "SEEN", "BEHIND", "LABELS", "SUDO", "NAMES", "CERTIFIED"]);
     for view in views {
         let state = match (view.connected, view.new_epoch) {
             (true, _) => (Tone::Good, "connected".to_owned()),
@@ -76,9 +77,19 @@ pub fn hosts(views: &[HostView], at: &At) -> Table {
                 Tone::Plain,
                 view.sudo.as_ref().map(|sudo| sudo.escaped()).unwrap_or_else(|| "no enforcement".to_owned()),
             ),
+            (Tone::Plain, if view.names.is_empty() { "-".to_owned() } else { joined(&view.names) }),
+            (
+                Tone::Plain,
+                view.certified_until
+                    .map_or_else(|| "-".to_owned(), |end| format!("until {}", when::until(end, at))),
+            ),
         ]);
     }
     table
+}
+
+fn joined(names: &[HostName]) -> String {
+    names.iter().map(HostName::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// `elevate.invitation/1`.
@@ -131,6 +142,8 @@ pub fn hosts_json(views: &[HostView]) -> Value {
             "name": view.name,
             "id": view.id,
             "labels": view.labels,
+            "names": view.names,
+            "certified_until": time(view.certified_until),
             "since": rfc3339(view.since),
             "connected": view.connected,
             "seen_at": time(view.seen_at),

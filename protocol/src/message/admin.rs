@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::lock::{LockView, LockWhat, LockedView};
 use super::view::{ActivationView, HostView, PersonView};
+use crate::host_ssh::HostName;
 use crate::id::{ActivationId, IdPrefix};
 use crate::name::Name;
 use crate::secret::Secret;
-use crate::ssh::UserCas;
+use crate::ssh::Cas;
 use crate::text::UntrustedText;
 use crate::time::{Span, Timestamp};
 
@@ -48,6 +49,8 @@ pub enum AdminAsk {
         name: Name,
         /// Its labels.
         labels: BTreeMap<Name, Name>,
+        /// Names beside its own, for its certificates.
+        names: Vec<HostName>,
         /// How long it is valid; at most 1 h, which is also the default.
         valid: Option<Span>,
     },
@@ -59,6 +62,15 @@ pub enum AdminAsk {
         set: BTreeMap<Name, Name>,
         /// Keys of labels that it loses.
         remove: Vec<Name>,
+    },
+    /// Other names for an enrolled host, beside its own: they stand in its certificates.
+    HostNames {
+        /// The host.
+        name: Name,
+        /// Names that it has from now on.
+        add: Vec<HostName>,
+        /// Names that it loses.
+        remove: Vec<HostName>,
     },
     /// A second administrator's word: an invitation that is to take the place of a host counts at once.
     HostConfirm {
@@ -153,6 +165,8 @@ pub enum Signs {
     Grants,
     /// SSH certificates of people.
     SshUserCa,
+    /// SSH certificates of hosts.
+    SshHostCa,
 }
 
 impl Signs {
@@ -162,6 +176,7 @@ impl Signs {
         match self {
             Self::Grants => "grants",
             Self::SshUserCa => "ssh-user-ca",
+            Self::SshHostCa => "ssh-host-ca",
         }
     }
 }
@@ -301,7 +316,7 @@ pub struct SshExport {
     /// When this version was made first.
     pub made: Timestamp,
     /// The keys that sign.
-    pub user_ca: UserCas,
+    pub user_ca: Cas,
     /// Grants that are over and whose certificates may live still.
     pub revoked: BTreeSet<ActivationId>,
 }

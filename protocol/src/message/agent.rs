@@ -14,9 +14,11 @@ use crate::digest::Digest;
 use crate::document::EndCause;
 use crate::flavour::Enforcement;
 use crate::flavour::SshEnforcement;
+use crate::host_ssh::{HostKeys, HostNames};
 use crate::id::{ActivationId, ClusterId, HostId, Nonce};
 use crate::name::{Login, Name};
 use crate::signed::SignedBody;
+use crate::ssh::Ca;
 use crate::text::UntrustedText;
 use crate::time::{Span, Timestamp};
 
@@ -76,6 +78,18 @@ pub enum ToAgent {
     },
     /// The answer to a question about contact: a signed [`crate::contact::Contact`].
     Contact(SignedBody),
+    /// What certificates of this host say from now on: replaces what was said before.
+    HostTerms {
+        /// Its own name and others.
+        names: HostNames,
+        /// The key that signs them.
+        ca: Ca,
+    },
+    /// The answer to [`Claim::HostKeys`].
+    HostCertificates {
+        /// One for each key, in OpenSSH's form.
+        certificates: Vec<String>,
+    },
     /// Nothing else to say.
     Heartbeat {
         /// The daemon's clock.
@@ -134,6 +148,11 @@ pub enum Claim {
     Contact {
         /// Answered once.
         nonce: Nonce,
+    },
+    /// Asks for certificates of the keys that sshd shows here.
+    HostKeys {
+        /// Their public halves.
+        keys: HostKeys,
     },
     /// Nothing else to say.
     Heartbeat {

@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use crate::id::{ClusterId, HostId};
 use crate::name::Name;
 use crate::secret::Secret;
-use crate::ssh::UserCas;
+use crate::ssh::Cas;
 
 /// What `elevate-agent enroll` gives to `elevate-link enroll` on its standard input: one JSON text, then the end. The link
 /// makes its key where there is none, asks the daemon, and writes the [`EnrolReply`] as one JSON text to its standard output.
@@ -69,6 +69,9 @@ pub struct Enrolled {
     /// The signers file of grants, see [`crate::signed::TrustedKeys::from_signers`].
     pub grant_signers: String,
     /// The keys that sign certificates of people.
-    #[serde(default, skip_serializing_if = "UserCas::is_empty")]
-    pub user_ca: UserCas,
+    #[serde(default, skip_serializing_if = "Cas::is_empty")]
+    pub user_ca: Cas,
+    /// The keys that sign certificates of hosts.
+    #[serde(default, skip_serializing_if = "Cas::is_empty")]
+    pub host_ca: Cas,
 }

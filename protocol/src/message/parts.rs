@@ -76,6 +76,26 @@ impl Joiner {
     }
 }
 
+impl Reply {
+    /// Whether nothing comes after it in its conversation.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::Done(_) | Self::Refused(_) | Self::Part { left: 0, .. } => true,
+            Self::Hello { .. }
+            | Self::Challenge(_)
+            | Self::Prompt { .. }
+            | Self::Notice { .. }
+            | Self::Verdict { .. }
+            | Self::Seed { .. }
+            | Self::Progress(_)
+            | Self::Event(_)
+            | Self::Away(_)
+            | Self::Part { .. } => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

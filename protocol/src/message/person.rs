@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::id::{ActivationId, IdPrefix, Nonce};
 use crate::name::Name;
 use crate::secret::Secret;
+use crate::ssh::Cas;
 use crate::text::UntrustedText;
 use crate::time::{Span, Timestamp};
 
@@ -163,6 +164,8 @@ pub enum Ask {
     RecoveryMake,
     /// A certificate for SSH under a grant that is there. Door 2.
     Certificate(CertificateAsk),
+    /// The keys whose certificates of hosts are believed. Door 2.
+    HostCas,
     /// Lock myself, everywhere. Through door 1 with a code.
     LockMe {
         /// For how long; none: until an administrator lifts it.
@@ -341,26 +344,6 @@ impl Ask {
     }
 }
 
-impl Reply {
-    /// Whether nothing comes after it in its conversation.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        match self {
-            Self::Done(_) | Self::Refused(_) | Self::Part { left: 0, .. } => true,
-            Self::Hello { .. }
-            | Self::Challenge(_)
-            | Self::Prompt { .. }
-            | Self::Notice { .. }
-            | Self::Verdict { .. }
-            | Self::Seed { .. }
-            | Self::Progress(_)
-            | Self::Event(_)
-            | Self::Away(_)
-            | Self::Part { .. } => false,
-        }
-    }
-}
-
 /// What was done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -386,6 +369,8 @@ pub enum Outcome {
     Recovery(Vec<Secret>),
     /// A certificate, after the log has it.
     Certificate(Box<CertificateView>),
+    /// The keys whose certificates of hosts are believed, oldest first.
+    HostCas(Cas),
     /// What locking myself did.
     Locked(Box<LockedView>),
     /// Who I am.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::document::EndCause;
+use crate::host_ssh::HostName;
 use crate::id::{ActivationId, HostId};
 use crate::name::Name;
 use crate::signed::SignedBody;
@@ -349,6 +350,10 @@ pub struct HostView {
     pub id: HostId,
     /// Its labels.
     pub labels: std::collections::BTreeMap<Name, Name>,
+    /// Names that an administrator gave it beside its own.
+    pub names: Vec<HostName>,
+    /// Until when the certificate is valid that it got last; none: it got none.
+    pub certified_until: Option<Timestamp>,
     /// When it enrolled.
     pub since: Timestamp,
     /// Whether it is connected.

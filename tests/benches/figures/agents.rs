@@ -220,6 +220,8 @@ impl Voice<'_> {
             | ToAgent::Recorded { .. }
             | ToAgent::Conversation { .. }
             | ToAgent::Contact(_)
+            | ToAgent::HostTerms { .. }
+            | ToAgent::HostCertificates { .. }
             | ToAgent::Epoch(_)
             | ToAgent::Heartbeat { .. } => Ok(false),
         }

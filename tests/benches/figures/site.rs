@@ -280,7 +280,7 @@ impl Root {
 
     async fn invite_host(&self, name: &str, label: &str, value: &str) -> Result<String> {
         let labels = [(label.parse()?, value.parse()?)].into();
-        self.paste(AdminAsk::HostInvite { name: name.parse()?, labels, valid: None }).await
+        self.paste(AdminAsk::HostInvite { name: name.parse()?, labels, names: vec![], valid: None }).await
     }
 
     /// An invitation to enrol a factor.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 pub use booted::{Service, booted_host, wait_booted};
 pub use managed::Managed;
 pub use person::Person;
-pub use scenes::{BRIEF, WEB_IN, scene, ssh_scene, uptime};
+pub use scenes::{BRIEF, WEB_IN, scene, shows_certificate, ssh_scene, uptime};
 
 use crate::inside::sudo_rs;
 use crate::{Clock, Host, HostSpec, Lab, PATIENCE, Running, places};

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Fleet, Managed, POLICY, Person, installed_host};
-use crate::Running;
+use crate::{PATIENCE, Running, eventually};
 
 /// A right of alice's that ends soon.
 pub const BRIEF: &str = r#"
@@ -83,5 +83,19 @@ pub fn ssh_scene() -> Result<(Fleet, Managed, Running, Person)> {
     let web1 = Managed::enrol(&fleet, host, &["tier=web"])?;
     let alice = fleet.person("alice")?;
     fleet.laptop.write("/home/alice/.ssh/config", "StrictHostKeyChecking accept-new\nLogLevel ERROR\n")?;
+    shows_certificate(&fleet, "web1")?;
     Ok((fleet, web1, sshd, alice))
+}
+
+/// Waits until a host's sshd shows a certificate: its agent has asked for it, and told sshd.
+///
+/// # Errors
+/// It does not.
+pub fn shows_certificate(fleet: &Fleet, host: &str) -> Result<()> {
+    let asks = ["ssh-keyscan", "-T", "1", "-c", host];
+    eventually(
+        PATIENCE,
+        "a certificate of the host",
+        || matches!(fleet.laptop.run("root", asks), Ok(ran) if ran.stdout.contains("-cert-v01@openssh.com ")),
+    )
 }

@@ -120,11 +120,11 @@ impl Agent {
         .await
     }
 
-    /// The next that is neither a heartbeat nor offers.
+    /// The next that is neither a heartbeat, nor offers, nor about certificates of the host.
     pub(super) async fn frame(&mut self) -> ToAgent {
         loop {
             match self.next().await {
-                ToAgent::Heartbeat { .. } | ToAgent::Offers { .. } => {}
+                ToAgent::Heartbeat { .. } | ToAgent::Offers { .. } | ToAgent::HostTerms { .. } => {}
                 other => return other,
             }
         }
@@ -219,7 +219,9 @@ impl Agent {
                         | ToAgent::Welcome { .. }
                         | ToAgent::Recorded { .. }
                         | ToAgent::Epoch(_)
-                        | ToAgent::Contact(_),
+                        | ToAgent::Contact(_)
+                        | ToAgent::HostTerms { .. }
+                        | ToAgent::HostCertificates { .. },
                     ) => {}
                 },
                 call = called.recv() => if let Some((conversation, say)) = call {

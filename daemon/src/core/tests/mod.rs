@@ -22,6 +22,7 @@ mod export;
 mod factors;
 mod floods;
 mod histories;
+mod host_ca;
 mod hosts;
 mod key_away;
 mod keys;

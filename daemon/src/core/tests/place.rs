@@ -129,7 +129,7 @@ pub(super) fn grant_keys(folder: &std::path::Path, agent: Option<Signer>) -> Key
     if std::fs::create_dir(&keys).is_ok() {
         crate::keys::write_signing(&keys.join(crate::keys::GRANT_FILE), &key(1)).unwrap();
     }
-    KeySetup { folder: keys, agent, user_ca: None }
+    KeySetup { folder: keys, agent, user_ca: None, host_ca: None }
 }
 
 impl Place {
@@ -268,7 +268,7 @@ impl Place {
 
     pub(super) async fn invite_host(&self, host: &str, tier: &str) -> Secret {
         let labels = BTreeMap::from([(name("tier"), name(tier))]);
-        self.token(AdminAsk::HostInvite { name: name(host), labels, valid: None }).await
+        self.token(AdminAsk::HostInvite { name: name(host), labels, names: vec![], valid: None }).await
     }
 
     pub(super) async fn enrol_with(&self, token: Secret, seed: u8) -> EnrolReply {

@@ -35,7 +35,7 @@ async fn scene() -> Place {
 }
 
 fn invite(host: &str) -> AdminAsk {
-    AdminAsk::HostInvite { name: name(host), labels: BTreeMap::new(), valid: None }
+    AdminAsk::HostInvite { name: name(host), labels: BTreeMap::new(), names: vec![], valid: None }
 }
 
 /// What an administrator is given, and when it counts by itself.

@@ -53,7 +53,12 @@ impl Fixture {
         crate::keys::write_signing(&place.path().join(crate::keys::GRANT_FILE), &key(2)).unwrap();
         let setup = CoreSetup {
             data_dir: place.path().to_owned(),
-            keys: crate::core::KeySetup { folder: place.path().to_owned(), agent: None, user_ca: None },
+            keys: crate::core::KeySetup {
+                folder: place.path().to_owned(),
+                agent: None,
+                user_ca: None,
+                host_ca: None,
+            },
             seal_key: zeroize::Zeroizing::new([3; 32]),
             policy: crate::core::read_policy(&policy_dir).unwrap(),
             policy_dir,

@@ -20,7 +20,12 @@ const VOUCH: u8 = 22;
 async fn invited(core: &Core) -> Secret {
     let (say, heard) = mpsc::channel(4);
     let (reply, mut replies) = mpsc::channel(4);
-    let ask = AdminAsk::HostInvite { name: "web1".parse().unwrap(), labels: Default::default(), valid: None };
+    let ask = AdminAsk::HostInvite {
+        name: "web1".parse().unwrap(),
+        labels: Default::default(),
+        names: vec![],
+        valid: None,
+    };
     say.send(Say::Ask(Ask::Admin(ask))).await.unwrap();
     core.converse(Conversation { speaker: Speaker::Root { uid: 0 }, say: heard, reply }).await;
     match replies.recv().await {

@@ -7,8 +7,7 @@
 mod order;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError};
 
 use elevate_audit::Kind;
 use elevate_protocol::document::BACKDATE;
@@ -22,10 +21,11 @@ use ssh_key::certificate::Certificate;
 use ssh_key::{HashAlg, PublicKey};
 
 pub(crate) use order::LIFE;
-use order::{NONCE, Order};
+use order::Order;
 
 use super::about;
-use crate::signer::{SignError, Signer};
+use super::ca::{Ca, NONCE, Which};
+use crate::signer::SignError;
 use crate::store::{Activation, CertificateRow, StoreError, Tx, Voice};
 
 /// Certificates of one person in a minute.
@@ -149,15 +149,6 @@ pub(crate) enum Opens {
     Accounts(Vec<Name>),
 }
 
-/// Which of the keys that hosts trust.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
-    /// The one that signs.
-    Newest,
-    /// The one that a host knows which has not heard of a change.
-    Oldest,
-}
-
 /// How many of each person's in the minute that goes on.
 #[derive(Default)]
 struct Rate(Mutex<(Option<Timestamp>, HashMap<Name, u32>)>);
@@ -177,54 +168,16 @@ impl Rate {
     }
 }
 
-/// The keys that sign certificates for people: the one that does now, and those before that hosts still trust.
+/// The keys that sign certificates for people.
 pub(crate) struct UserCa {
-    keys: RwLock<Vec<(u64, Signer)>>,
-    next: AtomicU64,
+    pub(crate) ca: Ca,
     rate: Rate,
 }
 
 impl UserCa {
-    /// `keys` by their numbers, oldest first; `next` is the first serial that nobody was given.
     #[must_use]
-    pub(crate) fn new(keys: Vec<(u64, Signer)>, next: u64) -> Self {
-        Self { keys: RwLock::new(keys), next: AtomicU64::new(next), rate: Rate::default() }
-    }
-
-    /// Another key signs from here on.
-    pub(crate) fn learn(&self, number: u64, signer: Signer) {
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.push((number, signer));
-        keys.sort_by_key(|(number, _)| *number);
-    }
-
-    /// The one that signs.
-    pub(crate) fn signer(&self) -> Option<Signer> {
-        self.key(Which::Newest).map(|(_, signer)| signer)
-    }
-
-    /// Hosts trust these no more.
-    pub(crate) fn forget(&self, numbers: &[u64]) {
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.retain(|(number, _)| !numbers.contains(number));
-    }
-
-    fn key(&self, which: Which) -> Option<(u64, Signer)> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        match which {
-            Which::Newest => keys.last().cloned(),
-            Which::Oldest => keys.first().cloned(),
-        }
-    }
-
-    /// Whether hosts trust one key alone.
-    pub(crate) fn is_one(&self) -> bool {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).len() < 2
-    }
-
-    /// Goes on with this serial, if it is a later one.
-    pub(crate) fn go_on_from(&self, serial: u64) {
-        self.next.fetch_max(serial, Ordering::SeqCst);
+    pub(crate) fn new(ca: Ca) -> Self {
+        Self { ca, rate: Rate::default() }
     }
 
     /// Signs a certificate for a person's key under a grant that lives. In nobody's transaction: an agent may take its time.
@@ -237,9 +190,9 @@ impl UserCa {
         key: PublicKey,
         (which, now): (Which, Timestamp),
     ) -> Result<Unrecorded, CertificateError> {
-        let (ca, signer) = self.key(which).ok_or(CertificateError::NoKey)?;
+        let (ca, signer) = self.ca.key(which).ok_or(CertificateError::NoKey)?;
         self.rate.take(&live.activation.person, now)?;
-        let serial = self.next.fetch_add(1, Ordering::SeqCst);
+        let serial = self.ca.serial();
         let order = Order::under(live, opens, (key, serial), now);
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce)?;

@@ -3,19 +3,18 @@
 //! In: a grant that lives, a key, a serial, the time. Out: the certificate, signed, or which of the rules it breaks.
 //! Spec: docs/ssh.md, PROTOCOL.certkeys. Threats E01–E03, E16, E17, X-n.
 
-use std::cell::RefCell;
-
 use elevate_protocol::document::BACKDATE;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::name::Name;
 use elevate_protocol::person_key;
 use elevate_protocol::ssh::{SshPart, principal};
 use elevate_protocol::time::{Span, Timestamp};
+use ssh_key::PublicKey;
 use ssh_key::certificate::{Builder, CertType, Certificate};
 use ssh_key::public::KeyData;
-use ssh_key::{PublicKey, Signature};
 
 use super::{CertificateError, Live, Opens};
+use crate::issue::ca::{self, NONCE};
 use crate::signer::Signer;
 
 /// The longest that a certificate is valid from now on.
@@ -25,8 +24,6 @@ const CRITICAL: [&str; 2] = ["force-command", "source-address"];
 /// What a certificate may allow.
 const EXTENSIONS: [&str; 4] =
     ["permit-X11-forwarding", "permit-agent-forwarding", "permit-port-forwarding", "permit-pty"];
-/// Random bytes in front of everything.
-pub(super) const NONCE: usize = 32;
 
 /// Everything that is to be signed.
 pub(super) struct Order {
@@ -145,26 +142,6 @@ impl Order {
     }
 }
 
-/// What the builder takes for a key: it shows what is to be signed, and then has the signature of the real one.
-struct Relay<'a> {
-    ca: &'a KeyData,
-    shown: RefCell<Vec<u8>>,
-    made: Option<Signature>,
-}
-
-impl signature::Signer<Signature> for Relay<'_> {
-    fn try_sign(&self, bytes: &[u8]) -> Result<Signature, signature::Error> {
-        *self.shown.borrow_mut() = bytes.to_vec();
-        self.made.clone().ok_or_else(signature::Error::new)
-    }
-}
-
-impl From<&Relay<'_>> for KeyData {
-    fn from(relay: &Relay<'_>) -> Self {
-        relay.ca.clone()
-    }
-}
-
 /// Has the key sign it, if it says nothing else than it may.
 ///
 /// # Errors
@@ -174,21 +151,8 @@ pub(super) async fn sign(
     order: &Order,
     (nonce, now): ([u8; NONCE], Timestamp),
 ) -> Result<Certificate, CertificateError> {
-    let ca = signer.public_key().key_data();
-    order.check(ca, now)?;
-    let mut relay = Relay { ca, shown: RefCell::default(), made: None };
-    // The builder ends without a signature; what it would have signed is known then.
-    if order.builder(nonce)?.sign(&relay).is_ok() {
-        return Err(ssh_key::Error::CertificateValidation.into());
-    }
-    let bytes = relay.shown.take();
-    relay.made = Some(signer.sign_bare(&bytes).await?);
-    let certificate = order.builder(nonce)?.sign(&relay)?;
-    if relay.shown.take() == bytes {
-        Ok(certificate)
-    } else {
-        Err(ssh_key::Error::CertificateValidation.into())
-    }
+    order.check(signer.public_key().key_data(), now)?;
+    ca::seal(signer, || order.builder(nonce)).await
 }
 
 #[cfg(test)]

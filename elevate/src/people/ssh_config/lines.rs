@@ -9,12 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use elevate_protocol::message::view::EligibilityView;
 use elevate_protocol::name::Name;
 
+use super::super::known_hosts;
+
 /// What stands in every block.
 pub(super) struct Shown<'a> {
     /// Where this program is.
     pub(super) program: String,
     /// Where the key and the certificates are kept.
     pub(super) folder: String,
+    /// Where the keys are whose certificates of hosts are believed.
+    pub(super) known: String,
     /// What ssh logs in as where nobody says so; none: that is not known, or cannot be written.
     pub(super) account: Option<&'a str>,
 }
@@ -34,14 +38,22 @@ pub(super) fn lines(mine: &[EligibilityView], shown: &Shown<'_>) -> String {
             );
         }
     }
-    let Shown { program, folder, .. } = shown;
+    for (host, logins) in at_hosts(&hosts) {
+        text += &format!(
+            "\n# By its name, whatever address leads there.\nMatch originalhost {host} user {}\n    HostKeyAlias {host}\n",
+            joined(&logins)
+        );
+    }
+    let Shown { program, folder, known, .. } = shown;
+    let believed: String =
+        known_hosts::options(known).map(|(name, value)| format!("    {name} {value}\n")).concat();
     for (login, hosts) in &hosts {
         let hosts = joined(hosts);
-        // The second block holds without a grant as well: nobody is asked for a password there.
+        // The second block holds without a grant as well: nobody is asked for a password there, or whether this is the host.
         text += &format!(
             "\nMatch originalhost {hosts} user {login} exec \"{program} ssh-config --ready {folder} {login} %n\"\n    \
              IdentityFile {folder}/key\n    CertificateFile {folder}/{login}@%n-cert.pub\n    IdentitiesOnly yes\n\
-             Match originalhost {hosts} user {login}\n    PreferredAuthentications publickey\n"
+             Match originalhost {hosts} user {login}\n    PreferredAuthentications publickey\n{believed}"
         );
     }
     // What follows in the person's file is about every host again.
@@ -50,6 +62,17 @@ pub(super) fn lines(mine: &[EligibilityView], shown: &Shown<'_>) -> String {
 }
 
 type Doors<'a> = BTreeMap<&'a Name, BTreeSet<&'a Name>>;
+
+/// The accounts of each host.
+fn at_hosts<'a>(doors: &Doors<'a>) -> Doors<'a> {
+    let mut hosts = Doors::new();
+    for (login, all) in doors {
+        for host in all {
+            hosts.entry(*host).or_default().insert(*login);
+        }
+    }
+    hosts
+}
 
 /// The hosts of each account; and of each account those whose first it is.
 fn doors(mine: &[EligibilityView]) -> (Doors<'_>, Doors<'_>) {
@@ -101,6 +124,7 @@ mod tests {
         let shown = Shown {
             program: "/usr/bin/elevate".into(),
             folder: "/run/user/1/elevate".into(),
+            known: "/home/alice/.config/elevate/known_hosts.d_7022".into(),
             account: Some("alice"),
         };
         let text = lines(&mine, &shown);
@@ -110,6 +134,8 @@ mod tests {
             blocks,
             [
                 "Match originalhost db1,db2 user alice",
+                "Match originalhost db1 user postgres,root",
+                "Match originalhost db2 user postgres,root",
                 &format!("Match originalhost db1,db2 user postgres {ready} postgres %n\""),
                 "Match originalhost db1,db2 user postgres",
                 &format!("Match originalhost db1,db2 user root {ready} root %n\""),
@@ -118,6 +144,8 @@ mod tests {
             ]
         );
         assert!(text.contains("    User postgres\n") && !text.contains("User root"), "{text}");
+        assert!(text.contains("user postgres,root\n    HostKeyAlias db2\n"), "{text}");
+        assert_eq!(text.matches("    StrictHostKeyChecking yes\n").count(), 2, "{text}");
         let nobody = lines(&mine, &Shown { account: None, ..shown });
         assert!(!nobody.contains("    User "), "{nobody}");
         assert!(!text.contains("web1"), "a role without SSH: {text}");

@@ -14,6 +14,7 @@ use elevate_protocol::message::view::{ActivationView, State};
 use elevate_protocol::time::{Span, Timestamp};
 
 use super::super::cert::{bare, fits, system};
+use super::super::known_hosts;
 use super::super::request::not_expected;
 use super::super::session::Session;
 use super::Place;
@@ -82,6 +83,8 @@ fn renew(session: &mut Session, kept: &Kept, place: &Place) -> Result<(), Failur
         return kept.lead(place, known.view.id);
     }
     let live = live(session)?;
+    let cas = known_hosts::ask(session)?;
+    known_hosts::keep(&known_hosts::file(session)?, [&place.host], &cas)?;
     for gone in known.iter().filter(|known| live.iter().all(|grant| grant.id != known.view.id)) {
         kept.forget(gone.view.id);
     }

@@ -316,6 +316,10 @@ fn hear(identity: &Identity, seen: &mut Seen, (said, ssh): (ToAgent, &Ssh)) {
         // Until its root has said so too.
         ToAgent::Refused(_) if seen.line.as_ref().is_some_and(|line| line.apart) => {}
         ToAgent::Refused(refusal) => seen.trouble.push(format!("the host is refused: {}", refusal.message)),
-        ToAgent::Conversation { .. } | ToAgent::Heartbeat { .. } | ToAgent::Contact(_) => {}
+        ToAgent::Conversation { .. }
+        | ToAgent::Heartbeat { .. }
+        | ToAgent::Contact(_)
+        | ToAgent::HostTerms { .. }
+        | ToAgent::HostCertificates { .. } => {}
     }
 }

@@ -105,7 +105,10 @@ fn token(vault: &Vault, ask: AdminAsk) -> Secret {
 
 fn enrol_host(vault: &Vault, place: Place, (link, vouch): (&PrivateKey, PrivateKey)) -> Identity {
     let labels = BTreeMap::from([("tier".parse().unwrap(), "web".parse().unwrap())]);
-    let token = token(vault, AdminAsk::HostInvite { name: "web1".parse().unwrap(), labels, valid: None });
+    let token = token(
+        vault,
+        AdminAsk::HostInvite { name: "web1".parse().unwrap(), labels, names: vec![], valid: None },
+    );
     let proof = SignedBody::sign(token.expose().to_owned(), &vouch, VOUCH_NAMESPACE).unwrap();
     let ask = EnrolAsk {
         versions: Versions::OURS,

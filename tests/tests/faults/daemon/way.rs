@@ -325,6 +325,7 @@ impl Way {
         let ask = AdminAsk::HostInvite {
             name: "db1".parse().unwrap(),
             labels: std::collections::BTreeMap::new(),
+            names: vec![],
             valid: None,
         };
         admin(&self.vault.socket(), ask)?;

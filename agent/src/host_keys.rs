@@ -1,0 +1,249 @@
+//! The keys that sshd shows on this host, and the certificates for them that lie in our folder.
+//!
+//! In: `sshd -T`, public halves of host keys (a private key is never opened), certificates. Out: what there is, what sshd is told of it, and
+//! certificates in the place of those before, once they are verified. Runs as: root. Blocks. Threats E02, E17, E19, E20.
+
+use std::path::{Path, PathBuf};
+
+use elevate_protocol::host_ssh::{
+    HOST_RENEWAL, HostKey, HostName, HostNames, HostProof, HostProofError, prove_host,
+};
+use elevate_protocol::ssh::Ca;
+use elevate_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use ssh_key::public::KeyData;
+use ssh_key::{HashAlg, PublicKey};
+
+use crate::enrol::ssh::{self as sshd_service, SshError};
+use crate::paths::Paths;
+use crate::safe::{self, Durability, SafeError};
+use crate::sshd;
+
+const FILE_MAX: u64 = 64 * 1024;
+/// Mode of what sshd reads.
+const MODE: u32 = 0o644;
+
+/// Why a host has no certificates, or not those that came.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostKeysError {
+    /// sshd.
+    #[error("sshd cannot be asked for its keys, or does not take its files")]
+    Sshd(#[from] SshError),
+    /// What came proves nothing.
+    #[error("no certificate that came is one for the key {fingerprint}: {why}")]
+    Proof {
+        /// Of the host's key.
+        fingerprint: String,
+        /// Of the one that came nearest.
+        why: HostProofError,
+    },
+    /// It is somebody else's.
+    #[error("the certificate that came is for {name}, not for this host")]
+    Name {
+        /// Its first name.
+        name: HostName,
+    },
+    /// A file.
+    #[error("a certificate cannot be written")]
+    File(#[from] SafeError),
+}
+
+/// A key of sshd's, and what lies here for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// The public half.
+    pub(crate) key: HostKey,
+    /// Where its certificate is.
+    pub(crate) place: PathBuf,
+    /// What that proves; none: it is not there, or proves nothing now.
+    pub(crate) proof: Option<HostProof>,
+}
+
+/// What people see of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostCertificate {
+    /// Of the key.
+    pub(crate) fingerprint: String,
+    /// The names that it is good for; none: there is no certificate, or one that is over.
+    pub(crate) names: Option<HostNames>,
+    /// First second that is too late.
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Shown {
+    /// Whether another certificate is wanted: there is none, or it says something else, or it is a week old.
+    pub(crate) fn wants(&self, (names, ca): &(HostNames, Ca), now: Timestamp) -> bool {
+        let by = PublicKey::from_openssh(ca.as_str()).map(|key| key.fingerprint(HashAlg::Sha256));
+        !self.proof.as_ref().is_some_and(|proof| {
+            proof.names == *names
+                && by.as_ref() == Ok(&proof.by)
+                && proof.valid_after <= now
+                && now < proof.valid_after.after(HOST_RENEWAL)
+        })
+    }
+
+    /// For `status`.
+    pub(crate) fn told(&self) -> HostCertificate {
+        let proof = self.proof.as_ref();
+        HostCertificate {
+            fingerprint: self.key.fingerprint(),
+            names: proof.map(|proof| proof.names.clone()),
+            until: proof.map(|proof| proof.valid_before),
+        }
+    }
+}
+
+/// Where the certificate of a kind of key lies; sshd shows one key of each kind.
+fn place_of(paths: &Paths, key: &HostKey) -> PathBuf {
+    // No other kind is a host's key here.
+    let kind = match key.key().key_data() {
+        KeyData::Ecdsa(_) => "ecdsa",
+        KeyData::Rsa(_) => "rsa",
+        KeyData::Ed25519(_)
+        | KeyData::Dsa(_)
+        | KeyData::SkEcdsaSha2NistP256(_)
+        | KeyData::SkEd25519(_)
+        | KeyData::Certificate(_)
+        | KeyData::Other(_)
+        | _ => "ed25519",
+    };
+    paths.host_certificates.join(format!("ssh_host_{kind}_key-cert.pub"))
+}
+
+/// The keys that sshd shows, by what `sshd -T` says: of each kind the first whose public half can be read and is good enough.
+#[must_use]
+pub(crate) fn keys(paths: &Paths, settings: &str) -> Vec<(HostKey, PathBuf)> {
+    let mut keys: Vec<(HostKey, PathBuf)> = Vec::new();
+    for file in settings.lines().filter_map(|line| line.strip_prefix("hostkey ")) {
+        // Behind an agent of sshd's (HostKeyAgent) the file named may be the public half itself.
+        let public =
+            if file.ends_with(".pub") { PathBuf::from(file) } else { PathBuf::from(format!("{file}.pub")) };
+        let text = safe::read(&public, FILE_MAX).unwrap_or_default();
+        let Ok(key) = HostKey::of_file(text.trim_end()) else { continue };
+        let place = place_of(paths, &key);
+        if !keys.iter().any(|(_, other)| *other == place) {
+            keys.push((key, place));
+        }
+    }
+    keys
+}
+
+/// The lines of our file among sshd's, for these keys.
+#[must_use]
+pub(crate) fn lines(keys: &[(HostKey, PathBuf)]) -> String {
+    keys.iter().map(|(_, place)| format!("HostCertificate {}\n", place.display())).collect()
+}
+
+/// A text of sshd's without such lines of ours.
+#[must_use]
+pub(crate) fn without_lines(paths: &Paths, text: &str) -> String {
+    let ours = format!("HostCertificate {}/", paths.host_certificates.display());
+    text.split_inclusive('\n').filter(|line| !line.starts_with(&ours)).collect()
+}
+
+/// The first certificate that sshd is told of by somebody else.
+#[must_use]
+pub(crate) fn foreign(paths: &Paths, settings: &str) -> Option<String> {
+    let of_sshd = settings.lines().filter_map(|line| line.strip_prefix("hostcertificate "));
+    let mut others = of_sshd.filter(|file| !Path::new(file).starts_with(&paths.host_certificates));
+    others.find(|file| *file != "none").map(ToOwned::to_owned)
+}
+
+/// The keys that sign certificates of hosts, as pinned here.
+#[must_use]
+pub(crate) fn cas(paths: &Paths) -> Vec<PublicKey> {
+    let text = safe::read(&paths.host_ca, FILE_MAX).unwrap_or_default();
+    text.lines().filter_map(|line| PublicKey::from_openssh(line).ok()).collect()
+}
+
+/// Whether this key is pinned here.
+#[must_use]
+pub(crate) fn is_pinned(paths: &Paths, ca: &Ca) -> bool {
+    safe::read(&paths.host_ca, FILE_MAX).is_ok_and(|text| text.lines().any(|line| line == ca.as_str()))
+}
+
+/// Looks at everything. sshd is not told of certificates by anybody else here, or nothing is shown.
+///
+/// # Errors
+/// [`HostKeysError::Sshd`].
+pub(crate) fn look(paths: &Paths, now: Timestamp) -> Result<Vec<Shown>, HostKeysError> {
+    // A host whose sshd is not ours to set up gets none: nobody would see them.
+    if !safe::read(&paths.sshd_file, FILE_MAX).is_ok_and(|text| sshd::is_ours(&text)) {
+        return Ok(Vec::new());
+    }
+    let settings = sshd_service::settings()?;
+    let cas = cas(paths);
+    let told = |place: &Path| {
+        let line = format!("hostcertificate {}", place.display());
+        settings.lines().any(|one| one == line)
+    };
+    let shown = keys(paths, &settings).into_iter().filter(|(_, place)| told(place)).map(|(key, place)| {
+        let text = safe::read(&place, FILE_MAX).unwrap_or_default();
+        let proof = prove_host(text.trim_end(), &key, (&cas, now)).ok();
+        Shown { key, place, proof }
+    });
+    Ok(shown.collect())
+}
+
+/// Puts certificates in the place of those before, and lets sshd know.
+///
+/// # Errors
+/// [`HostKeysError`]; where a certificate is not what it should be none is changed.
+pub(crate) fn install(
+    paths: &Paths,
+    (shown, certificates): (&[Shown], &[String]),
+    (own, now): (&str, Timestamp),
+) -> Result<(), HostKeysError> {
+    let cas = cas(paths);
+    let mut wanted = Vec::new();
+    for one in shown {
+        wanted.push((&one.place, fitting(&one.key, certificates, (&cas, own, now))?));
+    }
+    let differs = |(place, line): &(&PathBuf, &String)| !safe::is_exactly(place, &format!("{line}\n"), MODE);
+    if wanted.iter().any(differs) {
+        safe::folder(&paths.host_certificates, 0o755)?;
+        if !sshd_service::looks_each_time() {
+            // An agent that ends in between finds it, and tells sshd.
+            safe::write(&paths.sshd_stale, "", 0o600, Durability::Memory)?;
+        }
+    }
+    for (place, line) in wanted.into_iter().filter(differs) {
+        safe::write(place, &format!("{line}\n"), MODE, Durability::Disk)?;
+    }
+    settle(paths)
+}
+
+/// Lets sshd know of certificates that it may not have read. Connections that are there stay.
+///
+/// # Errors
+/// [`HostKeysError::Sshd`]; it is tried again then.
+pub(crate) fn settle(paths: &Paths) -> Result<(), HostKeysError> {
+    if !paths.sshd_stale.exists() {
+        return Ok(());
+    }
+    sshd_service::read_anew()?;
+    Ok(safe::remove(&paths.sshd_stale)?)
+}
+
+fn fitting<'a>(
+    key: &HostKey,
+    certificates: &'a [String],
+    (cas, own, now): (&[PublicKey], &str, Timestamp),
+) -> Result<&'a String, HostKeysError> {
+    let mut nearest = HostProofError::Key;
+    for line in certificates {
+        match prove_host(line, key, (cas, now)) {
+            Ok(proof) => match proof.names.all().first() {
+                Some(name) if name.as_str() != own => return Err(HostKeysError::Name { name: name.clone() }),
+                Some(_) | None => return Ok(line),
+            },
+            Err(HostProofError::Key) => {}
+            Err(why) => nearest = why,
+        }
+    }
+    Err(HostKeysError::Proof { fingerprint: key.fingerprint(), why: nearest })
+}
+
+#[cfg(test)]
+#[path = "host_keys_tests.rs"]
+mod tests;

@@ -1,0 +1,86 @@
+//! The names of a host beside its own, which stand in its certificates: given with the invitation or later, never by the host.
+//!
+//! In: an administrator's word. Out: names, an event; what certificates say. A managed name is its own host's alone (threat E19).
+
+use elevate_audit::{Kind, Subject};
+use elevate_protocol::host_ssh::{HostName, HostNames};
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::name::Name;
+
+use super::Inner;
+use super::dialogue::Dialogue;
+use super::fault::{Fault, Told, refuse};
+use crate::store::{HostRow, Tx};
+
+/// The host that is called so, where it is another one.
+async fn other_of(tx: &mut Tx, own: &Name, name: &HostName) -> Result<Option<Name>, Fault> {
+    match name.as_str().parse::<Name>() {
+        Ok(name) if name != *own => Ok(tx.host_named(&name).await?.map(|host| host.name)),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// What a host's certificates say at this moment; none: its own name is none that ssh looks for.
+///
+/// # Errors
+/// A [`Fault`] of the store.
+pub(crate) async fn certified(tx: &mut Tx, host: &HostRow) -> Result<Option<HostNames>, Fault> {
+    let mut others = Vec::new();
+    for name in &host.names {
+        // A host may have enrolled under it since: it is that host's from then on.
+        if other_of(tx, &host.name, name).await?.is_none() {
+            others.push(name.clone());
+        }
+    }
+    Ok(HostNames::of(&host.name, &others).ok())
+}
+
+/// Looks whether a host can have these names beside its own.
+pub(super) async fn fit(tx: &mut Tx, own: &Name, names: &[HostName]) -> Told<()> {
+    for name in names {
+        if let Some(other) = other_of(tx, own, name).await? {
+            return refuse(Code::Usage, format!("{name} is the host {other}"));
+        }
+    }
+    match HostNames::of(own, names) {
+        // A name that ssh cannot look for is no reason to refuse a host that asks for no others.
+        Err(_) if names.is_empty() => Ok(()),
+        Err(error) => refuse(Code::Usage, error.to_string()),
+        Ok(_) => Ok(()),
+    }
+}
+
+pub(super) async fn change(
+    core: &Inner,
+    talk: &Dialogue,
+    name: &Name,
+    (add, remove): (&[HostName], &[HostName]),
+) -> Told<()> {
+    let mut tx = core.store.write().await?;
+    let Some(host) = tx.host_named(name).await? else {
+        return refuse(Code::UnknownHost, format!("{name} is not enrolled"));
+    };
+    let mut names = host.names.clone();
+    for gone in remove {
+        if !names.contains(gone) {
+            return refuse(Code::Usage, format!("{name} has no name {gone} that could be taken away"));
+        }
+        names.retain(|one| one != gone);
+    }
+    for new in add.iter().filter(|new| new.as_str() != name.as_str()) {
+        if !names.contains(new) {
+            names.push(new.clone());
+        }
+    }
+    fit(&mut tx, name, &names).await?;
+    if names == host.names {
+        return Ok(());
+    }
+    tx.set_names(host.id, &names).await?;
+    let subject = Subject { host: Some(name.clone()), host_id: Some(host.id), ..Subject::default() };
+    tx.record(talk.voice.did(subject, Kind::HostNamed { names })).await?;
+    tx.commit().await?;
+    // Its connection knows the names before; the next one, in a moment, the new ones.
+    core.agents.drop_host(host.id);
+    Ok(())
+}
