@@ -12,15 +12,19 @@ use super::admin::{self, AdminError, one};
 use super::ssh::fixture::{Fixture, SOON, patience};
 
 async fn hear(stream: &mut UnixStream) -> Reply {
-    let mut decoder = Decoder::default();
+    next(stream, &mut Decoder::default()).await
+}
+
+/// Several replies may come at once.
+async fn next(stream: &mut UnixStream, decoder: &mut Decoder) -> Reply {
     let mut piece = [0u8; 4096];
     loop {
-        let read = timeout(SOON, stream.read(&mut piece)).await.unwrap().unwrap();
-        assert!(read > 0, "closed without a word");
-        decoder.feed(&piece[..read]);
         if let Some(reply) = decoder.next_message().unwrap() {
             return reply;
         }
+        let read = timeout(SOON, stream.read(&mut piece)).await.unwrap().unwrap();
+        assert!(read > 0, "closed without a word");
+        decoder.feed(&piece[..read]);
     }
 }
 
@@ -67,21 +71,24 @@ async fn who_was_answered_may_ask_again_on_the_same_stream() {
     let listener = admin::bind(&path).unwrap();
     tokio::spawn(admin::serve(listener, fixture.core.clone(), patience()));
     let mut stream = UnixStream::connect(&path).await.unwrap();
+    let mut decoder = Decoder::default();
     let say = |say: &Say| encode(say).unwrap();
     // Behind hello at once, without its answer.
     let first = [say(&Say::Hello { versions: Versions::OURS }), say(&Say::Ask(Ask::Eligible))].concat();
     stream.write_all(&first).await.unwrap();
-    assert!(matches!(hear(&mut stream).await, Reply::Hello { version: 1 }));
+    assert!(matches!(next(&mut stream, &mut decoder).await, Reply::Hello { version: 1 }));
     // Root is no person: refused, and the stream stays.
     for _ in 0..3 {
         assert!(
-            matches!(hear(&mut stream).await, Reply::Refused(refusal) if refusal.code == Code::WrongDoor)
+            matches!(next(&mut stream, &mut decoder).await, Reply::Refused(refusal) if refusal.code == Code::WrongDoor)
         );
         stream.write_all(&say(&Say::Ask(Ask::Whoami))).await.unwrap();
     }
-    hear(&mut stream).await;
+    next(&mut stream, &mut decoder).await;
     // What is no ask is the end of it.
     stream.write_all(&say(&Say::Hello { versions: Versions::OURS })).await.unwrap();
-    assert!(matches!(hear(&mut stream).await, Reply::Refused(refusal) if refusal.code == Code::Usage));
+    assert!(
+        matches!(next(&mut stream, &mut decoder).await, Reply::Refused(refusal) if refusal.code == Code::Usage)
+    );
     assert_eq!(timeout(SOON, stream.read(&mut [0; 16])).await.unwrap().unwrap(), 0, "closed");
 }
