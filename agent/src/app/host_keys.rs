@@ -77,7 +77,7 @@ impl HostCertificates {
 }
 
 /// What lies here after something was done.
-fn seen(paths: &Paths, now: Timestamp, done: Result<(), HostKeysError>) -> Message {
+fn seen(paths: &Paths, now: Timestamp, done: &Result<(), HostKeysError>) -> Message {
     let found = host_keys::look(paths, now);
     let problem = done.as_ref().err().or(found.as_ref().err()).map(|error| journal::chain(error));
     Message::HostKeys { shown: found.ok(), problem }
@@ -102,7 +102,7 @@ impl Agent {
         let (sender, paths) = (self.sender.clone(), self.paths.clone());
         self.work_on_host_keys(move || {
             let settled = host_keys::settle(&paths);
-            drop(sender.send(seen(&paths, now.wall, settled)));
+            drop(sender.send(seen(&paths, now.wall, &settled)));
         });
     }
 
@@ -165,7 +165,7 @@ impl Agent {
         let (shown, own) = (self.host_certificates.shown.clone(), self.identity.config.name.clone());
         self.work_on_host_keys(move || {
             let put = host_keys::install(&paths, (&shown, &certificates), (own.as_str(), now.wall));
-            drop(sender.send(seen(&paths, now.wall, put)));
+            drop(sender.send(seen(&paths, now.wall, &put)));
         });
     }
 

@@ -47,10 +47,9 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
         Ask::AtUse(_) => {
             Err(Refusal::new(Code::WrongDoor, "a use is asked for by sudo, not by a person's program"))
         }
-        Ask::RecoveryMake => Err(own_key(
-            "recovery codes are shown to your own key, never through a host",
-            "elevate mfa recovery",
-        )),
+        Ask::RecoveryMake => {
+            Err(own_key("recovery codes are shown to your own key alone", "elevate mfa recovery"))
+        }
         Ask::Certificate(_) => Err(own_key("a certificate is for your own key", "elevate cert -o FILE")),
         Ask::HostCas => Err(own_key("what your own ssh is to believe no host says", "elevate ssh-config")),
         Ask::Admin(_) => Err(Refusal::new(Code::WrongDoor, "Elevate is not administered through a host")
