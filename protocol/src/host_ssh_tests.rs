@@ -108,3 +108,16 @@ fn e02_a_certificate_of_a_host_is_of_its_key_by_a_known_ca_for_hosts_names_and_t
         assert_eq!(prove(&line, 1, NOW.0), Err(why));
     }
 }
+
+#[test]
+fn e20_a_host_whose_clock_is_behind_takes_the_longest_certificate() {
+    let cas = [key(2).public_key().clone()];
+    let longest = u64::try_from(NOW.after(HOST_LIFE).0).unwrap();
+    for behind in [0, 1, 5, i64::from(BACKDATE.0)] {
+        let here = (cas.as_slice(), Timestamp(NOW.0 - behind));
+        let proof = prove_host(&certificate(2, CertType::Host, &["web1"], longest), &host_key(1), here);
+        assert_eq!(proof.map(|proof| proof.valid_before), Ok(NOW.after(HOST_LIFE)), "{behind} s");
+        let longer = certificate(2, CertType::Host, &["web1"], longest + 1);
+        assert_eq!(prove_host(&longer, &host_key(1), here), Err(HostProofError::Content), "{behind} s");
+    }
+}
