@@ -9,7 +9,6 @@ use elevate_protocol::id::{ActivationId, Nonce};
 use elevate_protocol::message::agent::Report;
 use elevate_protocol::signed::SignedBody;
 
-use super::place::Early;
 use super::state::Agent;
 use crate::clock::Moment;
 use crate::epoch;
@@ -72,7 +71,7 @@ impl Agent {
         self.position = next;
         self.inbox.clear();
         self.unplaced = None;
-        self.early = Early::default();
+        self.early.forget(&self.paths);
         journal::log(Level::Warning, &format!("epoch {epoch} begins, by the word of root"));
         self.cut_link("the next connection is of the new epoch");
     }

@@ -21,6 +21,8 @@ use crate::uplink;
 const ROOM: usize = 1024;
 /// Reports that may be unacknowledged on the way.
 const WINDOW: u64 = 256;
+/// Silence of ours after which a heartbeat of the daemon's is answered: the one after it, or the next round, may come too late.
+const OVERDUE: Span = Span(25);
 /// A difference of clocks above which grants may be refused.
 const SKEW_MAX: Span = Span::MINUTE;
 
@@ -163,7 +165,13 @@ impl Agent {
             ToAgent::Contact(signed) => self.contact_answered(&signed, now),
             ToAgent::HostTerms { names, ca } => self.host_terms(names, ca, now),
             ToAgent::HostCertificates { certificates } => self.host_certificates_came(certificates, now),
-            ToAgent::Heartbeat { time } => self.check_skew(time, now),
+            ToAgent::Heartbeat { time } => {
+                self.check_skew(time, now);
+                // The next round may come too late for the daemon's patience.
+                if self.link.as_ref().is_some_and(|link| now.boot >= link.spoke.after(OVERDUE)) {
+                    self.keep_alive(now);
+                }
+            }
             ToAgent::Hello { .. } | ToAgent::Welcome { .. } | ToAgent::Refused(_) | ToAgent::Epoch(_) => {
                 self.cut_link("the daemon speaks out of turn");
             }

@@ -73,6 +73,12 @@ impl Early {
         }
     }
 
+    /// The log is another one.
+    pub(super) fn forget(&mut self, paths: &Paths) {
+        self.0.clear();
+        self.save(paths);
+    }
+
     fn save(&self, paths: &Paths) {
         let saved = if self.0.is_empty() {
             safe::remove(&paths.early)

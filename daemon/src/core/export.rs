@@ -9,10 +9,10 @@ use elevate_protocol::message::refusal::Code;
 use elevate_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::fault::{Fault, Told, refuse};
-use super::{Inner, cas};
+use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
+use super::{Inner, cas, restore};
 use crate::issue::certificate::LIFE;
-use crate::store::Authority;
+use crate::store::{Authority, StoreError, Tx};
 
 /// In `meta`: the last export.
 const LAST: &str = "ssh_export";
@@ -27,8 +27,35 @@ struct Last {
     digest: Digest,
 }
 
+/// In `meta`: the first second in which a list may be written again.
+const FROM: &str = "ssh_export_from";
+
+/// A backup was laid back and counts from here on: of certificates that were given since it nobody here knows, nor which of their grants
+/// are over. The list that lies where an export goes does, until the last of them is over.
+pub(super) async fn hold_back(tx: &mut Tx) -> Result<(), StoreError> {
+    let from = tx.now().after(LIFE);
+    tx.set_meta(FROM, &from.0.to_string()).await
+}
+
+async fn may_be_written(tx: &mut Tx) -> Told<()> {
+    if restore::gate(tx).await?.is_some() {
+        return Err(Stop::Refuse(restore::refusal()));
+    }
+    let from = tx.meta(FROM).await?.and_then(|text| text.parse().ok()).map_or(Timestamp(0), Timestamp);
+    if tx.now() < from {
+        let left = from.since(tx.now());
+        return refuse_hint(
+            Code::Busy,
+            "a backup was laid back: certificates that were given since it may live, and which are revoked is not known here",
+            format!("leave the list that is there in place, and export in {left}"),
+        );
+    }
+    Ok(())
+}
+
 pub(super) async fn export(core: &Inner) -> Told<AdminOutcome> {
     let mut tx = core.store.write().await?;
+    may_be_written(&mut tx).await?;
     let now = tx.now();
     let (user_ca, revoked) = (cas::trusted(&mut tx, Authority::People).await?, tx.revoked(LIFE).await?);
     if revoked.len() > REVOKED_MAX {

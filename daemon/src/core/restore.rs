@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::dialogue::Dialogue;
 use super::end::everything;
 use super::fault::{Fault, Told, refuse};
-use super::{Inner, Speaker, random};
+use super::{Inner, Speaker, export, random};
 use crate::factor::step_at;
 use crate::issue::about;
 use crate::store::{Glimpse, LockRow, Older, StoreError, StoredDocument, Tx, Voice};
@@ -174,6 +174,7 @@ pub(super) async fn accept(core: &Inner, talk: &Dialogue, reason: &UntrustedText
     tx.end_lock(lock.id, tx.now()).await?;
     tx.set_meta(META, "").await?;
     let serial = tx.skip_serials().await?;
+    export::hold_back(&mut tx).await?;
     let kind = Kind::RestoreAccepted { from, reason: reason.clone(), ended, refused };
     tx.record(talk.voice.did(Subject::default(), kind)).await?;
     tx.commit().await?;

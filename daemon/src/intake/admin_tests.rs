@@ -1,9 +1,11 @@
 //! The local socket: who is told what.
 
 use elevate_protocol::frame::{Decoder, encode};
+use elevate_protocol::id::Nonce;
 use elevate_protocol::message::Versions;
 use elevate_protocol::message::person::{Ask, Reply, Say};
 use elevate_protocol::message::refusal::Code;
+use elevate_protocol::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -82,7 +84,9 @@ async fn who_was_answered_may_ask_again_on_the_same_stream() {
         assert!(
             matches!(next(&mut stream, &mut decoder).await, Reply::Refused(refusal) if refusal.code == Code::WrongDoor)
         );
-        stream.write_all(&say(&Say::Ask(Ask::Whoami))).await.unwrap();
+        // An answer to what was asked before is nobody's.
+        let late = Say::Answer { challenge: Nonce::from_random([3; 16]), code: Secret::new("492039".into()) };
+        stream.write_all(&[say(&late), say(&Say::Ask(Ask::Whoami))].concat()).await.unwrap();
     }
     next(&mut stream, &mut decoder).await;
     // What is no ask is the end of it.

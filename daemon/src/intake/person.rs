@@ -51,8 +51,7 @@ pub(crate) async fn serve(
                 while let Spoken::Answered =
                     speak((&core, &speaker), asked.take(), &mut frames, &mut writer, patience).await?
                 {
-                    frames.allow_silence(patience.first);
-                    asked = match frames.next().await {
+                    asked = match again(&mut frames, patience).await {
                         Ok(Some(said)) => Some(said),
                         Ok(None) | Err(PumpError::Silent) => break,
                         Err(error) => return Err(error),
@@ -76,6 +75,21 @@ pub(crate) async fn serve(
         ) => Refusal::new(Code::Usage, "a conversation begins with hello"),
     };
     refuse(&mut writer, refusal, patience).await
+}
+
+/// What is said after an answer. An answer to a question of before, or a goodbye to it, was on its way and is nobody's any more.
+async fn again<R: AsyncRead + Unpin>(
+    frames: &mut Frames<R>,
+    patience: Patience,
+) -> Result<Option<Say>, PumpError> {
+    frames.allow_silence(patience.first);
+    for _ in 0..SAYS {
+        match frames.next().await? {
+            Some(Say::Answer { .. } | Say::Leave) => {}
+            said => return Ok(said),
+        }
+    }
+    Ok(None)
 }
 
 /// Says no and ends the stream.

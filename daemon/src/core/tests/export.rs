@@ -1,7 +1,7 @@
 //! Certificates for machines without agent, and what such machines are given.
 
 use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, RevokeWhat, Signs, SshExport};
-use elevate_protocol::message::person::CertificateAsk;
+use elevate_protocol::message::person::{Ask, CertificateAsk};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::ssh::principal;
 use ssh_key::PublicKey;
@@ -9,6 +9,7 @@ use ssh_key::certificate::Certificate;
 
 use super::certificates::{activate, certificate, place, plain_ask};
 use super::place::*;
+use crate::core::Speaker;
 
 const POLICY: &str = r#"
 [people]
@@ -111,4 +112,34 @@ async fn an_export_revokes_what_is_over_and_lives_and_its_version_grows_with_wha
     let view = certificate(&place, ask("web-in")).await.unwrap();
     let oldest = PublicKey::from_openssh(first.user_ca.keys()[0].as_str()).unwrap();
     assert_eq!(Certificate::from_openssh(&view.certificate).unwrap().signature_key(), oldest.key_data());
+}
+
+/// THREATS I14: what a backup has forgotten stays revoked where it was.
+#[tokio::test]
+async fn i14_after_a_restore_no_list_is_exported_while_a_forgotten_certificate_may_live() {
+    let mut place = agentless().await;
+    let file = |place: &Place, name: &str| place.folder.path().join(name);
+    activate(&place, "alice", "web-in").await;
+    place.core.close().await;
+    std::fs::copy(file(&place, "elevated.db"), file(&place, "backup")).unwrap();
+    place.core = open(place.folder.path(), &place.clock).await.unwrap();
+    certificate(&place, ask("web-in")).await.unwrap();
+    revoke(&place, "web-in").await;
+    let before = export(&place).await;
+    assert_eq!(before.revoked.len(), 1);
+    place.core.close().await;
+    std::fs::copy(file(&place, "backup"), file(&place, "elevated.db")).unwrap();
+    place.core = open(place.folder.path(), &place.clock).await.unwrap();
+    let refused = async |place: &Place| {
+        let asked = Ask::Admin(AdminAsk::SshExport);
+        place.talk(Speaker::Root { uid: 0 }, asked).end().await.unwrap_err().code
+    };
+    assert_eq!(refused(&place).await, Code::Locked, "until the backup is accepted");
+    let reason = "the disk of vault1 was lost".parse().unwrap();
+    place.admin(AdminAsk::RestoreAccept { reason }).await;
+    assert_eq!(refused(&place).await, Code::Busy);
+    place.clock.advance(14 * 60);
+    assert_eq!(refused(&place).await, Code::Busy, "it may live for another minute");
+    place.clock.advance(2 * 60);
+    assert!(export(&place).await.version > before.version);
 }

@@ -31,7 +31,7 @@ async fn a_connection_has_as_many_conversations_as_it_likes_one_after_the_other(
         assert!(matches!(whoami(&mut talk).await, Reply::Done(_)));
         if number % 2 == 0 {
             // What is no ask: the daemon closes, and then this side.
-            talk.say(&Say::Leave).await;
+            talk.say(&Say::Hello { versions: Versions::OURS }).await;
             while talk.hear::<Reply>().await.is_some() {}
         }
     }
