@@ -28,6 +28,8 @@ pub(crate) struct Paths {
     pub(crate) host_certificates: PathBuf,
     /// There as long as sshd may not have read them.
     pub(crate) sshd_stale: PathBuf,
+    /// There as long as it is not proved what sshd does with our file.
+    pub(crate) sshd_unproved: PathBuf,
     /// Folder of the host's own keys.
     pub(crate) keys: PathBuf,
     /// Private key that signs what the host claims.
@@ -78,6 +80,8 @@ pub(crate) struct Paths {
     pub(crate) sshd_file: PathBuf,
     /// sshd's list of revoked certificates: beside sshd's own files, since who empties our folder must not lock everybody out.
     pub(crate) revoked: PathBuf,
+    /// Held by the one who makes that list.
+    pub(crate) revoked_lock: PathBuf,
     /// Folder of PAM services.
     pub(crate) pam_services: PathBuf,
     /// Folder of terminals.
@@ -102,6 +106,7 @@ impl Paths {
             host_ca: at("etc/elevate/trust/host_ca"),
             host_certificates: at("etc/elevate/trust/ssh"),
             sshd_stale: at("run/elevate/sshd.stale"),
+            sshd_unproved: at("var/lib/elevate/sshd.unproved"),
             keys: at("etc/elevate/keys"),
             vouch_key: at("etc/elevate/keys/vouch"),
             state: at("var/lib/elevate"),
@@ -127,6 +132,7 @@ impl Paths {
             sshd_main: at("etc/ssh/sshd_config"),
             sshd_file: at("etc/ssh/sshd_config.d/20-elevate.conf"),
             revoked: at("etc/ssh/elevate/revoked"),
+            revoked_lock: at("run/elevate/revoked.lock"),
             pam_services: at("etc/pam.d"),
             terminals: PathBuf::from("/dev/pts"),
             modules: Arc::default(),

@@ -3,12 +3,16 @@
 //! In: grants that are over. Out: the file that `RevokedKeys` of our sshd_config(5) lines names. sshd refuses every login by a key where
 //! that file is missing or broken, and revokes nothing by one that is empty. Threat X-l; docs/decisions/0041.
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::krl::{KRL_MAX, Krl, NOBODY};
 use elevate_protocol::time::{Span, Timestamp};
+use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
 use ssh_key::certificate::{Builder, CertType};
 use ssh_key::{PrivateKey, private::Ed25519Keypair};
 
@@ -19,6 +23,8 @@ use crate::safe::{self, Durability, SafeError};
 
 /// How long ssh-keygen may take to read a list.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long another may make one.
+const TURN: Duration = Duration::from_secs(10);
 const LIST_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
 /// Names of the two certificates that a new list is tried with.
@@ -30,6 +36,9 @@ pub(crate) enum RevokedError {
     /// A file.
     #[error("the list of revoked certificates cannot be written")]
     File(#[from] SafeError),
+    /// Another makes one.
+    #[error("somebody else makes the list of revoked certificates: enrolment, or elevate-agent")]
+    Busy,
     /// No ssh-keygen.
     #[error("there is no ssh-keygen, which tries the list of revoked certificates before sshd reads it")]
     NoProgram,
@@ -81,6 +90,8 @@ pub(crate) fn version(before: u64, now: Timestamp) -> u64 {
 /// # Errors
 /// [`RevokedError`]; what stood there stands.
 pub(crate) fn place(paths: &Paths, list: &Krl) -> Result<(), RevokedError> {
+    // Enrolment and the agent write under the same names.
+    let _turn = turn(paths, TURN)?;
     let folder = paths.revoked.parent().unwrap_or(Path::new("/"));
     safe::folder(folder, FOLDER_MODE)?;
     let draft = safe::draft(&paths.revoked, &list.to_bytes(), LIST_MODE, Durability::Disk)?;
@@ -110,8 +121,31 @@ pub(crate) fn keep(paths: &Paths, list: &Krl) -> Result<(), RevokedError> {
     placed
 }
 
+/// A lock that nobody but root can hold, and that ends with whoever does.
+fn turn(paths: &Paths, patience: Duration) -> Result<File, RevokedError> {
+    safe::folder(&paths.run, FOLDER_MODE)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let opened = options.custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC).open(&paths.revoked_lock);
+    let failed = |source| SafeError::Io { what: "lock", path: paths.revoked_lock.clone(), source };
+    let file = opened.map_err(failed)?;
+    let begin = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source).into()),
+            Err(std::fs::TryLockError::WouldBlock) if begin.elapsed() >= patience => {
+                return Err(RevokedError::Busy);
+            }
+            Err(std::fs::TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
 /// Removes what a crash has left of a list that was being made.
 pub(crate) fn sweep(paths: &Paths) {
+    // Where somebody makes one, nothing is left.
+    let Ok(_turn) = turn(paths, Duration::ZERO) else { return };
     let folder = paths.revoked.parent().unwrap_or(Path::new("/"));
     for name in safe::names(folder).unwrap_or_default() {
         let name = name.to_string_lossy();
@@ -174,4 +208,33 @@ fn sample(key: &PrivateKey, key_id: String, at: Timestamp) -> Result<String, Rev
 fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map(|()| bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Enrolment and the agent that runs may make one at the same time.
+    #[test]
+    fn x_l_two_who_make_the_list_do_not_come_between_each_other() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        for folder in ["etc/ssh", "run"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let now = clock::read().wall;
+        let make = |number: u64| {
+            for step in 0..5 {
+                let grants = [ActivationId::from_random(random().unwrap())].into();
+                place(&paths, &Krl { version: number + step, made: now, grants }).unwrap();
+                sweep(&paths);
+            }
+        };
+        thread::scope(|scope| {
+            for number in 1..4 {
+                scope.spawn(move || make(number));
+            }
+        });
+        assert!(matches!(read(&paths), Ok(Some(_))));
+    }
 }

@@ -185,6 +185,10 @@ fn switches(paths: &Paths) -> Vec<Finding> {
 
 /// A host whose sshd has rules of its own is as it should be: roles with logins are refused there.
 fn ssh(paths: &Paths) -> Finding {
+    if paths.sshd_unproved.exists() && paths.sshd_file.exists() {
+        let what = "enrolment was cut off before it was proved that sshd lets in whom it let in before";
+        return bad(what.to_owned(), AGAIN);
+    }
     match sshd::enforcement(paths).map(|_| super::ssh::effective(paths)) {
         Ok(Ok(())) => {
             Finding::Good("sshd asks which certificates open an account, and tells of connections".to_owned())

@@ -12,6 +12,7 @@ mod flow;
 mod input;
 mod leftovers;
 mod link;
+mod listener;
 mod login;
 mod pam_lines;
 mod program;

@@ -3,24 +3,18 @@
 //! In: this host's sshd. Out: an sshd that asks us which certificates open an account, or the host as it was and what to do.
 //! What cannot be done here never stops an enrolment: roles that need it are refused on this host. Threats E15; docs/config.md.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::child::{self, ChildError};
 use crate::host_keys;
 use crate::journal;
 use crate::paths::Paths;
 use crate::revoked;
-use crate::safe::SafeError;
+use crate::safe::{self, Durability, SafeError};
 use crate::sshd::{self, ACCOUNT, PAM_SERVICE, Revoked, SshdError};
 
 use super::changes::{self, ChangeError, Changes};
+use super::listener;
 use super::login::{Canary, LoginError};
 use super::pam_lines::{self, PamLinesError, Service};
 use super::say;
@@ -52,6 +46,12 @@ pub(crate) enum SshError {
     /// The list of revoked certificates.
     #[error("the list of revoked certificates stays")]
     List(#[from] SafeError),
+    /// What says that nothing is proved yet.
+    #[error("it cannot be written down that nothing is proved yet")]
+    Mark {
+        /// Why.
+        source: SafeError,
+    },
     /// A login is not as promised.
     #[error(transparent)]
     Login(#[from] LoginError),
@@ -90,7 +90,7 @@ pub(crate) enum SshError {
 
 /// Puts our file in place where it is not, and tells how that went; whether it did. Never fails an enrolment.
 pub(super) fn set_up(paths: &Paths) -> bool {
-    if is_set_up(paths) {
+    if is_set_up(paths) && !paths.sshd_unproved.exists() {
         return false;
     }
     let placed = place(paths);
@@ -140,6 +140,14 @@ fn place(paths: &Paths) -> Result<(), SshError> {
     if stood.is_some() && !sshd::is_ours(text) {
         return Err(SshError::Foreign { path: path.display().to_string() });
     }
+    // Where an enrolment was cut off, ours may stand there unproved: the host without it is what the proof begins with.
+    let is_left = paths.sshd_unproved.exists() && stood.is_some();
+    if is_left {
+        let mut left = Changes::default();
+        left.remove(path)?;
+        left.keep();
+    }
+    let text = if is_left { "" } else { text };
     takes_its_files(" as they are")?;
     let settings = settings()?;
     sshd::unsettled(paths, &settings, text)?;
@@ -157,20 +165,39 @@ fn place(paths: &Paths) -> Result<(), SshError> {
         format!("{}{}", sshd::text(paths, &sshd::program(), list(paths)), certificates(paths, &settings));
     let mut changes = Changes::default();
     let placed = try_out(paths, (&text, canary.as_ref()), &mut changes);
+    finish(paths, changes, placed)
+}
+
+/// What was tried stays, or everything is put back.
+fn finish(paths: &Paths, changes: Changes, placed: Result<(), SshError>) -> Result<(), SshError> {
     if matches!(placed, Ok(()) | Err(SshError::Restart { .. })) {
         changes.keep();
+        // Where it stays, it is proved once more.
+        drop(safe::remove(&paths.sshd_unproved));
         return placed;
     }
-    for error in changes.undo().err().unwrap_or_default() {
-        say(&format!("NOT put back: {}", journal::chain(&error)));
+    match changes.undo() {
+        Ok(()) => drop(safe::remove(&paths.sshd_unproved)),
+        Err(errors) => {
+            errors.iter().for_each(|error| say(&format!("NOT put back: {}", journal::chain(error))));
+        }
     }
     // An sshd that was told of our file is told of the file before. What it would not take it is not told of.
     if matches!(placed, Err(SshError::Reload { .. })) && takes_its_files("").is_ok() {
         drop(reload());
-    } else if !sshd::names_list(paths) {
-        drop(revoked::remove(paths));
+    }
+    // An sshd that somebody else restarted meanwhile has read our file, and takes no key without the list.
+    if paths.revoked.exists() && !sshd::names_list(paths) {
+        list_stays(paths);
     }
     placed
+}
+
+fn list_stays(paths: &Paths) {
+    let list = paths.revoked.display();
+    say(&format!(
+        "sshd: {list} stays, since sshd or a login that has begun may still read it. Restart sshd, then remove it"
+    ));
 }
 
 /// The list of revoked certificates, which is there before sshd is told of it: without it, nobody would log in by a key.
@@ -193,6 +220,8 @@ fn try_out(
     (text, canary): (&str, Option<&Canary<'_>>),
     changes: &mut Changes,
 ) -> Result<(), SshError> {
+    safe::write(&paths.sshd_unproved, "", 0o600, Durability::Disk)
+        .map_err(|source| SshError::Mark { source })?;
     if changes::read(&paths.user_ca)?.is_none() {
         changes.write(&paths.user_ca, "", 0o644)?;
     }
@@ -220,27 +249,38 @@ fn pam_line(paths: &Paths, changes: &mut Changes) -> Result<(), SshError> {
     Ok(())
 }
 
-/// Takes our file out, and lets sshd know.
+/// Takes our file out, and lets sshd know. The list that it names goes only where nobody reads it any more.
 ///
 /// # Errors
 /// [`SshError`]; where sshd does not take what is left, the running one goes on with what it has.
 pub(super) fn take_out(paths: &Paths, changes: &mut Changes) -> Result<(), SshError> {
     match changes::read(&paths.sshd_file)? {
         Some(stood) if stood.text().is_some_and(sshd::is_ours) => changes.remove(&paths.sshd_file)?,
+        // A list that was left before.
+        None if paths.revoked.exists() => {}
         Some(_) | None => return Ok(()),
     }
     if Paths::program("sshd").is_some() {
         takes_its_files(" without ours")?;
-        match reload() {
+        let is_free = match listener::tell() {
             Err(error @ SshError::Restart { .. }) => {
                 say(&format!("sshd: {error}"));
-                say(&format!("      It reads {} until then: remove that after it.", paths.revoked.display()));
-                return Ok(());
+                false
             }
-            done => done?,
+            told => told?.is_alone(),
+        };
+        if !is_free {
+            if paths.revoked.exists() {
+                list_stays(paths);
+            }
+            return Ok(());
         }
     }
     Ok(revoked::remove(paths)?)
+}
+
+fn reload() -> Result<(), SshError> {
+    listener::tell().map(drop)
 }
 
 /// `sshd -t`: a listener that is told to read files which it does not take is gone (HOSTS §4).
@@ -314,60 +354,6 @@ pub(super) fn effective(paths: &Paths) -> Result<(), SshError> {
     Ok(())
 }
 
-/// SIGHUP to the listener of the pid file, once it is seen to be sshd. Connections that are there stay. Where none runs, the next one
-/// reads the files as they are.
-///
-/// # Errors
-/// [`SshError::Restart`] for a listener that no pid file names.
-fn reload() -> Result<(), SshError> {
-    let wrong = |error: &dyn std::fmt::Display| SshError::Reload { why: error.to_string() };
-    let settings = ask(&["-T"], "")?;
-    let file = settings.lines().find_map(|line| line.strip_prefix("pidfile ")).unwrap_or("/run/sshd.pid");
-    let program = Paths::program("sshd").and_then(|path| fs::canonicalize(path).ok());
-    let program = program.ok_or(SshdError::NoSshd)?;
-    let listed = fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u32>().ok());
-    let listed = listed.filter(|pid| listens(&pid.to_string(), &program));
-    if let Some(pid) = listed.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1) {
-        return kill(Pid::from_raw(pid), Signal::SIGHUP).map_err(|error| wrong(&error));
-    }
-    let processes = fs::read_dir("/proc").map_err(|error| wrong(&error))?.flatten();
-    let mut names = processes.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let is_there = names.any(|name| name.parse::<u32>().is_ok() && listens(&name, &program));
-    if is_there { Err(SshError::Restart { file: file.to_owned() }) } else { Ok(()) }
-}
-
-/// Whether a process is root's sshd on this very system and no connection's. One whose file was replaced by an update runs the new one
-/// from here on.
-fn listens(pid: &str, program: &Path) -> bool {
-    let at = |name: &str| format!("/proc/{pid}/{name}");
-    let same =
-        |one: &fs::Metadata, other: &fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
-    let title = fs::read(at("cmdline")).unwrap_or_default();
-    let link = match fs::read_link(at("exe")) {
-        Ok(link) => link,
-        // The agent as a service may not look into a process that may do more than itself (CAP_SYS_PTRACE): what it is called is left.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let called = fs::read_to_string(at("comm")).is_ok_and(|name| name.trim_end() == "sshd");
-            let is_roots = fs::metadata(at("")).is_ok_and(|own| own.uid() == 0);
-            return called && is_roots && !is_connection(&String::from_utf8_lossy(&title));
-        }
-        Err(_) => return false,
-    };
-    let (Ok(own), Ok(root), Ok(here)) = (fs::metadata(at("")), fs::metadata(at("root")), fs::metadata("/"))
-    else {
-        return false;
-    };
-    Path::new(link.to_string_lossy().trim_end_matches(" (deleted)")) == program
-        && own.uid() == 0
-        && same(&root, &here)
-        && !is_connection(&String::from_utf8_lossy(&title))
-}
-
-/// sshd before 9.8 serves connections itself, and says so in its title.
-fn is_connection(title: &str) -> bool {
-    title.starts_with("sshd: ") && !title.contains("[listener]")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,16 +368,6 @@ mod tests {
             ("OpenSSH_x.1", None),
         ] {
             assert_eq!(version(said), wanted, "{said}");
-        }
-    }
-
-    #[test]
-    fn a_connection_is_no_listener() {
-        for title in ["sshd: bob [priv]", "sshd: bob@pts/0", "sshd: [accepted]"] {
-            assert!(is_connection(title), "{title}");
-        }
-        for title in ["sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", "/usr/sbin/sshd\0-D\0"] {
-            assert!(!is_connection(title), "{title}");
         }
     }
 }

@@ -3,19 +3,24 @@
 //! In: programs and files of the host that are not as they should be. Out: what enrolment says and leaves. Threats E15, X-l.
 
 use anyhow::{Result, ensure};
-use elevate_tests::Access;
+use elevate_tests::{Access, PATIENCE, eventually};
 
 use super::site::{Site, grant};
 use super::{CA, DEPLOY, OURS, PAM};
 
 const PROGRAM: &str = "/usr/libexec/elevate/principals";
+const MARK: &str = "/var/lib/elevate/sshd.unproved";
 const LIST: &str = "/etc/ssh/elevate/revoked";
+/// Says no in the end, and takes its time.
+const SLOW: &str = "#!/bin/sh\nsleep 2\nexit 0\n";
 const NOT_TRIED: &str = "cannot be tried by a login";
 
 /// Nothing of a proof is left, and nothing that is not proved.
 fn is_as_before(site: &Site, pam: &str) -> Result<bool> {
-    let left = ["/run/elevate/.canary.new", "/run/elevate/principals", OURS, LIST];
+    let left = ["/run/elevate/.canary.new", "/run/elevate/principals", OURS, MARK];
+    // The list stays: it harms nobody.
     Ok(!left.iter().any(|path| site.db1.exists(path))
+        && site.db1.exists(LIST)
         && site.db1.read(PAM)? == pam
         && site.opens("/root/bob", "bob")?)
 }
@@ -51,9 +56,7 @@ fn e15_what_sshd_does_not_do_in_a_login_is_put_back() -> Result<()> {
     let said = site.enroll()?;
     ensure!(said.contains("certificates of grants open") && !said.contains(NOT_TRIED), "{said}");
     let one = site.of_grant(1)?;
-    elevate_tests::eventually(elevate_tests::PATIENCE, "in force again", || {
-        matches!(site.opens(&one, "deploy"), Ok(true))
-    })
+    eventually(PATIENCE, "in force again", || matches!(site.opens(&one, "deploy"), Ok(true)))
 }
 
 /// A host that lets the canary in by no key, before and after, is no reason to leave SSH alone: it is said.
@@ -72,5 +75,48 @@ fn e15_where_nothing_can_be_tried_it_is_said_and_set_up_all_the_same() -> Result
     site.enforced(grant(1, DEPLOY, 600)?)?;
     let one = site.of_grant(1)?;
     ensure!(site.opens(&one, "deploy")? && site.opens("/root/bob", "bob")?, "as ever");
+    Ok(())
+}
+
+/// Whoever restarts sshd while it is tried what it does has it read our file, which is put back afterwards.
+#[test]
+fn x_l_an_sshd_that_read_what_was_not_proved_takes_keys_for_all_that() -> Result<()> {
+    let site = Site::new()?;
+    let pam = site.db1.read(PAM)?;
+    site.db1.write_as(PROGRAM, SLOW, Access::root(0o755))?;
+    let script = format!(
+        "until [ -e {OURS} ]; do sleep 0.02; done; sleep 0.2; kill -HUP $(cat /run/sshd.pid); echo told"
+    );
+    let restart = site.db1.spawn("root", ["sh", "-c", &script])?;
+    let said = site.enroll()?;
+    restart.expect("told", PATIENCE)?;
+    ensure!(said.contains("not set up") && said.contains(&format!("{LIST} stays")), "{said}");
+    ensure!(is_as_before(&site, &pam)?, "something is left, or nobody is let in: {said}");
+    // Once an sshd is known to have read its files without ours, nothing of it is left.
+    let said = site.db1.run("root", ["elevate-agent", "unenroll", "--no-services"])?;
+    ensure!(said.status.success() && !site.db1.exists(LIST), "{said}");
+    ensure!(site.opens("/root/bob", "bob")?, "a plain key as ever");
+    Ok(())
+}
+
+/// What was tried when an enrolment was cut off is not taken for proved.
+#[test]
+fn e15_an_enrolment_that_was_cut_off_is_proved_by_the_next_one() -> Result<()> {
+    let site = Site::new()?;
+    let whole = site.db1.read_bytes(PROGRAM)?;
+    site.db1.write_as(PROGRAM, SLOW, Access::root(0o755))?;
+    let cut = site.db1.spawn("root", ["elevate-agent", "enroll", "--yes", "--no-services"])?;
+    eventually(PATIENCE, "our file to be tried", || site.db1.exists(OURS))?;
+    cut.kill9()?;
+    ensure!(site.db1.exists(OURS) && site.db1.exists(MARK), "it was not cut off");
+    let doctor = site.db1.run("root", ["elevate-agent", "doctor"])?.stdout;
+    ensure!(doctor.contains("enrolment was cut off"), "{doctor}");
+    let said = site.enroll()?;
+    ensure!(said.contains("not set up") && !site.db1.exists(OURS) && !site.db1.exists(MARK), "{said}");
+    site.db1.write_as(PROGRAM, whole, Access::root(0o755))?;
+    let said = site.enroll()?;
+    ensure!(said.contains("certificates of grants open") && !site.db1.exists(MARK), "{said}");
+    let said = site.enroll()?;
+    ensure!(said.contains("Nothing was changed."), "{said}");
     Ok(())
 }

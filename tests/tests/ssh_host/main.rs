@@ -236,6 +236,7 @@ fn unenrolling_takes_sshd_back_to_what_it_was() -> Result<()> {
         !site.db1.exists(OURS) && !site.db1.exists("/etc/elevate/trust/user_ca"),
         "nothing of ours is left"
     );
+    ensure!(!site.db1.exists("/etc/ssh/elevate/revoked"), "this sshd was told, and nobody else reads it");
     site.wait_closed(&one, "deploy", PATIENCE)?;
     ensure!(
         site.sshd.is_running() && site.opens("/root/bob", "bob")?,

@@ -204,3 +204,35 @@ fn x_l_unenrolling_leaves_no_sshd_without_its_list() -> Result<()> {
     ensure!(site.opens("/root/bob", "bob")?, "a plain key as ever");
     site.wait_closed(&one, "deploy", Duration::from_secs(5))
 }
+
+/// One sshd of two is told; a login that has begun by then goes on as it began.
+#[test]
+fn x_l_the_list_stays_while_another_sshd_or_a_login_that_has_begun_reads_it() -> Result<()> {
+    let site = Site::new()?;
+    let unenroll = || site.db1.run("root", ["elevate-agent", "unenroll", "--no-services"]);
+    let said = site.enroll()?;
+    ensure!(said.contains("certificates of grants open"), "{said}");
+    let words = ["/usr/sbin/sshd", "-D", "-e", "-p", "2222", "-oPidFile=/run/sshd2.pid"];
+    let mut other = site.db1.spawn("root", words)?;
+    other.expect("Server listening on 0.0.0.0", PATIENCE)?;
+    let said = unenroll()?;
+    ensure!(said.status.success() && format!("{said}").contains(&format!("{LIST} stays")), "{said}");
+    ensure!(!site.db1.exists(OURS) && site.db1.exists(LIST), "the other sshd reads it still");
+    let argv = site.ssh("/root/bob", &["-p", "2222"], "bob", "id -un");
+    let ran = site.client.run("root", argv)?;
+    ensure!(ran.stdout.trim() == "bob", "{ran}");
+    other.signal(15)?;
+    other.wait(PATIENCE)?;
+    // Somebody who has connected and not logged in yet.
+    let reach =
+        format!("exec 3<>/dev/tcp/{}/22; read -r line <&3; echo \"$line\"; sleep 600", site.db1.address());
+    let begun = site.client.spawn("root", ["bash", "-c", &reach])?;
+    begun.expect("SSH-2.0", PATIENCE)?;
+    let said = unenroll()?;
+    ensure!(said.status.success() && site.db1.exists(LIST), "a login has begun: {said}");
+    begun.kill9()?;
+    let said = unenroll()?;
+    ensure!(said.status.success() && !site.db1.exists(LIST), "nobody reads it any more: {said}");
+    ensure!(site.opens("/root/bob", "bob")?, "a plain key as ever");
+    Ok(())
+}
