@@ -197,7 +197,12 @@ pub(crate) fn install(
     let cas = cas(paths);
     let mut wanted = Vec::new();
     for one in shown {
-        wanted.push((&one.place, fitting(&one.key, certificates, (&cas, own, now))?));
+        let (line, proof) = fitting(&one.key, certificates, (&cas, own, now))?;
+        let before = safe::read(&one.place, FILE_MAX).unwrap_or_default();
+        let before = prove_host(before.trim_end(), &one.key, (&cas, now)).ok();
+        if before.is_none_or(|before| is_better(&proof, &before)) {
+            wanted.push((&one.place, line));
+        }
     }
     let differs = |(place, line): &(&PathBuf, &String)| !safe::is_exactly(place, &format!("{line}\n"), MODE);
     if wanted.iter().any(differs) {
@@ -225,17 +230,26 @@ pub(crate) fn settle(paths: &Paths) -> Result<(), HostKeysError> {
     Ok(safe::remove(&paths.sshd_stale)?)
 }
 
+/// Whether one is worth that sshd is told of it. What was signed before the one that is here, or says the same, is not.
+fn is_better(new: &HostProof, before: &HostProof) -> bool {
+    let same = new.names == before.names && new.by == before.by;
+    // The very same is written anew where its file is not as it was.
+    new.serial == before.serial
+        || new.valid_after > before.valid_after
+        || (new.valid_after == before.valid_after && !same)
+}
+
 fn fitting<'a>(
     key: &HostKey,
     certificates: &'a [String],
     (cas, own, now): (&[PublicKey], &str, Timestamp),
-) -> Result<&'a String, HostKeysError> {
+) -> Result<(&'a String, HostProof), HostKeysError> {
     let mut nearest = HostProofError::Key;
     for line in certificates {
         match prove_host(line, key, (cas, now)) {
             Ok(proof) => match proof.names.all().first() {
                 Some(name) if name.as_str() != own => return Err(HostKeysError::Name { name: name.clone() }),
-                Some(_) | None => return Ok(line),
+                Some(_) | None => return Ok((line, proof)),
             },
             Err(HostProofError::Key) => {}
             Err(why) => nearest = why,

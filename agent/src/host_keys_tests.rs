@@ -20,10 +20,14 @@ fn host_key(seed: u8) -> HostKey {
 }
 
 fn certificate(ca: u8, of: u8, kind: CertType, names: &[&str]) -> String {
-    let (from, until) = (1_799_999_940, 1_800_100_000);
+    numbered((ca, of), kind, names, (9, 1_799_999_940))
+}
+
+fn numbered((ca, of): (u8, u8), kind: CertType, names: &[&str], (serial, from): (u64, u64)) -> String {
+    let until = 1_800_100_000;
     let mut builder =
         Builder::new(vec![7; 16], key(of).public_key().key_data().clone(), from, until).unwrap();
-    builder.serial(9).unwrap().cert_type(kind).unwrap().key_id("web1").unwrap();
+    builder.serial(serial).unwrap().cert_type(kind).unwrap().key_id("web1").unwrap();
     for name in names {
         builder.valid_principal(*name).unwrap();
     }
@@ -116,4 +120,25 @@ fn another_certificate_is_wanted_for_other_names_another_ca_and_after_a_week() {
     assert!(shown.wants(&(names(&["web1", "web"]), ca(2)), NOW));
     assert!(shown.wants(&(names(&["web1"]), ca(3)), NOW));
     assert!(Shown { proof: None, ..shown }.wants(&wanted, NOW));
+}
+
+#[test]
+fn one_that_says_the_same_or_is_older_is_not_put_in_the_place_of_a_valid_one() {
+    let (_place, paths) = place();
+    let file = paths.host_certificates.join("ssh_host_ed25519_key-cert.pub");
+    let shown = [Shown { key: host_key(1), place: file.clone(), proof: None }];
+    let one =
+        |names: &[&str], serial: u64, from: u64| numbered((2, 1), CertType::Host, names, (serial, from));
+    let taken = |line: String| {
+        drop(install(&paths, (&shown, &[line.clone()]), ("web1", NOW)));
+        std::fs::read_to_string(&file).unwrap() == format!("{line}\n")
+    };
+    let first = 1_799_999_900;
+    assert!(taken(one(&["web1"], 9, first)));
+    assert!(!taken(one(&["web1"], 10, first)), "another serial and nothing else");
+    assert!(!taken(one(&["web1", "db1"], 8, first - 1)), "one of before");
+    assert!(taken(one(&["web1", "db1"], 11, first)), "other names");
+    assert!(taken(one(&["web1", "db1"], 12, first + 1)), "a newer one");
+    std::fs::write(&file, "").unwrap();
+    assert!(taken(one(&["web1"], 7, first - 9)), "one that proves nothing");
 }

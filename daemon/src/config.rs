@@ -186,8 +186,11 @@ impl Reader<'_> {
 
     fn keys(&self, found: Option<Spanned<KeyPlaces>>) -> Result<KeyPlaces, ConfigError> {
         let Some(at) = found else { return Ok(KeyPlaces::default()) };
-        match at.get_ref().unusable() {
-            Some(key) => Err(self.value(&at, key, keys::FORM)),
+        if let Some(key) = at.get_ref().unusable() {
+            return Err(self.value(&at, key, keys::FORM));
+        }
+        match at.get_ref().shared() {
+            Some(key) => Err(self.value(&at, key, keys::OWN)),
             None => Ok(at.into_inner()),
         }
     }

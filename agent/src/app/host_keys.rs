@@ -33,8 +33,12 @@ pub(crate) struct HostCertificates {
     shown: Vec<Shown>,
     /// Whether a thread looks, or puts certificates in place.
     working: Looking,
-    /// When certificates were last asked for, on this connection and on these terms.
+    /// When certificates were last asked for, whatever was said since; a connection that is new begins anew.
     asked: Option<Boot>,
+    /// The connection on which terms were said last.
+    serial: u64,
+    /// Certificates that came while a thread was at work.
+    came: Option<Vec<String>>,
     /// The last look.
     looked: Boot,
     /// The next one.
@@ -52,6 +56,8 @@ impl HostCertificates {
             shown: Vec::new(),
             working: Looking::Idle,
             asked: None,
+            serial: 0,
+            came: None,
             looked: now,
             next: now,
             problem: None,
@@ -73,6 +79,29 @@ impl HostCertificates {
     /// Something that certificates stand on may be another thing.
     pub(crate) fn hurry(&mut self) {
         self.next = self.next.min(self.looked.after(SOON));
+    }
+
+    /// What the daemon would write, as it says on this connection; whether to look at once. It is not signed: whoever holds the
+    /// connection could say another thing each second, and has nobody sign or look more often than that.
+    fn terms_said(&mut self, terms: (HostNames, Ca), serial: u64, now: Moment) -> bool {
+        let wants = self.shown.iter().any(|shown| shown.wants(&terms, now.wall));
+        let worth = self.terms.replace(terms.clone()) != Some(terms) || wants;
+        let is_new = self.serial != serial;
+        self.serial = serial;
+        if is_new {
+            self.asked = None;
+        } else if worth {
+            self.hurry();
+        }
+        is_new && worth
+    }
+
+    /// Whether certificates may be asked for; until when not.
+    fn may_ask(&self, now: Boot) -> Result<(), Boot> {
+        match self.asked.map(|asked| asked.after(AGAIN)).filter(|again| now < *again) {
+            Some(again) => Err(again),
+            None => Ok(()),
+        }
     }
 }
 
@@ -115,10 +144,7 @@ impl Agent {
 
     /// What the daemon would write.
     pub(crate) fn host_terms(&mut self, names: HostNames, ca: Ca, now: Moment) {
-        let terms = (names, ca);
-        self.host_certificates.asked = None;
-        let wants = self.host_certificates.shown.iter().any(|shown| shown.wants(&terms, now.wall));
-        if self.host_certificates.terms.replace(terms.clone()) != Some(terms) || wants {
+        if self.host_certificates.terms_said((names, ca), self.link_serial, now) {
             self.find_host_keys(now);
         }
     }
@@ -130,7 +156,10 @@ impl Agent {
             self.host_certificates.shown = shown;
         }
         self.host_keys_are(problem, now);
-        self.ask_for_host_certificates(now);
+        match self.host_certificates.came.take() {
+            Some(certificates) => self.host_certificates_came(certificates, now),
+            None => self.ask_for_host_certificates(now),
+        }
     }
 
     fn ask_for_host_certificates(&mut self, now: Moment) {
@@ -143,7 +172,7 @@ impl Agent {
         if !host_keys::is_pinned(&self.paths, &terms.1) {
             return;
         }
-        if let Some(again) = state.asked.map(|asked| asked.after(AGAIN)).filter(|again| now.boot < *again) {
+        if let Err(again) = state.may_ask(now.boot) {
             state.next = state.next.min(again);
             return;
         }
@@ -156,9 +185,7 @@ impl Agent {
     /// Certificates came. They are nobody's word before they are verified.
     pub(crate) fn host_certificates_came(&mut self, certificates: Vec<String>, now: Moment) {
         if self.host_certificates.working == Looking::Busy {
-            // They are asked for again.
-            let state = &mut self.host_certificates;
-            (state.asked, state.next) = (None, now.boot.after(SOON));
+            self.host_certificates.came = Some(certificates);
             return;
         }
         let (sender, paths) = (self.sender.clone(), self.paths.clone());
@@ -185,5 +212,41 @@ impl Agent {
             }
             state.problem = problem;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use elevate_protocol::host_ssh::HostName;
+
+    use super::*;
+    use crate::enforce::samples::NOW;
+
+    fn at(seconds: i64) -> Moment {
+        Moment { wall: NOW, boot: Boot(1_000_000).after_seconds(seconds) }
+    }
+
+    /// Names are said by a link, unsigned: one that says others all the time has nobody sign or look all the time.
+    #[test]
+    fn whatever_is_said_on_a_connection_certificates_are_asked_for_once_in_five_minutes() {
+        let ca: Ca = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIpWbOzCq5nnwB+vqkgtVBWZc6DEUGIOkI1hJCeZqqMC"
+            .parse()
+            .unwrap();
+        let terms = |name: &str| {
+            let names = vec![name.parse::<HostName>().unwrap()];
+            (HostNames::try_from(names).unwrap(), ca.clone())
+        };
+        let mut state = HostCertificates::begin(at(0).boot);
+        assert!(state.terms_said(terms("web1"), 1, at(0)), "a connection that is new");
+        (state.asked, state.next) = (Some(at(0).boot), at(0).boot.after(LOOK));
+        for second in 1..i64::from(AGAIN.0) {
+            let name = format!("db{second}");
+            assert!(!state.terms_said(terms(&name), 1, at(second)), "{second}");
+            assert!(state.due() >= state.looked.after(SOON) && state.due() <= at(20).boot, "{second}");
+            assert_eq!(state.may_ask(at(second).boot), Err(at(300).boot), "{second}");
+        }
+        assert_eq!(state.may_ask(at(300).boot), Ok(()));
+        assert!(state.terms_said(terms("web1"), 2, at(10)), "and the next connection begins anew");
+        assert_eq!(state.may_ask(at(10).boot), Ok(()));
     }
 }

@@ -14,6 +14,9 @@ use crate::signer::Signer;
 pub(super) const FORM: &str =
     "\"file\" or { agent = \"/run/…/socket\", key = \"ssh-ed25519 … or ecdsa-sha2-nistp256 …\" }";
 
+/// The same, for a key that is there twice.
+pub(super) const OWN: &str = "a key of its own: grant, ssh_user_ca and ssh_host_ca are three";
+
 /// `[keys]`
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,6 +72,19 @@ impl KeyPlaces {
         all.into_iter().find(|(_, place)| !place.is_usable()).map(|(name, _)| name)
     }
 
+    /// The key that another one before it names too: each signs one thing; none: there is no such.
+    pub(super) fn shared(&self) -> Option<&'static str> {
+        let (grant, people, hosts) = (self.grant(), self.ssh_user_ca(), self.ssh_host_ca());
+        let alike = |one: &Option<Signer>, other: &Option<Signer>| match (one, other) {
+            (Some(one), Some(other)) => one.public_key().key_data() == other.public_key().key_data(),
+            (None, _) | (_, None) => false,
+        };
+        if alike(&hosts, &grant) || alike(&hosts, &people) {
+            return Some("keys.ssh_host_ca");
+        }
+        alike(&people, &grant).then_some("keys.ssh_user_ca")
+    }
+
     /// The agent's key for grants; none: keys are files.
     #[must_use]
     pub(crate) fn grant(&self) -> Option<Signer> {
@@ -107,6 +123,24 @@ impl KeyPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e02_a_key_signs_one_thing() {
+        let one = "\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIpWbOzCq5nnwB+vqkgtVBWZc6DEUGIOkI1hJCeZqqMC\"";
+        let two =
+            "\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIpWbOzCq5nnwB+vqkgtVBWZc6DEUGIOkI1hJCeZqqMC again\"";
+        for (first, second, found) in [
+            ("grant", "ssh_user_ca", "keys.ssh_user_ca"),
+            ("grant", "ssh_host_ca", "keys.ssh_host_ca"),
+            ("ssh_user_ca", "ssh_host_ca", "keys.ssh_host_ca"),
+        ] {
+            let text = format!(
+                "{first} = {{ agent = \"/run/a\", key = {one} }}\n{second} = {{ agent = \"/run/b\", key = {two} }}"
+            );
+            assert_eq!(toml::from_str::<KeyPlaces>(&text).unwrap().shared(), Some(found), "{text}");
+        }
+        assert_eq!(KeyPlaces::default().shared(), None);
+    }
 
     #[test]
     fn a_key_is_a_file_or_behind_a_socket_and_nothing_else() {

@@ -24,7 +24,8 @@ use super::keys::{
     OVERLAP, Source, TOO_MANY, can_tell, configured, fingerprint, line, next, place_of, rotated, signer_of,
     tell,
 };
-use super::{CoreError, Inner, KeySetup, keys as grant_keys, random};
+use super::{CoreError, Inner, KeySetup, keys as grant_keys, own_key, random};
+use crate::issue::Issuer;
 use crate::issue::ca::{Ca, Which};
 use crate::issue::host_certificate::LEAD;
 use crate::keys::{self, HOST_CA_FILE, USER_CA_FILE};
@@ -42,7 +43,7 @@ fn setting(setup: &KeySetup, of: Authority) -> (Option<&Signer>, &'static str, &
     }
 }
 
-fn signs(of: Authority) -> Signs {
+pub(super) fn signs(of: Authority) -> Signs {
     match of {
         Authority::People => Signs::SshUserCa,
         Authority::Hosts => Signs::SshHostCa,
@@ -57,8 +58,12 @@ fn usual_overlap(of: Authority) -> Span {
     }
 }
 
-/// The keys that are trusted. On a new store the configured one, which then is the first.
-pub(super) async fn known(store: &Store, setup: &KeySetup, of: Authority) -> Result<Ca, CoreError> {
+/// The keys that are trusted. On a new store the configured one, which then is the first; those of people are asked for first.
+pub(super) async fn known(
+    (store, issuer): (&Store, &Issuer),
+    setup: &KeySetup,
+    of: Authority,
+) -> Result<Ca, CoreError> {
     let (agent, _, file) = setting(setup, of);
     let mut tx = store.write().await?;
     let serial = tx.next_serial(of).await?;
@@ -74,8 +79,14 @@ pub(super) async fn known(store: &Store, setup: &KeySetup, of: Authority) -> Res
         Some(signer) => signer.clone(),
         None => Signer::here(first(&setup.folder.join(file))?),
     };
+    own_key::check(&mut tx, signs(of), signer.public_key()).await?;
     let row = (line(signer.public_key())?, place_of(&signer, file));
     let number = tx.replace_ca(of, tx.now(), (&row.0, &row.1)).await?;
+    if of == Authority::Hosts && !tx.hosts().await?.is_empty() {
+        // Those that enrolled before there was such a key take no certificate of a key that they do not know.
+        let by = issuer.signer(&mut tx).await.map_err(Fault::from)?;
+        tell(issuer, &mut tx, &by).await?;
+    }
     tx.commit().await?;
     Ok(Ca::new(vec![(number, signer)], serial))
 }
@@ -126,7 +137,7 @@ pub(super) async fn rotate(
         return refuse(Code::Usage, TOO_MANY);
     }
     let (agent, setting, file) = setting(&core.keys, of);
-    let known = rows.iter().map(|row| row.public.as_str()).collect();
+    let known = own_key::all(&mut core.store.read().await?).await?;
     let (signer, place) = next(&Source { agent, setting, file, known }, &core.keys.folder).await?;
     let mut tx = core.store.write().await?;
     let until = tx.now().after(overlap.unwrap_or(usual_overlap(of)));
@@ -136,7 +147,7 @@ pub(super) async fn rotate(
         return refuse(Code::Usage, TOO_MANY);
     }
     let by = core.issuer.signer(&mut tx).await?;
-    let hosts = tell(core, &mut tx, &by).await?;
+    let hosts = tell(&core.issuer, &mut tx, &by).await?;
     let from = before.public.parse().map_err(|_| BROKEN)?;
     rotated(&mut tx, &talk.voice, (signs(of), &from, signer.public_key()), (until, hosts)).await?;
     tx.commit().await?;
@@ -159,7 +170,7 @@ pub(super) async fn due(core: &Inner, tx: &mut Tx) -> Result<Vec<(Authority, u64
         return Ok(Vec::new());
     }
     let by = core.issuer.signer(tx).await?;
-    let hosts = tell(core, tx, &by).await?;
+    let hosts = tell(&core.issuer, tx, &by).await?;
     for (_, _, public) in &over {
         let kind = Kind::KeyOver { key: fingerprint(public), hosts };
         tx.record(Voice::DAEMON.did(Subject::default(), kind)).await?;

@@ -21,7 +21,7 @@ use super::end::everything;
 use super::fault::{Fault, Stop, Told, refuse, refuse_hint};
 use super::mfa::token_hash;
 use super::strangers::Entry;
-use super::{Core, Inner, cas, random, replace, restore, room};
+use super::{Core, Inner, cas, host_names, random, replace, restore, room};
 use crate::log::chain;
 use crate::store::{Authority, HostRow, HostToken, Tx, Voice};
 
@@ -81,6 +81,8 @@ async fn enrolled(core: &Inner, ask: &EnrolAsk, link_key: &PublicKey, voice: &Vo
     if let Some(refusal) = replace::may(&mut tx, &token).await? {
         return Err(Stop::Refuse(refusal));
     }
+    // Another host may have got one of its names since the invitation.
+    host_names::fit(&mut tx, &token.name, (&token.names, &[])).await?;
     if !tx.burn_host_token(token.hash).await? {
         return bad_token();
     }

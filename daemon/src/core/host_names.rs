@@ -2,6 +2,8 @@
 //!
 //! In: an administrator's word. Out: names, an event; what certificates say. A managed name is its own host's alone (threat E19).
 
+use std::net::IpAddr;
+
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::host_ssh::{HostName, HostNames};
 use elevate_protocol::message::refusal::Code;
@@ -9,7 +11,7 @@ use elevate_protocol::name::Name;
 
 use super::Inner;
 use super::dialogue::Dialogue;
-use super::fault::{Fault, Told, refuse};
+use super::fault::{Fault, Told, refuse, refuse_hint};
 use crate::store::{HostRow, Tx};
 
 /// The host that is called so, where it is another one.
@@ -18,6 +20,23 @@ async fn other_of(tx: &mut Tx, own: &Name, name: &HostName) -> Result<Option<Nam
         Ok(name) if name != *own => Ok(tx.host_named(&name).await?.map(|host| host.name)),
         Ok(_) | Err(_) => Ok(None),
     }
+}
+
+/// The first part of a name of DNS: how a host is called where names are short.
+fn first_part(name: &HostName) -> Option<HostName> {
+    let (first, _) = name.as_str().split_once('.')?;
+    if name.as_str().parse::<IpAddr>().is_ok() { None } else { first.parse().ok() }
+}
+
+/// The other host whose name this is: it is called so, or so up to the first dot, or it was given this name.
+async fn taken_by(tx: &mut Tx, own: &Name, name: &HostName) -> Result<Option<Name>, Fault> {
+    for called in std::iter::once(name.clone()).chain(first_part(name)) {
+        if let Some(other) = other_of(tx, own, &called).await? {
+            return Ok(Some(other));
+        }
+    }
+    let has_it = |host: &HostRow| host.name != *own && host.names.contains(name);
+    Ok(tx.hosts().await?.into_iter().find(has_it).map(|host| host.name))
 }
 
 /// What a host's certificates say at this moment; none: its own name is none that ssh looks for.
@@ -35,11 +54,15 @@ pub(crate) async fn certified(tx: &mut Tx, host: &HostRow) -> Result<Option<Host
     Ok(HostNames::of(&host.name, &others).ok())
 }
 
-/// Looks whether a host can have these names beside its own.
-pub(super) async fn fit(tx: &mut Tx, own: &Name, names: &[HostName]) -> Told<()> {
-    for name in names {
-        if let Some(other) = other_of(tx, own, name).await? {
-            return refuse(Code::Usage, format!("{name} is the host {other}"));
+/// Looks whether a host can have these names beside its own, of which it has `had` some.
+pub(super) async fn fit(tx: &mut Tx, own: &Name, (names, had): (&[HostName], &[HostName])) -> Told<()> {
+    for name in names.iter().filter(|name| !had.contains(name)) {
+        if let Some(other) = taken_by(tx, own, name).await? {
+            return refuse_hint(
+                Code::Usage,
+                format!("{name} is the host {other}"),
+                format!("a name that {other} was given: elevatectl host name {other} {name}- takes it away"),
+            );
         }
     }
     match HostNames::of(own, names) {
@@ -72,7 +95,7 @@ pub(super) async fn change(
             names.push(new.clone());
         }
     }
-    fit(&mut tx, name, &names).await?;
+    fit(&mut tx, name, (&names, &host.names)).await?;
     if names == host.names {
         return Ok(());
     }

@@ -120,7 +120,7 @@ pub(super) async fn host(
         return refuse(Code::Usage, format!("a host has at most {LABELS_MAX} labels"));
     }
     let mut tx = core.store.write().await?;
-    host_names::fit(&mut tx, name, names).await?;
+    host_names::fit(&mut tx, name, (names, &[])).await?;
     let token = fresh_token()?;
     let waits = replace::waits(&mut tx, talk, name, valid).await?;
     let counts_at = waits.as_ref().and_then(|waits| waits.counts_at);

@@ -19,7 +19,8 @@ use zeroize::Zeroizing;
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse, refuse_hint};
-use super::{CoreError, Inner, cas, random};
+use super::{CoreError, Inner, cas, own_key, random};
+use crate::issue::Issuer;
 use crate::keys::{self, GRANT_FILE};
 use crate::log::chain;
 use crate::signer::{SignError, Signer};
@@ -154,14 +155,14 @@ pub(super) struct Source<'a> {
     pub(super) setting: &'static str,
     /// A new file's name begins so.
     pub(super) file: &'static str,
-    /// The keys that sign or did.
-    pub(super) known: Vec<&'a str>,
+    /// The keys that sign or did, whatever it was.
+    pub(super) known: Vec<String>,
 }
 
 /// A new key: the agent's that the configuration names, or a new file.
 pub(super) async fn next(source: &Source<'_>, folder: &Path) -> Told<(Signer, String)> {
     if let Some(agent) = source.agent {
-        if source.known.contains(&line(agent.public_key())?.as_str()) {
+        if source.known.contains(&line(agent.public_key())?) {
             let setting = source.setting;
             return refuse_hint(
                 Code::Usage,
@@ -205,13 +206,8 @@ async fn until(tx: &mut Tx, overlap: Option<Span>) -> Told<Timestamp> {
 /// Replaces the key that signs, all or nothing.
 pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>) -> Told<AdminOutcome> {
     can_tell(core).await?;
-    let rows = core.store.read().await?.grant_keys().await?;
-    let source = Source {
-        agent: core.keys.agent.as_ref(),
-        setting: "keys.grant",
-        file: GRANT_FILE,
-        known: rows.iter().map(|row| row.public.as_str()).collect(),
-    };
+    let known = own_key::all(&mut core.store.read().await?).await?;
+    let source = Source { agent: core.keys.agent.as_ref(), setting: "keys.grant", file: GRANT_FILE, known };
     let (signer, place) = next(&source, &core.keys.folder).await?;
     replace(core, &talk.voice, overlap, (signer, place)).await?;
     list(core).await
@@ -242,7 +238,7 @@ async fn replace(
     if believed(&mut tx).await?.len() > SIGNERS_MAX {
         return refuse(Code::Usage, TOO_MANY);
     }
-    let hosts = tell(core, &mut tx, &current).await?;
+    let hosts = tell(&core.issuer, &mut tx, &current).await?;
     let (from, to) = (current.1.public_key(), signer.public_key());
     rotated(&mut tx, voice, (Signs::Grants, from, to), (until, hosts)).await?;
     tx.commit().await?;
@@ -251,20 +247,20 @@ async fn replace(
 }
 
 /// Tells every host which keys count from here on, in a document by `signer`. How many hosts.
-pub(super) async fn tell(core: &Inner, tx: &mut Tx, signer: &(u64, Signer)) -> Result<u64, Fault> {
+pub(super) async fn tell(issuer: &Issuer, tx: &mut Tx, signer: &(u64, Signer)) -> Result<u64, Fault> {
     let hosts: Vec<HostId> = tx.hosts().await?.iter().map(|host| host.id).collect();
-    tell_these(core, tx, signer, &hosts).await?;
+    tell_these(issuer, tx, signer, &hosts).await?;
     Ok(u64::try_from(hosts.len()).unwrap_or(u64::MAX))
 }
 
 /// The same for one host whose log begins anew: what it was told of keys since a backup that was laid back is not known.
 pub(crate) async fn tell_anew(core: &Inner, tx: &mut Tx, host: HostId) -> Result<(), Fault> {
     let signer = core.issuer.signer(tx).await?;
-    tell_these(core, tx, &signer, &[host]).await
+    tell_these(&core.issuer, tx, &signer, &[host]).await
 }
 
 async fn tell_these(
-    core: &Inner,
+    issuer: &Issuer,
     tx: &mut Tx,
     signer: &(u64, Signer),
     hosts: &[HostId],
@@ -272,7 +268,7 @@ async fn tell_these(
     let user_ca = cas::trusted(tx, Authority::People).await?;
     let host_ca = cas::trusted(tx, Authority::Hosts).await?;
     let keys = Keys { grant: believed(tx).await?, user_ca, host_ca };
-    Ok(core.issuer.keys(tx, signer, hosts, &keys).await?)
+    Ok(issuer.keys(tx, signer, hosts, &keys).await?)
 }
 
 /// The event of a rotation.

@@ -29,6 +29,7 @@ mod label;
 mod listing;
 mod locks;
 mod mfa;
+mod own_key;
 mod policy_files;
 mod recovery;
 mod reload;
@@ -138,6 +139,14 @@ pub(crate) enum CoreError {
         /// The file.
         path: PathBuf,
     },
+    /// A key signs, or is to sign, two things.
+    #[error("one key is to sign for {one} and for {other}: each takes a key of its own (daemon.toml, keys)")]
+    SharedKey {
+        /// What.
+        one: &'static str,
+        /// What else.
+        other: &'static str,
+    },
     /// No randomness.
     #[error("the system gives no random bytes")]
     Random {
@@ -215,10 +224,12 @@ impl Core {
         let fresh = ClusterId::from_random(random()?);
         let store = Arc::new(Store::open(&setup.data_dir, setup.clock.clone(), fresh).await?);
         let signers = keys::known(&store, &setup.keys).await?;
-        let user_ca = UserCa::new(cas::known(&store, &setup.keys, Authority::People).await?);
-        let host_ca = HostCa::new(cas::known(&store, &setup.keys, Authority::Hosts).await?);
+        let issuer = Issuer::new(signers, store.cluster());
+        let user_ca = UserCa::new(cas::known((&store, &issuer), &setup.keys, Authority::People).await?);
+        let host_ca = HostCa::new(cas::known((&store, &issuer), &setup.keys, Authority::Hosts).await?);
+        own_key::check_all(&mut store.write().await?, &setup.keys).await?;
         let inner = Inner {
-            issuer: Issuer::new(signers, store.cluster()),
+            issuer,
             user_ca,
             host_ca,
             keys: setup.keys,

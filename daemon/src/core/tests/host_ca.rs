@@ -1,17 +1,20 @@
 //! Certificates of hosts: whose names stand in them, which key signs, and what becomes of it in a rotation.
 
+use elevate_protocol::document::Act;
 use elevate_protocol::host_ssh::{HOST_LIFE, HostKey, HostKeys, HostName, HostProof, prove_host};
 use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, KeyState, KeyView, Signs};
 use elevate_protocol::message::agent::{Claim, ToAgent};
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::ssh::{Ca, Cas};
+use sqlx::Connection as _;
 use ssh_key::PublicKey;
 
 use super::actors::Agent;
 use super::place::*;
-use crate::core::Speaker;
+use crate::core::{CoreError, KeySetup, Speaker};
 use crate::issue::host_certificate::LEAD;
+use crate::signer::Signer;
 
 fn host_name(text: &str) -> HostName {
     text.parse().unwrap()
@@ -118,6 +121,22 @@ async fn keys(place: &Place, ask: AdminAsk) -> Vec<KeyView> {
     keys
 }
 
+/// THREATS E19: one administrator alone gives no host the name by which people reach another one.
+#[tokio::test]
+async fn e19_a_name_of_another_host_is_refused_until_it_is_taken_from_that_one() {
+    let place = Place::new().await;
+    place.enrol("web1", "web", 41).await;
+    place.enrol("db1", "db", 43).await;
+    rename(&place, "db1", &["db1.example.org", "db.example.org", "10.0.0.7"], &[]).await.unwrap();
+    for taken in ["db.example.org", "10.0.0.7", "db1.example.org", "db1.example.net", "db1"] {
+        let refused = rename(&place, "web1", &[taken], &[]).await.unwrap_err();
+        assert!(refused.contains(&format!("{taken} is the host db1")), "{refused}");
+    }
+    rename(&place, "web1", &["web1.example.org", "10.0.0.8", "www.db1.example.org"], &[]).await.unwrap();
+    rename(&place, "db1", &[], &["db.example.org"]).await.unwrap();
+    rename(&place, "web1", &["db.example.org"], &[]).await.unwrap();
+}
+
 /// Nobody fails to log in: everybody has heard of the next key before it signs, and the one before counts as long as what it signed.
 #[tokio::test]
 async fn the_next_key_signs_when_everybody_has_heard_of_it_and_the_one_before_counts_on() {
@@ -171,4 +190,73 @@ async fn without_an_overlap_the_next_key_signs_as_soon_as_the_one_before_is_over
     assert_eq!(trusted.keys().len(), 1);
     assert_eq!(terms(&mut agent).await.1, trusted.keys()[0]);
     certified(&place, &mut agent, &trusted).await;
+}
+
+/// A host that enrolled with a daemon that had no such key is told of the first one, and takes its certificates.
+#[tokio::test]
+async fn hosts_that_enrolled_before_there_was_the_key_are_told_of_the_first_one() {
+    let mut place = Place::new().await;
+    let web1 = place.enrol("web1", "web", 41).await;
+    place.core.close().await;
+    // As the daemon before has left it.
+    let database = format!("sqlite://{}/elevated.db", place.folder.path().display());
+    let mut older = sqlx::SqliteConnection::connect(&database).await.unwrap();
+    sqlx::query("DELETE FROM host_cas").execute(&mut older).await.unwrap();
+    older.close().await.unwrap();
+    std::fs::remove_file(place.folder.path().join("keys/ssh_host_ca")).unwrap();
+    place.core = open(place.folder.path(), &place.clock).await.unwrap();
+    let trusted = cas(&place).await;
+    assert_ne!(trusted, web1.host_ca);
+    let host = place.obedient(&web1, 41).await;
+    let told = soon("a document", async {
+        loop {
+            let first = host.applied.lock().unwrap().first().map(|document| document.act.clone());
+            if let Some(act) = first {
+                return act;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let Act::Keys(keys) = told else { panic!("{told:?}") };
+    assert_eq!((keys.host_ca, keys.user_ca), (trusted, web1.user_ca));
+    // Once, not at each start.
+    place.restart().await;
+    let documents = host.applied.lock().unwrap().len();
+    assert_eq!(documents, 1);
+}
+
+/// THREATS E02: who gets one thing signed by a key gets nothing else by it.
+#[tokio::test]
+async fn e02_a_key_that_signs_something_else_is_refused_at_the_start_and_in_a_rotation() {
+    let mut place = Place::new().await;
+    place.core.close().await;
+    let file = |name: &str| crate::keys::read_signing(&place.folder.path().join("keys").join(name)).unwrap();
+    let agent = |name: &str| Some(Signer::agent("/run/a".into(), file(name).public_key().clone()));
+    let setup = || grant_keys(place.folder.path(), None);
+    for (keys, other) in [
+        (KeySetup { host_ca: agent("ssh_user_ca"), ..setup() }, "ssh-user-ca"),
+        (KeySetup { user_ca: agent("ssh_host_ca"), ..setup() }, "ssh-host-ca"),
+        (KeySetup { host_ca: agent("grant"), ..setup() }, "grants"),
+        (KeySetup { agent: agent("ssh_host_ca"), ..setup() }, "ssh-host-ca"),
+    ] {
+        let refused = open_keys(place.folder.path(), &place.clock, keys).await.err();
+        assert!(
+            matches!(&refused, Some(CoreError::SharedKey { other: found, .. }) if *found == other),
+            "{refused:?}"
+        );
+    }
+    // A first key, of a file that somebody copied.
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::create_dir(empty.path().join("policy.d")).unwrap();
+    let policy = place.folder.path().join("policy.d/main.toml");
+    std::fs::copy(policy, empty.path().join("policy.d/main.toml")).unwrap();
+    let keys = grant_keys(empty.path(), None);
+    std::fs::copy(keys.folder.join("grant"), keys.folder.join("ssh_host_ca")).unwrap();
+    let refused = open_keys(empty.path(), &place.clock, keys).await.err();
+    assert!(
+        matches!(&refused, Some(CoreError::SharedKey { one: "ssh-host-ca", other: "grants" })),
+        "{refused:?}"
+    );
+    place.core = open(place.folder.path(), &place.clock).await.unwrap();
 }
