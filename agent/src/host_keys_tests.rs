@@ -130,7 +130,7 @@ fn one_that_says_the_same_or_is_older_is_not_put_in_the_place_of_a_valid_one() {
     let one =
         |names: &[&str], serial: u64, from: u64| numbered((2, 1), CertType::Host, names, (serial, from));
     let taken = |line: String| {
-        drop(install(&paths, (&shown, &[line.clone()]), ("web1", NOW)));
+        drop(install(&paths, (&shown, std::slice::from_ref(&line)), ("web1", NOW)));
         std::fs::read_to_string(&file).unwrap() == format!("{line}\n")
     };
     let first = 1_799_999_900;
