@@ -217,7 +217,7 @@ pub(crate) struct Draft<'a> {
     durability: Durability,
 }
 
-/// The first half of [`write`]: what is to stand at `path`, beside it, for whoever looks at it before it counts.
+/// The first half of [`write()`]: what is to stand at `path`, beside it, for whoever looks at it before it counts.
 ///
 /// # Errors
 /// [`SafeError`].
