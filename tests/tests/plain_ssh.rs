@@ -13,7 +13,7 @@ use elevate_tests::{PATIENCE, Ran, eventually};
 fn configured(fleet: &Fleet, alice: &Person) -> Result<()> {
     let lines = alice.elevate(&["ssh-config"])?.success()?;
     fleet.laptop.write("/home/alice/.ssh/elevate_config", &lines)?;
-    let config = "Include elevate_config\nStrictHostKeyChecking accept-new\nLogLevel ERROR\n";
+    let config = "Include elevate_config\nLogLevel ERROR\n";
     fleet.laptop.write("/home/alice/.ssh/config", config)
 }
 

@@ -22,6 +22,7 @@ use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use super::known_hosts;
 use super::request::not_expected;
 use super::session::Session;
 use crate::args::Cert;
@@ -66,8 +67,29 @@ pub(super) fn cert(session: &mut Session, words: &Cert) -> Result<u8, Failure> {
     let End::Done(Outcome::Certificate(view)) = end else { return Err(not_expected(end)) };
     fits(&view, &plan.public)?;
     plan.write(&view)?;
-    tell(session, &view, &plan);
+    let known = known(session, &view).unwrap_or_else(|failure| {
+        let why = escape(&failure.refusal().message);
+        session.console.warn(&Line::plain(&format!("warning: ssh will ask whether it is the host: {why}")));
+        None
+    });
+    tell(session, &view, &plan, known.as_deref());
     Ok(0)
+}
+
+/// The file by which ssh knows these hosts, looked after; none: a machine without agent, or no daemon of one's own to ask.
+fn known(session: &mut Session, view: &CertificateView) -> Result<Option<PathBuf>, Failure> {
+    if names_accounts(view) || session.daemon()?.is_none() {
+        return Ok(None);
+    }
+    let file = known_hosts::file(session)?;
+    let cas = known_hosts::ask(session)?;
+    known_hosts::keep(&file, &view.hosts, &cas)?;
+    Ok(Some(file))
+}
+
+/// What it names are accounts: it is for machines without agent.
+fn names_accounts(view: &CertificateView) -> bool {
+    view.principals.iter().all(|one| view.logins.iter().any(|login| login.as_str() == one))
 }
 
 impl Plan {
@@ -174,15 +196,14 @@ pub(super) fn fits(view: &CertificateView, key: &PublicKey) -> Result<(), Failur
     Err(Failure::Refused(Refusal::new(Code::Integrity, message)))
 }
 
-fn tell(session: &mut Session, view: &CertificateView, plan: &Plan) {
+fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Option<&Path>) {
     let at = session.at();
     if session.common.quiet && !session.scripted() {
         session.console.data(&Line::plain(&format!("G-{}", view.id)));
         return;
     }
     let file = escape(&plan.certificate.display().to_string());
-    // What it names are accounts, then.
-    let agentless = view.principals.iter().all(|one| view.logins.iter().any(|login| login.as_str() == one));
+    let agentless = names_accounts(view);
     let (logins, hosts) = if agentless {
         (view.principals.join(", "), "machines without agent".to_owned())
     } else {
@@ -196,7 +217,7 @@ fn tell(session: &mut Session, view: &CertificateView, plan: &Plan) {
         hosts,
         until(view.valid_before, &at),
     );
-    session.show(&value(view, plan, view.ends_at.since(at.now).0), &[Line::plain(&line)]);
+    session.show(&value(view, plan, known, view.ends_at.since(at.now).0), &[Line::plain(&line)]);
     let (Some(login), Some(host)) = (view.logins.first(), view.hosts.first()) else { return };
     let (login, host) = match (agentless, view.principals.first()) {
         (true, Some(login)) => (escape(login), "MACHINE".to_owned()),
@@ -206,14 +227,15 @@ fn tell(session: &mut Session, view: &CertificateView, plan: &Plan) {
         Some(key) => format!("ssh -i {}", escape(&key.display().to_string())),
         None => format!("ssh -o CertificateFile={file}"),
     };
-    session.console.say(&Line::plain(&format!("Use: {how} {login}@{host}")));
+    let by = known.map(|file| format!(" -o GlobalKnownHostsFile={}", escape(&file.display().to_string())));
+    session.console.say(&Line::plain(&format!("Use: {how}{} {login}@{host}", by.unwrap_or_default())));
 }
 
 fn joined<T: ToString>(all: &[T]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn value(view: &CertificateView, plan: &Plan, left: u32) -> Value {
+fn value(view: &CertificateView, plan: &Plan, known: Option<&Path>, left: u32) -> Value {
     let path = |path: &Path| path.to_str().map(ToOwned::to_owned);
     schema(
         "certificate",
@@ -226,6 +248,7 @@ fn value(view: &CertificateView, plan: &Plan, left: u32) -> Value {
             "certificate": view.certificate,
             "certificate_file": path(&plan.certificate),
             "key_file": plan.key.as_deref().and_then(path),
+            "known_hosts_file": known.and_then(path),
             "serial": view.serial,
             "fingerprint": view.fingerprint,
             "principals": view.principals,

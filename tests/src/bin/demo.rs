@@ -107,7 +107,12 @@ impl Stage {
         let words = argv
             .iter()
             .map(|word| if word.contains([' ', '{']) { format!("'{word}'") } else { (*word).to_owned() });
-        let line = words.collect::<Vec<_>>().join(" ");
+        // What a shell runs is shown as it is typed.
+        let line = if let ["sh", "-c", script] = argv {
+            (*script).to_owned()
+        } else {
+            words.collect::<Vec<_>>().join(" ")
+        };
         self.say(&format!("{user}@{}{sign} {line}\n", host.name()))
     }
 
@@ -220,9 +225,14 @@ impl Stage {
         self.show(&laptop, "alice", &refused, 125)?;
         let first = ["elevate", "ssh", "deploy@web1", "-m", "INC-4212 disk", "--", "id", "-un"];
         self.show(&laptop, "alice", &first, 0)?;
-        let lines =
-            "elevate ssh-config > ~/.ssh/elevate_config && sed -i '1i Include elevate_config' ~/.ssh/config";
+        self.say("nobody was asked about a fingerprint: web1 shows a certificate of its own\n")?;
+        let shown = "ssh-keyscan -c -t ed25519 web1 2> /dev/null | cut -d ' ' -f 2- | ssh-keygen -L -f -";
+        let shown = self.show(&laptop, "alice", &["sh", "-c", shown], 0)?;
+        ensure!(shown.contains("host certificate"), "web1 shows no certificate");
+        let lines = "elevate ssh-config > ~/.ssh/elevate_config";
         self.show(&laptop, "alice", &["sh", "-c", lines], 0)?;
+        let include = "sed -i '1i Include elevate_config' ~/.ssh/config";
+        self.show(&laptop, "alice", &["sh", "-c", include], 0)?;
         self.prompt(&laptop, "alice", &["ssh", "-t", "web1"])?;
         let mut open = on_screen(&laptop, "alice", &["ssh", "-t", "web1"])?;
         open.expect("$ ")?;

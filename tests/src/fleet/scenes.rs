@@ -70,7 +70,8 @@ max      = "1h"
 mfa      = "none"
 "#;
 
-/// A fleet with [`WEB_IN`], web1 with an account `deploy` and a running sshd, alice who trusts the hosts that she meets first.
+/// A fleet with [`WEB_IN`], web1 with an account `deploy` and a running sshd, alice who has never met a host: ssh refuses what
+/// it would have to ask her about.
 ///
 /// # Errors
 /// Something of it does not start.
@@ -82,7 +83,7 @@ pub fn ssh_scene() -> Result<(Fleet, Managed, Running, Person)> {
     let sshd = host.sshd()?;
     let web1 = Managed::enrol(&fleet, host, &["tier=web"])?;
     let alice = fleet.person("alice")?;
-    fleet.laptop.write("/home/alice/.ssh/config", "StrictHostKeyChecking accept-new\nLogLevel ERROR\n")?;
+    fleet.laptop.write("/home/alice/.ssh/config", "LogLevel ERROR\n")?;
     shows_certificate(&fleet, "web1")?;
     Ok((fleet, web1, sshd, alice))
 }
