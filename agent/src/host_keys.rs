@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use elevate_protocol::host_ssh::{
     HOST_RENEWAL, HostKey, HostName, HostNames, HostProof, HostProofError, prove_host,
 };
+use elevate_protocol::id::HostId;
 use elevate_protocol::ssh::Ca;
 use elevate_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -38,10 +39,12 @@ pub(crate) enum HostKeysError {
         why: HostProofError,
     },
     /// It is somebody else's.
-    #[error("the certificate that came is for {name}, not for this host")]
+    #[error("the certificate that came is for {name} ({host}), not for this host")]
     Name {
         /// Its first name.
         name: HostName,
+        /// Its key id.
+        host: HostId,
     },
     /// A file.
     #[error("a certificate cannot be written")]
@@ -166,7 +169,7 @@ pub(crate) fn is_pinned(paths: &Paths, ca: &Ca) -> bool {
 ///
 /// # Errors
 /// [`HostKeysError::Sshd`].
-pub(crate) fn look(paths: &Paths, now: Timestamp) -> Result<Vec<Shown>, HostKeysError> {
+pub(crate) fn look(paths: &Paths, (own, now): (HostId, Timestamp)) -> Result<Vec<Shown>, HostKeysError> {
     // A host whose sshd is not ours to set up gets none: nobody would see them.
     if !safe::read(&paths.sshd_file, FILE_MAX).is_ok_and(|text| sshd::is_ours(&text)) {
         return Ok(Vec::new());
@@ -179,7 +182,8 @@ pub(crate) fn look(paths: &Paths, now: Timestamp) -> Result<Vec<Shown>, HostKeys
     };
     let shown = keys(paths, &settings).into_iter().filter(|(_, place)| told(place)).map(|(key, place)| {
         let text = safe::read(&place, FILE_MAX).unwrap_or_default();
-        let proof = prove_host(text.trim_end(), &key, (&cas, now)).ok();
+        // One that was for the host that this one was before is none: people's ssh refuses it.
+        let proof = prove_host(text.trim_end(), &key, (&cas, now)).ok().filter(|proof| proof.host == own);
         Shown { key, place, proof }
     });
     Ok(shown.collect())
@@ -192,7 +196,7 @@ pub(crate) fn look(paths: &Paths, now: Timestamp) -> Result<Vec<Shown>, HostKeys
 pub(crate) fn install(
     paths: &Paths,
     (shown, certificates): (&[Shown], &[String]),
-    (own, now): (&str, Timestamp),
+    (own, now): ((HostId, &str), Timestamp),
 ) -> Result<(), HostKeysError> {
     let cas = cas(paths);
     let mut wanted = Vec::new();
@@ -200,6 +204,7 @@ pub(crate) fn install(
         let (line, proof) = fitting(&one.key, certificates, (&cas, own, now))?;
         let before = safe::read(&one.place, FILE_MAX).unwrap_or_default();
         let before = prove_host(before.trim_end(), &one.key, (&cas, now)).ok();
+        let before = before.filter(|before| before.host == own.0);
         if before.is_none_or(|before| is_better(&proof, &before)) {
             wanted.push((&one.place, line));
         }
@@ -242,13 +247,15 @@ fn is_better(new: &HostProof, before: &HostProof) -> bool {
 fn fitting<'a>(
     key: &HostKey,
     certificates: &'a [String],
-    (cas, own, now): (&[PublicKey], &str, Timestamp),
+    (cas, (own, own_name), now): (&[PublicKey], (HostId, &str), Timestamp),
 ) -> Result<(&'a String, HostProof), HostKeysError> {
     let mut nearest = HostProofError::Key;
     for line in certificates {
         match prove_host(line, key, (cas, now)) {
             Ok(proof) => match proof.names.all().first() {
-                Some(name) if name.as_str() != own => return Err(HostKeysError::Name { name: name.clone() }),
+                Some(name) if proof.host != own || name.as_str() != own_name => {
+                    return Err(HostKeysError::Name { name: name.clone(), host: proof.host });
+                }
                 Some(_) | None => return Ok((line, proof)),
             },
             Err(HostProofError::Key) => {}

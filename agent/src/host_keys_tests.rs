@@ -7,6 +7,10 @@ use ssh_key::private::{Ed25519Keypair, PrivateKey};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
+fn own() -> HostId {
+    HostId::from_random([1; 16])
+}
+
 fn key(seed: u8) -> PrivateKey {
     PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
 }
@@ -23,11 +27,20 @@ fn certificate(ca: u8, of: u8, kind: CertType, names: &[&str]) -> String {
     numbered((ca, of), kind, names, (9, 1_799_999_940))
 }
 
-fn numbered((ca, of): (u8, u8), kind: CertType, names: &[&str], (serial, from): (u64, u64)) -> String {
+fn numbered(by: (u8, u8), kind: CertType, names: &[&str], about: (u64, u64)) -> String {
+    of_host(own(), by, (kind, names), about)
+}
+
+fn of_host(
+    host: HostId,
+    (ca, of): (u8, u8),
+    (kind, names): (CertType, &[&str]),
+    (serial, from): (u64, u64),
+) -> String {
     let until = 1_800_100_000;
     let mut builder =
         Builder::new(vec![7; 16], key(of).public_key().key_data().clone(), from, until).unwrap();
-    builder.serial(serial).unwrap().cert_type(kind).unwrap().key_id("web1").unwrap();
+    builder.serial(serial).unwrap().cert_type(kind).unwrap().key_id(host.to_string()).unwrap();
     for name in names {
         builder.valid_principal(*name).unwrap();
     }
@@ -82,7 +95,7 @@ fn e19_only_a_certificate_of_this_host_by_the_pinned_ca_is_taken() {
     let file = paths.host_certificates.join("ssh_host_ed25519_key-cert.pub");
     let shown = [Shown { key: host_key(1), place: file.clone(), proof: None }];
     // sshd is told of it later: there is none in this place.
-    let put = |line: &str| match install(&paths, (&shown, &[line.to_owned()]), ("web1", NOW)) {
+    let put = |line: &str| match install(&paths, (&shown, &[line.to_owned()]), ((own(), "web1"), NOW)) {
         Ok(()) | Err(HostKeysError::Sshd(_)) => true,
         Err(_) => false,
     };
@@ -93,6 +106,7 @@ fn e19_only_a_certificate_of_this_host_by_the_pinned_ca_is_taken() {
         certificate(2, 1, CertType::Host, &["web2"]),
         certificate(2, 1, CertType::Host, &["web2", "web1"]),
         certificate(2, 1, CertType::Host, &["*"]),
+        of_host(HostId::from_random([2; 16]), (2, 1), (CertType::Host, &["web1"]), (9, 1_799_999_940)),
         line(1),
     ] {
         assert!(!put(&wrong), "{wrong}");
@@ -130,7 +144,7 @@ fn one_that_says_the_same_or_is_older_is_not_put_in_the_place_of_a_valid_one() {
     let one =
         |names: &[&str], serial: u64, from: u64| numbered((2, 1), CertType::Host, names, (serial, from));
     let taken = |line: String| {
-        drop(install(&paths, (&shown, std::slice::from_ref(&line)), ("web1", NOW)));
+        drop(install(&paths, (&shown, std::slice::from_ref(&line)), ((own(), "web1"), NOW)));
         std::fs::read_to_string(&file).unwrap() == format!("{line}\n")
     };
     let first = 1_799_999_900;
@@ -141,4 +155,23 @@ fn one_that_says_the_same_or_is_older_is_not_put_in_the_place_of_a_valid_one() {
     assert!(taken(one(&["web1", "db1"], 12, first + 1)), "a newer one");
     std::fs::write(&file, "").unwrap();
     assert!(taken(one(&["web1"], 7, first - 9)), "one that proves nothing");
+}
+
+/// The daemon's word on a host of before is that people's ssh refuses it: what was signed for one is not gone on with.
+#[test]
+fn e19_what_was_signed_for_the_host_of_before_gives_way_at_once() {
+    let (_place, paths) = place();
+    let shown = [Shown {
+        key: host_key(1),
+        place: paths.host_certificates.join("ssh_host_ed25519_key-cert.pub"),
+        proof: None,
+    }];
+    std::fs::create_dir_all(&paths.host_certificates).unwrap();
+    let from = 1_799_999_940;
+    let before = of_host(HostId::from_random([2; 16]), (2, 1), (CertType::Host, &["web1"]), (9, from));
+    std::fs::write(&shown[0].place, format!("{before}\n")).unwrap();
+    // The clock of the daemon was set back meanwhile: it looks older, and says the same.
+    let now = numbered((2, 1), CertType::Host, &["web1"], (10, from - 60));
+    drop(install(&paths, (&shown, std::slice::from_ref(&now)), ((own(), "web1"), NOW)));
+    assert_eq!(std::fs::read_to_string(&shown[0].place).unwrap(), format!("{now}\n"));
 }

@@ -13,6 +13,7 @@ use ssh_key::public::KeyData;
 use ssh_key::{Fingerprint, HashAlg, PublicKey};
 
 use crate::document::BACKDATE;
+use crate::id::HostId;
 use crate::name::Name;
 use crate::person_key::{self, PersonKeyError};
 use crate::time::{Span, Timestamp};
@@ -245,6 +246,8 @@ impl From<HostKeys> for Vec<HostKey> {
 /// What a certificate of a host proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostProof {
+    /// The host that it was signed for.
+    pub host: HostId,
     /// Its serial.
     pub serial: u64,
     /// The names that it is good for.
@@ -272,8 +275,8 @@ pub enum HostProofError {
     /// Another CA, not by the CA that it names, or not valid now.
     #[error("none of the keys that sign certificates of hosts here has signed it for this moment")]
     Signature,
-    /// Names that no host of ours has, or too long a time.
-    #[error("its names, its options or its time are not those of a host here")]
+    /// A key id that is no host's, names that no host of ours has, or too long a time.
+    #[error("its key id, its names, its options or its time are not those of a host here")]
     Content,
 }
 
@@ -307,8 +310,9 @@ pub fn prove_host(
     if !plain || valid_before > valid_after.after(BACKDATE).after(HOST_LIFE) {
         return Err(HostProofError::Content);
     }
+    let host = certificate.key_id().parse().map_err(|_| HostProofError::Content)?;
     let by = certificate.signature_key().fingerprint(HashAlg::Sha256);
-    Ok(HostProof { serial: certificate.serial(), names, valid_after, valid_before, by })
+    Ok(HostProof { host, serial: certificate.serial(), names, valid_after, valid_before, by })
 }
 
 #[cfg(test)]

@@ -16,9 +16,17 @@ fn host_key(seed: u8) -> HostKey {
 
 /// A certificate of the key 1 by the CA of this seed.
 fn certificate(ca: u8, kind: CertType, names: &[&str], until: u64) -> String {
+    of_host(&host().to_string(), (ca, kind), names, until)
+}
+
+fn host() -> HostId {
+    HostId::from_random([5; 16])
+}
+
+fn of_host(key_id: &str, (ca, kind): (u8, CertType), names: &[&str], until: u64) -> String {
     let mut builder =
         Builder::new(vec![7; 16], key(1).public_key().key_data().clone(), 1_799_999_940, until).unwrap();
-    builder.serial(9).unwrap().cert_type(kind).unwrap().key_id("web1").unwrap();
+    builder.serial(9).unwrap().cert_type(kind).unwrap().key_id(key_id).unwrap();
     for name in names {
         builder.valid_principal(*name).unwrap();
     }
@@ -90,7 +98,7 @@ fn e02_a_certificate_of_a_host_is_of_its_key_by_a_known_ca_for_hosts_names_and_t
     let prove = |line: &str, of: u8, at: i64| prove_host(line, &host_key(of), (&cas, Timestamp(at)));
     let good = certificate(2, CertType::Host, &["web1", "10.0.0.5"], 1_800_000_060);
     let proof = prove(&good, 1, NOW.0).unwrap();
-    assert_eq!((proof.serial, proof.valid_before), (9, Timestamp(1_800_000_060)));
+    assert_eq!((proof.host, proof.serial, proof.valid_before), (host(), 9, Timestamp(1_800_000_060)));
     assert_eq!(proof.names.all().iter().map(HostName::as_str).collect::<Vec<_>>(), ["web1", "10.0.0.5"]);
     assert_eq!(prove(&good, 3, NOW.0), Err(HostProofError::Key));
     assert_eq!(prove(&good, 1, 1_800_000_060), Err(HostProofError::Signature), "expired");
@@ -104,6 +112,7 @@ fn e02_a_certificate_of_a_host_is_of_its_key_by_a_known_ca_for_hosts_names_and_t
         (certificate(2, CertType::Host, &["web1,web2"], 1_800_000_060), HostProofError::Content),
         (certificate(2, CertType::Host, &[], 1_800_000_060), HostProofError::Content),
         (certificate(2, CertType::Host, &["web1"], long), HostProofError::Content),
+        (of_host("web1", (2, CertType::Host), &["web1"], 1_800_000_060), HostProofError::Content),
     ] {
         assert_eq!(prove(&line, 1, NOW.0), Err(why));
     }

@@ -1,17 +1,22 @@
-//! A list of revoked certificates as sshd reads it (sshd_config(5) `RevokedKeys`): by key id, which in our certificates is the grant's id.
+//! Lists of revoked certificates as sshd and ssh read them (sshd_config(5) `RevokedKeys`, ssh_config(5) `RevokedHostKeys`): by key id, which
+//! in our certificates is the id of the grant, or of the host.
 //!
-//! In: grants that are over, bytes of such a list. Out: the bytes that stand for them, and back. What nobody of ours has written is
-//! not read. Spec: PROTOCOL.krl, docs/grant-format.md "Revocation list". Threat X-l.
+//! In: grants that are over, hosts that are there no more, bytes of such a list. Out: the bytes that stand for them, and back. What
+//! nobody of ours has written is not read. Spec: PROTOCOL.krl, docs/grant-format.md "Revocation list". Threats X-l, E19.
 
 use std::collections::BTreeSet;
 
-use crate::id::ActivationId;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ActivationId, HostId};
 use crate::time::Timestamp;
 
 /// Most grants of a list: what sshd looks through at each login of everybody.
 pub const REVOKED_MAX: usize = 1024;
 /// Longest such list in bytes.
 pub const KRL_MAX: u64 = 64 * 1024;
+/// Most hosts of one: with everything else in it, an answer about them fits into a frame.
+pub const REVOKED_HOSTS_MAX: usize = 4096;
 /// A key id that no certificate has. Every list revokes it, so that none is empty: sshd lets everybody pass by one that is.
 pub const NOBODY: &str = "elevate:nobody";
 
@@ -46,6 +51,64 @@ fn take<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(taken)
 }
 
+fn written((version, made): (u64, Timestamp), key_ids: impl Iterator<Item = String>) -> Vec<u8> {
+    let mut ids = Vec::new();
+    string(&mut ids, NOBODY.as_bytes());
+    key_ids.for_each(|id| string(&mut ids, id.as_bytes()));
+    let mut section = Vec::new();
+    string(&mut section, b"");
+    string(&mut section, b"");
+    section.push(BY_KEY_ID);
+    string(&mut section, &ids);
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(FORM.to_be_bytes());
+    bytes.extend(version.to_be_bytes());
+    bytes.extend(made.0.max(0).to_be_bytes());
+    // Flags, of which there are none yet.
+    bytes.extend(0_u64.to_be_bytes());
+    string(&mut bytes, b"");
+    string(&mut bytes, b"");
+    bytes.push(SECTION_CERTIFICATES);
+    string(&mut bytes, &section);
+    bytes
+}
+
+/// Hosts that others have taken the place of, while a certificate of theirs may be valid.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<HostId>", into = "Vec<HostId>")]
+pub struct RevokedHosts(BTreeSet<HostId>);
+
+/// There are more than anybody goes through at a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("at most {REVOKED_HOSTS_MAX} hosts are revoked")]
+pub struct TooManyHosts;
+
+impl RevokedHosts {
+    /// What ssh(1) reads: the certificates of these hosts are none, whichever of our keys has signed them, and whatever key they are of.
+    /// The same hosts are the same bytes.
+    #[must_use]
+    pub fn to_krl(&self) -> Vec<u8> {
+        written((1, Timestamp(0)), self.0.iter().map(ToString::to_string))
+    }
+}
+
+impl TryFrom<Vec<HostId>> for RevokedHosts {
+    type Error = TooManyHosts;
+    fn try_from(hosts: Vec<HostId>) -> Result<Self, TooManyHosts> {
+        if hosts.len() > REVOKED_HOSTS_MAX {
+            Err(TooManyHosts)
+        } else {
+            Ok(Self(hosts.into_iter().collect()))
+        }
+    }
+}
+
+impl From<RevokedHosts> for Vec<HostId> {
+    fn from(hosts: RevokedHosts) -> Self {
+        hosts.0.into_iter().collect()
+    }
+}
+
 impl Krl {
     /// Whether a certificate of this grant is on it.
     #[must_use]
@@ -56,27 +119,7 @@ impl Krl {
     /// The bytes. The section names no CA: a grant that is over is so whichever of our keys has signed, also one that comes later.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut ids = Vec::new();
-        string(&mut ids, NOBODY.as_bytes());
-        for grant in &self.grants {
-            string(&mut ids, grant.to_string().as_bytes());
-        }
-        let mut section = Vec::new();
-        string(&mut section, b"");
-        string(&mut section, b"");
-        section.push(BY_KEY_ID);
-        string(&mut section, &ids);
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(FORM.to_be_bytes());
-        bytes.extend(self.version.to_be_bytes());
-        bytes.extend(self.made.0.max(0).to_be_bytes());
-        // Flags, of which there are none yet.
-        bytes.extend(0_u64.to_be_bytes());
-        string(&mut bytes, b"");
-        string(&mut bytes, b"");
-        bytes.push(SECTION_CERTIFICATES);
-        string(&mut bytes, &section);
-        bytes
+        written((self.version, self.made), self.grants.iter().map(ToString::to_string))
     }
 
     /// A list that [`Krl::to_bytes`] has written; none for every other one.
@@ -150,6 +193,19 @@ mod tests {
         let krl = Krl { version: u64::MAX, made: Timestamp(i64::MAX), grants: grants.collect() };
         assert_eq!(krl.grants.len(), REVOKED_MAX);
         assert!(u64::try_from(krl.to_bytes().len()).unwrap() <= KRL_MAX);
+    }
+
+    #[test]
+    fn e19_the_longest_list_of_hosts_fits_and_says_the_same_in_any_order() {
+        let host = |one: usize| HostId::from_random(u128::try_from(one).unwrap().to_be_bytes());
+        let all: Vec<HostId> = (0..REVOKED_HOSTS_MAX).map(host).collect();
+        let hosts = RevokedHosts::try_from(all.clone()).unwrap();
+        assert!(serde_json::to_string(&hosts).unwrap().len() < crate::frame::FRAME_MAX / 2);
+        let back = RevokedHosts::try_from(all.iter().rev().copied().collect::<Vec<_>>()).unwrap();
+        assert_eq!(hosts.to_krl(), back.to_krl());
+        let more = all.into_iter().chain([host(REVOKED_HOSTS_MAX)]).collect::<Vec<_>>();
+        assert_eq!(RevokedHosts::try_from(more), Err(TooManyHosts));
+        assert_eq!(RevokedHosts::default().to_krl().len(), list(1, &[]).to_bytes().len());
     }
 
     proptest! {

@@ -108,6 +108,40 @@ fn e19_another_host_in_the_place_of_one_is_refused_without_a_question() -> Resul
     logs_in(&fleet, &PLAIN)
 }
 
+/// THREATS E19: the machine that was web1 goes on showing what is valid for three weeks, and the name leads to it still.
+#[test]
+fn e19_a_machine_that_was_replaced_is_refused_and_the_one_in_its_place_is_not() -> Result<()> {
+    let (fleet, old, _sshd, alice) = ssh_scene()?;
+    configured(&fleet, &alice, "")?;
+    // Not by way of these lines: what plain ssh asked for would be enough for ten seconds.
+    fleet.laptop.write(CONFIG, "")?;
+    logs_in(&fleet, &ELEVATE)?;
+    let host = installed_host(&fleet.lab, "spare1")?;
+    host.add_user("deploy", 2100)?;
+    let _sshd2 = host.sshd()?;
+    Managed::accounts(&host)?;
+    let new = Managed::enrol_as(&fleet, (host, "web1"), &["tier=web"])?;
+    shows_certificate(&fleet, "spare1")?;
+    ensure!(old.host.exists(CERTIFICATE), "what it had");
+    is_refused(&fleet, &ELEVATE)?;
+    fleet.laptop.write(CONFIG, "Include elevate_config\n")?;
+    is_refused(&fleet, &PLAIN)?;
+    let said = fleet.laptop.run("alice", [&PLAIN[..], &["true"]].concat())?;
+    ensure!(said.stderr.contains("revoked by file /home/alice/.config/elevate/revoked_hosts."), "{said}");
+    let elsewhere = format!("Host web1\n    HostName {}\n", new.host.address());
+    configured(&fleet, &alice, &elsewhere)?;
+    logs_in(&fleet, &ELEVATE)?;
+    logs_in(&fleet, &PLAIN)?;
+    // A machine that comes back by an invitation of its own, with the keys that it had.
+    fleet.laptop.write(CONFIG, "")?;
+    old.host.run("root", ["elevate-agent", "unenroll", "--no-services"])?;
+    drop((old.agent, old.link));
+    let _again = Managed::enrol_as(&fleet, (old.host, "web1"), &["tier=web"])?;
+    eventually(PATIENCE, "it to be believed", || logs_in(&fleet, &ELEVATE).is_ok())?;
+    fleet.laptop.write(CONFIG, elsewhere)?;
+    is_refused(&fleet, &ELEVATE)
+}
+
 /// THREATS E02: what is for hosts opens no account, and what is for people makes no host.
 #[test]
 fn e02_a_certificate_of_a_host_is_none_of_a_person_and_the_other_way_round() -> Result<()> {

@@ -6,6 +6,7 @@
 use std::thread;
 
 use elevate_protocol::host_ssh::{HostKeys, HostNames};
+use elevate_protocol::id::HostId;
 use elevate_protocol::message::agent::Claim;
 use elevate_protocol::ssh::Ca;
 use elevate_protocol::time::{Span, Timestamp};
@@ -106,7 +107,7 @@ impl HostCertificates {
 }
 
 /// What lies here after something was done.
-fn seen(paths: &Paths, now: Timestamp, done: &Result<(), HostKeysError>) -> Message {
+fn seen(paths: &Paths, now: (HostId, Timestamp), done: &Result<(), HostKeysError>) -> Message {
     let found = host_keys::look(paths, now);
     let problem = done.as_ref().err().or(found.as_ref().err()).map(|error| journal::chain(error));
     Message::HostKeys { shown: found.ok(), problem }
@@ -128,10 +129,10 @@ impl Agent {
             return;
         }
         (state.looked, state.next) = (now.boot, now.boot.after(LOOK));
-        let (sender, paths) = (self.sender.clone(), self.paths.clone());
+        let (sender, paths, own) = (self.sender.clone(), self.paths.clone(), self.identity.config.host);
         self.work_on_host_keys(move || {
             let settled = host_keys::settle(&paths);
-            drop(sender.send(seen(&paths, now.wall, &settled)));
+            drop(sender.send(seen(&paths, (own, now.wall), &settled)));
         });
     }
 
@@ -189,10 +190,12 @@ impl Agent {
             return;
         }
         let (sender, paths) = (self.sender.clone(), self.paths.clone());
-        let (shown, own) = (self.host_certificates.shown.clone(), self.identity.config.name.clone());
+        let shown = self.host_certificates.shown.clone();
+        let (own, name) = (self.identity.config.host, self.identity.config.name.clone());
         self.work_on_host_keys(move || {
-            let put = host_keys::install(&paths, (&shown, &certificates), (own.as_str(), now.wall));
-            drop(sender.send(seen(&paths, now.wall, &put)));
+            let own_words = ((own, name.as_str()), now.wall);
+            let put = host_keys::install(&paths, (&shown, &certificates), own_words);
+            drop(sender.send(seen(&paths, (own, now.wall), &put)));
         });
     }
 

@@ -234,7 +234,9 @@ fn revoked(paths: &Paths) -> Option<Finding> {
 /// What people see who ask whether this is the host. Without a certificate `elevate ssh` logs in only where the plain key is known.
 fn host_certificates(paths: &Paths) -> Vec<Finding> {
     let now = clock::read().wall;
-    let shown = match host_keys::look(paths, now) {
+    // Without an identity there is none: `identity` says so.
+    let Ok(own) = config::load(paths).map(|found| found.config.host) else { return Vec::new() };
+    let shown = match host_keys::look(paths, (own, now)) {
         Ok(shown) => shown,
         Err(error) => return vec![bad(journal::chain(&error), "sshd -t, then edit what it names")],
     };

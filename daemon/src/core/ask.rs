@@ -16,7 +16,7 @@ use super::{
     admin, at_use, cas, certificate, end, extend, listing, locks, mfa, recovery, request, requests, review,
     room, why,
 };
-use crate::store::{Authority, HostRow, Voice};
+use crate::store::{HostRow, Voice};
 
 /// How long somebody may say nothing before the ask.
 const ASK_WITHIN: Span = Span(60);
@@ -328,7 +328,7 @@ async fn answer_once(core: &Core, talk: &mut Dialogue, ask: &Ask) -> Told<Outcom
         Ask::FactorList => mfa::list(core, talk).await,
         Ask::HostCas => {
             let mut tx = core.inner().store.read().await?;
-            Ok(Outcome::HostCas(cas::trusted(&mut tx, Authority::Hosts).await?))
+            cas::of_hosts(&mut tx).await
         }
         Ask::FactorTest => mfa::test(core, talk, ask).await,
         Ask::Whoami => mfa::whoami(core, talk).await,

@@ -10,6 +10,7 @@ use elevate_audit::{Kind, Subject};
 use elevate_protocol::host_ssh::HOST_LIFE;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView, Signs};
+use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::ssh::{CAS_MAX, Cas};
 use elevate_protocol::text::UntrustedText;
@@ -105,6 +106,13 @@ pub(super) async fn trusted(tx: &mut Tx, of: Authority) -> Result<Cas, Fault> {
     let rows = tx.cas(of).await?.into_iter().filter(|row| !row.over);
     let keys: Result<Vec<_>, _> = rows.map(|row| row.public.parse()).collect();
     Cas::try_from(keys.map_err(|_| BROKEN)?).map_err(|_| BROKEN)
+}
+
+/// Which certificates of hosts people are to believe.
+pub(super) async fn of_hosts(tx: &mut Tx) -> Told<Outcome> {
+    let cas = trusted(tx, Authority::Hosts).await?;
+    let revoked = tx.revoked_hosts().await?.try_into();
+    Ok(Outcome::HostCas { cas, revoked: revoked.map_err(|_| Fault::Broken { what: "hosts of before" })? })
 }
 
 /// The key that every host of a grant knows: a host that is away has not heard of the last rotation, and trusts the key before.

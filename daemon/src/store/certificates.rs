@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use elevate_protocol::document::BACKDATE;
+use elevate_protocol::host_ssh::HOST_LIFE;
 use elevate_protocol::id::{ActivationId, HostId};
+use elevate_protocol::krl::REVOKED_HOSTS_MAX;
 use elevate_protocol::time::{Span, Timestamp};
 use sqlx::AssertSqlSafe;
 
@@ -301,5 +304,25 @@ impl Tx {
             .fetch_one(self.ready().await?)
             .await?;
         Row("host_certificates", &row).maybe_time("until")
+    }
+
+    /// Hosts that others have taken the place of, and of which a certificate may be valid still. Of more than are ever told the latest.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn revoked_hosts(&mut self) -> Result<Vec<HostId>, StoreError> {
+        // By clocks that are a little behind, too.
+        let since = self.now().before(BACKDATE);
+        let rows = sqlx::query(
+            "SELECT id FROM hosts WHERE retired_at IS NOT NULL AND retired_at > $1
+             AND EXISTS (SELECT 1 FROM host_certificates WHERE host = hosts.id AND valid_before > $2)
+             ORDER BY retired_at DESC, id LIMIT $3",
+        )
+        .bind(since.before(HOST_LIFE).0)
+        .bind(since.0)
+        .bind(i64::try_from(REVOKED_HOSTS_MAX).unwrap_or(i64::MAX))
+        .fetch_all(self.ready().await?)
+        .await?;
+        rows.iter().map(|row| Row("hosts", row).parsed("id")).collect()
     }
 }

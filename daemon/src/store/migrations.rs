@@ -21,6 +21,7 @@ pub(super) fn migrator() -> Migrator {
         (11, "ssh", include_str!("../../migrations/0011_ssh.sql")),
         (12, "user_cas", include_str!("../../migrations/0012_user_cas.sql")),
         (13, "host_cas", include_str!("../../migrations/0013_host_cas.sql")),
+        (14, "retired", include_str!("../../migrations/0014_retired.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

@@ -22,7 +22,7 @@ use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
-use super::known_hosts;
+use super::known_hosts::{self, Files};
 use super::request::not_expected;
 use super::session::Session;
 use crate::args::Cert;
@@ -72,19 +72,19 @@ pub(super) fn cert(session: &mut Session, words: &Cert) -> Result<u8, Failure> {
         session.console.warn(&Line::plain(&format!("warning: ssh will ask whether it is the host: {why}")));
         None
     });
-    tell(session, &view, &plan, known.as_deref());
+    tell(session, &view, &plan, known.as_ref());
     Ok(0)
 }
 
-/// The file by which ssh knows these hosts, looked after; none: a machine without agent, or no daemon of one's own to ask.
-fn known(session: &mut Session, view: &CertificateView) -> Result<Option<PathBuf>, Failure> {
+/// The files by which ssh knows these hosts, looked after; none: a machine without agent, or no daemon of one's own to ask.
+fn known(session: &mut Session, view: &CertificateView) -> Result<Option<Files<PathBuf>>, Failure> {
     if names_accounts(view) || session.daemon()?.is_none() {
         return Ok(None);
     }
-    let file = known_hosts::file(session)?;
-    let cas = known_hosts::ask(session)?;
-    known_hosts::keep(&file, &view.hosts, &cas)?;
-    Ok(Some(file))
+    let files = known_hosts::files(session)?;
+    let believed = known_hosts::ask(session)?;
+    known_hosts::keep(&files, &view.hosts, &believed)?;
+    Ok(Some(files))
 }
 
 /// What it names are accounts: it is for machines without agent.
@@ -132,11 +132,15 @@ pub(super) fn write_key(path: &Path, key: &PrivateKey) -> Result<(), Failure> {
 
 /// In the place of the one before: ssh(1) finds the whole of one or the other.
 pub(super) fn write_certificate(path: &Path, line: &str) -> Result<(), Failure> {
+    write_whole(path, format!("{line}\n").as_bytes())
+}
+
+/// The same, of bytes as they are.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let fresh = beside(path, &format!(".{}", std::process::id()));
     let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&fresh);
-    let written = made
-        .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
-        .and_then(|()| std::fs::rename(&fresh, path));
+    let written =
+        made.and_then(|mut file| file.write_all(bytes)).and_then(|()| std::fs::rename(&fresh, path));
     written.map_err(|error| {
         drop(std::fs::remove_file(&fresh));
         cannot("write", path, &error)
@@ -196,7 +200,7 @@ pub(super) fn fits(view: &CertificateView, key: &PublicKey) -> Result<(), Failur
     Err(Failure::Refused(Refusal::new(Code::Integrity, message)))
 }
 
-fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Option<&Path>) {
+fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Option<&Files<PathBuf>>) {
     let at = session.at();
     if session.common.quiet && !session.scripted() {
         session.console.data(&Line::plain(&format!("G-{}", view.id)));
@@ -227,7 +231,10 @@ fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Optio
         Some(key) => format!("ssh -i {}", escape(&key.display().to_string())),
         None => format!("ssh -o CertificateFile={file}"),
     };
-    let by = known.map(|file| format!(" -o GlobalKnownHostsFile={}", escape(&file.display().to_string())));
+    let by = known.map(|Files { lines, revoked }| {
+        let shown = |file: &Path| escape(&file.display().to_string());
+        format!(" -o GlobalKnownHostsFile={} -o RevokedHostKeys={}", shown(lines), shown(revoked))
+    });
     session.console.say(&Line::plain(&format!("Use: {how}{} {login}@{host}", by.unwrap_or_default())));
 }
 
@@ -235,7 +242,7 @@ fn joined<T: ToString>(all: &[T]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn value(view: &CertificateView, plan: &Plan, known: Option<&Path>, left: u32) -> Value {
+fn value(view: &CertificateView, plan: &Plan, known: Option<&Files<PathBuf>>, left: u32) -> Value {
     let path = |path: &Path| path.to_str().map(ToOwned::to_owned);
     schema(
         "certificate",
@@ -248,7 +255,8 @@ fn value(view: &CertificateView, plan: &Plan, known: Option<&Path>, left: u32) -
             "certificate": view.certificate,
             "certificate_file": path(&plan.certificate),
             "key_file": plan.key.as_deref().and_then(path),
-            "known_hosts_file": known.and_then(path),
+            "known_hosts_file": known.and_then(|files| path(&files.lines)),
+            "revoked_hosts_file": known.and_then(|files| path(&files.revoked)),
             "serial": view.serial,
             "fingerprint": view.fingerprint,
             "principals": view.principals,

@@ -56,9 +56,13 @@ pub(super) fn ssh(session: &mut Session, words: &Ssh) -> Result<u8, Failure> {
     let login = target.login.as_ref().or(view.logins.first());
     let login = login.ok_or_else(|| Failure::usage("the grant opens no account", HOW))?;
     let text = key.to_openssh(LineEnding::LF).map_err(unwritable)?;
-    let (key, certificate) = (in_memory("key", &text)?, in_memory("certificate", &view.certificate)?);
-    let known = in_memory("known_hosts", &known_hosts::lines([&target.host], &known_hosts::ask(session)?))?;
-    let files = Files { key: &path(&key), certificate: &path(&certificate), known: &path(&known) };
+    let key = in_memory("key", text.as_bytes())?;
+    let certificate = in_memory("certificate", view.certificate.as_bytes())?;
+    let believed = known_hosts::ask(session)?;
+    let lines = in_memory("known_hosts", believed.lines([&target.host]).as_bytes())?;
+    let revoked = in_memory("revoked_hosts", &believed.revoked())?;
+    let hosts = known_hosts::Files { lines: path(&lines), revoked: path(&revoked) };
+    let files = Files { key: &path(&key), certificate: &path(&certificate), hosts: &hosts };
     let argv = argv(&files, (login, &target.host), &words.command);
     // All are there as long as this process is, and ssh is its child.
     run_program(&argv, &mut session.console, &session.signals)
@@ -146,14 +150,13 @@ fn opens(role: &EligibilityView, target: &Target) -> bool {
 }
 
 /// A file that only this process has, and whoever it starts opens by its path. ssh wants a key that nobody else can read.
-fn in_memory(name: &str, text: &str) -> Result<File, Failure> {
+fn in_memory(name: &str, bytes: &[u8]) -> Result<File, Failure> {
     let made = memfd_create(name, MFdFlags::MFD_CLOEXEC)
         .map_err(|error| system("keep a key in memory", error.into()))?;
     fchmod(&made, Mode::S_IRUSR | Mode::S_IWUSR)
         .map_err(|error| system("keep a key in memory", error.into()))?;
     let mut file = File::from(made);
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"));
-    written.map_err(|error| system("keep a key in memory", error))?;
+    file.write_all(bytes).map_err(|error| system("keep a key in memory", error))?;
     Ok(file)
 }
 
@@ -166,7 +169,7 @@ fn path(file: &File) -> String {
 struct Files<'a> {
     key: &'a str,
     certificate: &'a str,
-    known: &'a str,
+    hosts: &'a known_hosts::Files<String>,
 }
 
 /// The words of ssh: this key and no other, no question for a password or about the host, no connection that another call left open. What
@@ -182,7 +185,7 @@ fn argv(files: &Files<'_>, (login, host): (&Name, &Name), command: &[OsString]) 
         format!("HostKeyAlias={host}"),
     ]
     .into_iter()
-    .chain(known_hosts::options(files.known).map(|(name, value)| format!("{name}={value}")))
+    .chain(known_hosts::options(files.hosts).map(|(name, value)| format!("{name}={value}")))
     {
         words.extend(["-o".into(), option.into()]);
     }
@@ -212,13 +215,14 @@ mod tests {
     fn ssh_is_told_the_key_the_account_and_where_its_own_options_end() {
         let name = |text: &str| text.parse::<Name>().unwrap();
         let command = ["-v".into(), "uptime".into()];
-        let files = Files { key: "/k", certificate: "/c", known: "/h" };
+        let hosts = known_hosts::Files { lines: "/h".into(), revoked: "/r".into() };
+        let files = Files { key: "/k", certificate: "/c", hosts: &hosts };
         let words = argv(&files, (&name("postgres"), &name("db1")), &command);
         let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(words.first(), Some(&SSH));
         assert!(words.windows(2).any(|pair| pair == ["-o", "CertificateFile=/c"]), "{words:?}");
         let known = "GlobalKnownHostsFile=/h /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2";
-        for option in ["HostKeyAlias=db1", "StrictHostKeyChecking=yes", known] {
+        for option in ["HostKeyAlias=db1", "StrictHostKeyChecking=yes", "RevokedHostKeys=/r", known] {
             assert!(words.windows(2).any(|pair| pair == ["-o", option]), "{words:?}");
         }
         assert!(words.ends_with(&["-i", "/k", "-l", "postgres", "--", "db1", "-v", "uptime"]), "{words:?}");
@@ -226,11 +230,11 @@ mod tests {
 
     #[test]
     fn a_key_in_memory_is_a_file_of_ones_own_that_a_child_reads_twice() {
-        let file = in_memory("key", "text").unwrap();
+        let file = in_memory("key", b"text").unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         for _ in 0..2 {
             let read = std::process::Command::new("/bin/cat").arg(path(&file)).output().unwrap();
-            assert_eq!(read.stdout, b"text\n");
+            assert_eq!(read.stdout, b"text");
         }
     }
 }

@@ -15,6 +15,7 @@ use super::view::{
 };
 use crate::digest::Digest;
 use crate::id::{ActivationId, IdPrefix, Nonce};
+use crate::krl::RevokedHosts;
 use crate::name::Name;
 use crate::secret::Secret;
 use crate::ssh::Cas;
@@ -164,7 +165,7 @@ pub enum Ask {
     RecoveryMake,
     /// A certificate for SSH under a grant that is there. Door 2.
     Certificate(CertificateAsk),
-    /// The keys whose certificates of hosts are believed. Door 2.
+    /// The keys whose certificates of hosts are believed, and the hosts whose are not any more. Door 2.
     HostCas,
     /// Lock myself, everywhere. Through door 1 with a code.
     LockMe {
@@ -369,8 +370,13 @@ pub enum Outcome {
     Recovery(Vec<Secret>),
     /// A certificate, after the log has it.
     Certificate(Box<CertificateView>),
-    /// The keys whose certificates of hosts are believed, oldest first.
-    HostCas(Cas),
+    /// Which certificates of hosts are believed.
+    HostCas {
+        /// By these keys, oldest first.
+        cas: Cas,
+        /// But not of these hosts.
+        revoked: RevokedHosts,
+    },
     /// What locking myself did.
     Locked(Box<LockedView>),
     /// Who I am.

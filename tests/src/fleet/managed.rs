@@ -29,14 +29,32 @@ impl Managed {
     /// A step failed.
     pub fn enrol(fleet: &Fleet, host: Host, labels: &[&str]) -> Result<Self> {
         let name = host.name().to_owned();
+        Self::accounts(&host)?;
+        let managed = Self::enrol_as(fleet, (host, &name), labels)?;
+        managed.wait_connected(fleet)?;
+        Ok(managed)
+    }
+
+    /// The people, and who Elevate runs as.
+    ///
+    /// # Errors
+    /// One of them is there.
+    pub fn accounts(host: &Host) -> Result<()> {
         for (login, uid) in PEOPLE {
             host.add_user(login, uid)?;
         }
         host.add_user("elevate-link", LINK_UID)?;
-        host.add_user("elevate-ssh", SSH_UID)?;
+        host.add_user("elevate-ssh", SSH_UID)
+    }
+
+    /// The same of a machine that has them, under a name that may be another machine's, and not waited for.
+    ///
+    /// # Errors
+    /// A step failed.
+    pub fn enrol_as(fleet: &Fleet, (host, name): (Host, &str), labels: &[&str]) -> Result<Self> {
         host.run("root", ["install", "-d", "-o", "elevate-link", "-m", "700", "/var/lib/elevate-link"])?
             .success()?;
-        let mut invite = vec!["host", "invite", name.as_str(), "-q"];
+        let mut invite = vec!["host", "invite", name, "-q"];
         for label in labels {
             invite.extend(["--label", label]);
         }
@@ -48,7 +66,6 @@ impl Managed {
         let mut managed = Self { host, agent: None, link: None };
         managed.start_agent()?;
         managed.start_link()?;
-        managed.wait_connected(fleet)?;
         Ok(managed)
     }
 

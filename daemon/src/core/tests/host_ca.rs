@@ -2,6 +2,7 @@
 
 use elevate_protocol::document::Act;
 use elevate_protocol::host_ssh::{HOST_LIFE, HostKey, HostKeys, HostName, HostProof, prove_host};
+use elevate_protocol::id::HostId;
 use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, KeyState, KeyView, Signs};
 use elevate_protocol::message::agent::{Claim, ToAgent};
 use elevate_protocol::message::person::{Ask, Outcome};
@@ -58,9 +59,42 @@ fn names(proof: &HostProof) -> Vec<&str> {
 
 async fn cas(place: &Place) -> Cas {
     match place.ask("alice", Ask::HostCas).await.unwrap() {
-        Outcome::HostCas(cas) => cas,
+        Outcome::HostCas { cas, .. } => cas,
         other => panic!("{other:?}"),
     }
+}
+
+/// Whose certificates are to be refused.
+async fn revoked(place: &Place) -> Vec<HostId> {
+    match place.ask("alice", Ask::HostCas).await.unwrap() {
+        Outcome::HostCas { revoked, .. } => revoked.into(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// THREATS E19: the old machine keeps its keys and a certificate that is valid for three weeks.
+#[tokio::test]
+async fn e19_a_host_that_gave_way_is_revoked_for_as_long_as_a_certificate_of_it_may_be_valid() {
+    let mut place = Place::new().await;
+    let first = place.enrol("web1", "web", 51).await;
+    let mut agent = place.agent(&first, 51).await;
+    agent.hello(0).await;
+    certificate(&mut agent, 71).await;
+    let bare = place.enrol("web2", "web", 52).await;
+    assert_eq!(revoked(&place).await, [], "hosts that are there");
+    let second = place.enrol("web1", "web", 53).await;
+    place.enrol("web2", "web", 54).await;
+    assert_eq!(revoked(&place).await, [first.host], "and not {:?}, which had none", bare.host);
+    let mut agent = place.agent(&second, 53).await;
+    agent.hello(0).await;
+    // The same key, the same name: what counts is whom it was signed for.
+    certificate(&mut agent, 71).await;
+    assert_eq!(revoked(&place).await, [first.host]);
+    place.restart().await;
+    place.clock.advance(i64::from(HOST_LIFE.0));
+    assert_eq!(revoked(&place).await, [first.host], "by a clock that is a little behind");
+    place.clock.advance(60);
+    assert_eq!(revoked(&place).await, []);
 }
 
 async fn rename(place: &Place, host: &str, add: &[&str], remove: &[&str]) -> Result<(), String> {

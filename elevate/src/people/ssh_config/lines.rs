@@ -17,8 +17,8 @@ pub(super) struct Shown<'a> {
     pub(super) program: String,
     /// Where the key and the certificates are kept.
     pub(super) folder: String,
-    /// Where the keys are whose certificates of hosts are believed.
-    pub(super) known: String,
+    /// Where it stands which certificates of hosts are believed.
+    pub(super) hosts: known_hosts::Files<String>,
     /// What ssh logs in as where nobody says so; none: that is not known, or cannot be written.
     pub(super) account: Option<&'a str>,
 }
@@ -44,9 +44,9 @@ pub(super) fn lines(mine: &[EligibilityView], shown: &Shown<'_>) -> String {
             joined(&logins)
         );
     }
-    let Shown { program, folder, known, .. } = shown;
+    let Shown { program, folder, hosts: files, .. } = shown;
     let believed: String =
-        known_hosts::options(known).map(|(name, value)| format!("    {name} {value}\n")).concat();
+        known_hosts::options(files).map(|(name, value)| format!("    {name} {value}\n")).concat();
     for (login, hosts) in &hosts {
         let hosts = joined(hosts);
         // The second block holds without a grant as well: nobody is asked for a password there, or whether this is the host.
@@ -124,7 +124,10 @@ mod tests {
         let shown = Shown {
             program: "/usr/bin/elevate".into(),
             folder: "/run/user/1/elevate".into(),
-            known: "/home/alice/.config/elevate/known_hosts.d_7022".into(),
+            hosts: known_hosts::Files {
+                lines: "/c/known_hosts.d_7022".into(),
+                revoked: "/c/revoked_hosts.d".into(),
+            },
             account: Some("alice"),
         };
         let text = lines(&mine, &shown);
@@ -145,7 +148,9 @@ mod tests {
         );
         assert!(text.contains("    User postgres\n") && !text.contains("User root"), "{text}");
         assert!(text.contains("user postgres,root\n    HostKeyAlias db2\n"), "{text}");
-        assert_eq!(text.matches("    StrictHostKeyChecking yes\n").count(), 2, "{text}");
+        for line in ["StrictHostKeyChecking yes", "RevokedHostKeys /c/revoked_hosts.d"] {
+            assert_eq!(text.matches(&format!("    {line}\n")).count(), 2, "{text}");
+        }
         let nobody = lines(&mine, &Shown { account: None, ..shown });
         assert!(!nobody.contains("    User "), "{nobody}");
         assert!(!text.contains("web1"), "a role without SSH: {text}");

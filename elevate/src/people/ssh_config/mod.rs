@@ -50,19 +50,19 @@ pub(super) fn ssh_config(session: &mut Session, words: &SshConfig) -> Result<u8,
     }
     let end = session.ask_through(Which::Two, &Ask::Eligible, Wait::Machines)?;
     let End::Done(Outcome::Eligible(mine)) = end else { return Err(not_expected(end)) };
-    let known = known_hosts::file(session)?;
-    let cas = known_hosts::ask(session)?;
+    let files = known_hosts::files(session)?;
+    let believed = known_hosts::ask(session)?;
     known_hosts::keep(
-        &known,
+        &files,
         mine.iter().filter(|role| !role.logins.is_empty()).flat_map(|role| &role.hosts),
-        &cas,
+        &believed,
     )?;
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/elevate"));
     let account = User::from_uid(session.around.uid).ok().flatten().map(|user| user.name);
     let shown = lines::Shown {
         program: plain(&program)?,
         folder: plain(&folder(session))?,
-        known: plain(&known)?,
+        hosts: known_hosts::Files { lines: plain(&files.lines)?, revoked: plain(&files.revoked)? },
         account: account.as_deref().filter(|name| !name.is_empty() && name.chars().all(is_plain)),
     };
     session.console.script(lines::lines(&mine, &shown).as_bytes());

@@ -83,8 +83,8 @@ fn renew(session: &mut Session, kept: &Kept, place: &Place) -> Result<(), Failur
         return kept.lead(place, known.view.id);
     }
     let live = live(session)?;
-    let cas = known_hosts::ask(session)?;
-    known_hosts::keep(&known_hosts::file(session)?, [&place.host], &cas)?;
+    let believed = known_hosts::ask(session)?;
+    known_hosts::keep(&known_hosts::files(session)?, [&place.host], &believed)?;
     for gone in known.iter().filter(|known| live.iter().all(|grant| grant.id != known.view.id)) {
         kept.forget(gone.view.id);
     }
