@@ -6,7 +6,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use elevate_tests::fleet::{Fleet, Managed, POLICY, Person, Service, booted_host, wait_booted};
+use elevate_tests::fleet::{
+    Fleet, Managed, POLICY, Person, Service, booted_host, shows_certificate, wait_booted,
+};
 use elevate_tests::{Access, Host, PATIENCE, eventually};
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
@@ -106,6 +108,46 @@ fn everything_works_under_the_shipped_units() -> Result<()> {
         no_complaint(unit)?;
     }
     Ok(())
+}
+
+/// THREATS X-l, E20: what sshd cannot do without is made again, and sshd is told of another certificate, with no more than the unit leaves.
+#[test]
+fn x_l_the_list_is_made_again_and_sshd_is_told_of_certificates_under_the_shipped_unit() -> Result<()> {
+    let fleet = Fleet::booted(&format!("{POLICY}{ROLES}"))?;
+    let web1 = web1(&fleet)?;
+    let (agent, host) = (Service::new(&web1.host, "elevate-agent"), &web1.host);
+    shows_certificate(&fleet, "web1")?;
+    // The folder of the list too: /etc/ssh is the agent's to write, and nothing else below /etc but its own.
+    let list = || host.read_bytes("/etc/ssh/elevate/revoked");
+    list()?;
+    host.run("root", ["rm", "-r", "/etc/ssh/elevate"])?.success()?;
+    eventually(PATIENCE, "the list", || list().is_ok_and(|list| list.starts_with(b"SSHKRL")))
+        .with_context(|| agent.journal().unwrap_or_default())?;
+    ensure!(!writes(host, &agent, "/etc/x")?, "and nothing else");
+    let alice = fleet.person("alice")?;
+    let login = ["ssh", "deploy@web1", "-m", "an ordinary reason", "--", "true"];
+    alice.elevate(&login)?.success()?;
+
+    // The listener begins anew where it is told, and keeps its process.
+    let sshd = || host.run("root", ["sh", "-c", "cat /run/sshd.pid && stat -c %y /run/sshd.pid"])?.success();
+    let (before, pid) = (sshd()?, Service::new(host, "ssh").pid()?);
+    host.write("/run/elevate/sshd.stale", "")?;
+    agent.ctl("restart")?;
+    let is_told = || !host.exists("/run/elevate/sshd.stale") && sshd().is_ok_and(|now| now != before);
+    eventually(PATIENCE, "sshd to be told", is_told).with_context(|| agent.journal().unwrap_or_default())?;
+    ensure!(Service::new(host, "ssh").pid()? == pid, "told, and not started again");
+    // What it shows is another certificate, whether it has to be told (from OpenSSH 9.8 on) or not.
+    let shown = || fleet.laptop.run("root", ["ssh-keyscan", "-T", "1", "-c", "-t", "ed25519", "web1"]);
+    let first = shown()?.success()?;
+    fleet.ctl(&["host", "name", "web1", "web1.example.org"])?;
+    agent.ctl("restart")?;
+    eventually(PATIENCE, "another certificate", || {
+        shown().is_ok_and(|now| now.stdout.contains("-cert-v01@openssh.com ") && now.stdout != first)
+    })
+    .with_context(|| agent.journal().unwrap_or_default())?;
+    alice.elevate(&login)?.success()?;
+    ensure!(!fleet.events("host.tampered")?.is_empty(), "who takes the list away is told of");
+    no_complaint(&agent)
 }
 
 /// The agent finds sshd's process and what runs below it, and kills both, although it sees and may do less than root.
