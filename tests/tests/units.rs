@@ -120,7 +120,8 @@ fn x_l_the_list_is_made_again_and_sshd_is_told_of_certificates_under_the_shipped
     // The folder of the list too: /etc/ssh is the agent's to write, and nothing else below /etc but its own.
     let list = || host.read_bytes("/etc/ssh/elevate/revoked");
     list()?;
-    host.run("root", ["rm", "-r", "/etc/ssh/elevate"])?.success()?;
+    // In one step: the agent is faster than rm(1) goes through a folder.
+    host.run("root", ["mv", "/etc/ssh/elevate", "/root/"])?.success()?;
     eventually(PATIENCE, "the list", || list().is_ok_and(|list| list.starts_with(b"SSHKRL")))
         .with_context(|| agent.journal().unwrap_or_default())?;
     ensure!(!writes(host, &agent, "/etc/x")?, "and nothing else");
