@@ -133,8 +133,10 @@ impl Agent {
         now: Moment,
     ) -> Result<Report, Denied> {
         // A process of root's that says it is something else has only itself to lose; this keeps mistakes out.
-        let peer = peer.filter(|peer| peer.name.starts_with("sshd"));
-        let peer = peer.ok_or_else(|| denied(None, "it is not sshd that asks"))?;
+        let peer = peer.ok_or_else(|| denied(None, "who asked was gone before the answer"))?;
+        if !peer.name.starts_with("sshd") {
+            return Err(denied(None, "it is not sshd that asks"));
+        }
         if asked.certificate.is_empty() {
             return Err(denied(None, "what sshd says of the certificate cannot be understood"));
         }

@@ -226,7 +226,8 @@ impl Stage {
         let first = ["elevate", "ssh", "deploy@web1", "-m", "INC-4212 disk", "--", "id", "-un"];
         self.show(&laptop, "alice", &first, 0)?;
         self.say("nobody was asked about a fingerprint: web1 shows a certificate of its own\n")?;
-        let shown = "ssh-keyscan -c -t ed25519 web1 2> /dev/null | cut -d ' ' -f 2- | ssh-keygen -L -f -";
+        let shown =
+            "ssh-keyscan -c -t ed25519 web1 2> /dev/null | grep -o 'ssh-ed25519-cert.*' | ssh-keygen -L -f -";
         let shown = self.show(&laptop, "alice", &["sh", "-c", shown], 0)?;
         ensure!(shown.contains("host certificate"), "web1 shows no certificate");
         let lines = "elevate ssh-config > ~/.ssh/elevate_config";
