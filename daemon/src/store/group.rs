@@ -1,7 +1,8 @@
 //! The one writer. Changes that wait for it at the same time share one transaction of the database, and its one fsync.
 //!
 //! In: changes, one after the other, each whole or not at all. Out: their fate, told only after the commit. Spec:
-//! docs/decisions/0019. A change is a savepoint; the transaction around several is a group, and all of it has one fate.
+//! docs/decisions/0019. A change is a savepoint; the transaction around several is a group, and all of it has one fate. What it begins
+//! and ends with goes to the database with its own statements (docs/decisions/0045).
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +60,8 @@ pub(super) struct Group {
     open: Option<Fate>,
     /// Changes in it that are whole.
     whole: usize,
+    /// What the change that is made begins with; none: the database was sent it.
+    opening: Option<&'static str>,
     /// Somebody began a change and has not said that it is whole. Found by the next one, it was dropped.
     changing: bool,
     /// A statement about the transaction itself was sent and its end not seen.
@@ -113,6 +116,20 @@ pub(super) enum Inner {
     Write(Box<Change>),
 }
 
+impl Inner {
+    /// Runs what was kept back, and before it what a change begins with: what is said on the connection afterwards is part of it.
+    ///
+    /// # Errors
+    /// That of the first statement that fails.
+    pub(super) async fn send(&mut self, mut later: Later) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Read(transaction) => later.send(transaction).await,
+            Self::Glance(connection) => later.send(connection).await,
+            Self::Write(change) => change.group.send(later).await,
+        }
+    }
+}
+
 impl Deref for Inner {
     type Target = AnyConnection;
 
@@ -143,6 +160,16 @@ impl Group {
         said.map(drop)
     }
 
+    /// Runs what a change kept back.
+    async fn send(&mut self, mut later: Later) -> Result<(), sqlx::Error> {
+        let Some(opening) = self.opening.take() else { return later.send(&mut self.connection).await };
+        later.begin_with(opening);
+        (self.changing, self.unsure) = (true, true);
+        let sent = later.send(&mut self.connection).await;
+        self.unsure = false;
+        sent
+    }
+
     /// Gives the whole group up. Those who wait for its fate hear it.
     async fn fail(&mut self, end: End) {
         // Where there is no transaction any more there is nothing to take back.
@@ -155,63 +182,78 @@ impl Group {
         if let Some(fate) = self.open.take() {
             fate.get_or_init(|| end);
         }
-        (self.whole, self.changing) = (0, false);
+        (self.whole, self.changing, self.opening) = (0, false, None);
     }
 
     /// Takes back what somebody began and dropped.
     async fn tidy(&mut self) {
+        // SQLite ends a transaction by itself when the disk is full or fails; then there is no savepoint, and no group. When it fails
+        // this process ends.
+        self.take_back(End::NoRoom).await;
+    }
+
+    /// Takes back what the change did that is being made; `end` is what becomes of the group when it has no savepoint any more.
+    async fn take_back(&mut self, end: End) {
         if self.unsure || (self.changing && self.whole == 0) {
-            return self.fail(End::Lost).await;
+            return self.fail(if self.unsure { End::Lost } else { end }).await;
+        }
+        // The database never heard of it, and of a group without another change neither.
+        if self.opening.take().is_some() && self.whole == 0 {
+            self.close(End::Lost);
         }
         if self.changing {
-            // SQLite ends a transaction by itself when the disk is full or fails; then there is no savepoint, and no group. When it
-            // fails this process ends.
             let back = match self.say("ROLLBACK TO change").await {
                 Ok(()) => self.say("RELEASE change").await,
                 Err(error) => Err(error),
             };
             match back {
                 Ok(()) => self.changing = false,
-                Err(_) => self.fail(End::NoRoom).await,
+                Err(_) => self.fail(end).await,
             }
         }
     }
 
-    async fn begin(&mut self) -> Result<Fate, sqlx::Error> {
+    /// Begins a change. The database hears of it with its first statement.
+    async fn begin(&mut self) -> Fate {
         self.tidy().await;
-        let fate = match &self.open {
-            Some(fate) => Arc::clone(fate),
-            None => {
-                let fate = Fate::default();
-                self.open = Some(Arc::clone(&fate));
-                self.changing = true;
-                self.say("BEGIN IMMEDIATE").await?;
-                return Ok(fate);
-            }
-        };
-        self.changing = true;
-        self.say("SAVEPOINT change").await?;
-        Ok(fate)
+        self.opening = Some(if self.open.is_some() { "SAVEPOINT change" } else { "BEGIN IMMEDIATE" });
+        Arc::clone(self.open.get_or_insert_default())
     }
 
-    /// The change is whole with what it kept back: with the others of its group it waits for the commit.
-    async fn keep(&mut self, log: Log, mut later: Later) -> Result<(), sqlx::Error> {
+    /// The change is whole with what it kept back: with the others of its group it waits for the commit, or is the last of them and
+    /// commits for all.
+    async fn keep(&mut self, log: Log, mut later: Later, last: bool) -> Result<(), sqlx::Error> {
         if self.whole > 0 {
             later.add("RELEASE change", []);
         }
+        if last {
+            later.add("COMMIT", []);
+        }
         self.unsure = true;
-        let sent = later.send(&mut self.connection).await;
+        let sent = self.send(later).await;
         self.unsure = false;
         if let Err(error) = sent {
-            // Of this change nothing stays; what others of the group did is before its savepoint.
-            self.tidy().await;
+            // Of this change nothing stays; what others of the group did is before its savepoint, unless it was their commit that failed.
+            self.take_back(End::by(&error)).await;
             return Err(error);
         }
         self.changing = false;
         self.whole = self.whole.saturating_add(1);
         self.next = log.next.or(self.next);
         self.mark = log.mark.or(self.mark);
+        if last {
+            self.committed();
+        }
         Ok(())
+    }
+
+    /// The group is durable.
+    fn committed(&mut self) {
+        self.close(End::Durable);
+        // After the commit: a witness that is ahead is the sign of an older database.
+        if let (Some(mark), Some((witness, cluster))) = (self.mark.take(), &self.witness) {
+            witness.note(Said { cluster: *cluster, mark });
+        }
     }
 
     async fn commit(&mut self) -> Result<(), sqlx::Error> {
@@ -220,19 +262,13 @@ impl Group {
             return Ok(());
         }
         match self.say("COMMIT").await {
-            Ok(()) => {
-                self.close(End::Durable);
-                // After the commit: a witness that is ahead is the sign of an older database.
-                if let (Some(mark), Some((witness, cluster))) = (self.mark.take(), &self.witness) {
-                    witness.note(Said { cluster: *cluster, mark });
-                }
-                Ok(())
-            }
+            Ok(()) => self.committed(),
             Err(error) => {
                 self.fail(End::by(&error)).await;
-                Err(error)
+                return Err(error);
             }
         }
+        Ok(())
     }
 }
 
@@ -244,6 +280,7 @@ impl Writer {
             connection,
             open: None,
             whole: 0,
+            opening: None,
             changing: false,
             unsure: false,
             next: None,
@@ -268,7 +305,7 @@ impl Writer {
         let waiting = Waiting::on(&self.waiting);
         let mut group = timeout(PATIENCE, self.group()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
         drop(waiting);
-        let fate = group.begin().await?;
+        let fate = group.begin().await;
         Ok(Change { group, writer: self.clone(), fate })
     }
 
@@ -318,9 +355,10 @@ impl Change {
     }
 
     async fn settle(mut self, log: Log, later: Later) -> Result<(), StoreError> {
-        self.group.keep(log, later).await?;
         // Whoever waits joins the group; who comes later finds this one before it in the queue.
-        if self.writer.waiting.load(Ordering::SeqCst) > 0 {
+        let last = self.writer.waiting.load(Ordering::SeqCst) == 0;
+        self.group.keep(log, later, last).await?;
+        if !last {
             let Self { group, writer, fate } = self;
             drop(group);
             let mut group = writer.group().await.ok();
@@ -334,7 +372,7 @@ impl Change {
                 end => Err(StoreError::Group { full: end == Some(&End::NoRoom) }),
             };
         }
-        Ok(self.group.commit().await?)
+        Ok(())
     }
 }
 

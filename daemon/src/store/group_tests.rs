@@ -17,9 +17,15 @@ async fn store(folder: &Path) -> Store {
 async fn put(change: &mut Change, name: &str) {
     sqlx::query("INSERT INTO meta (name, value) VALUES ($1, '')")
         .bind(name.to_owned())
-        .execute(&mut *change.group.connection)
+        .execute(on(change).await)
         .await
         .unwrap();
+}
+
+/// The connection, once the change has begun on it.
+async fn on(change: &mut Change) -> &mut AnyConnection {
+    change.group.send(Later::default()).await.unwrap();
+    &mut change.group.connection
 }
 
 async fn names(store: &Store) -> Vec<String> {
@@ -80,7 +86,7 @@ async fn a_commit_that_fails_fails_for_all_of_its_group_and_for_nobody_after_it(
         "PRAGMA defer_foreign_keys = ON",
         "INSERT INTO accounts (host, login, uid) VALUES ('nobody', 'alice', 2000)",
     ] {
-        sqlx::query(statement).execute(&mut *first.group.connection).await.unwrap();
+        sqlx::query(statement).execute(on(&mut first).await).await.unwrap();
     }
     let second = waiting(&store.writer, "x2", true);
     until_waiting(&store.writer, 1).await;
@@ -101,7 +107,7 @@ async fn r05_who_shared_a_group_that_found_no_room_hears_why() {
     let writer = store.writer.clone();
     let second = tokio::spawn(async move {
         let mut change = writer.begin().await.unwrap();
-        sqlx::query("ROLLBACK").execute(&mut *change.group.connection).await.unwrap();
+        sqlx::query("ROLLBACK").execute(on(&mut change).await).await.unwrap();
     });
     until_waiting(&store.writer, 1).await;
     let told = first.commit(Log::default(), Later::default()).await;
@@ -187,4 +193,50 @@ async fn a_writer_that_was_closed_makes_no_other_connection() {
     let pool = &store.writer.pool;
     assert!(pool.is_closed() && pool.size() == 0);
     assert!(store.write().await.is_err());
+}
+
+/// What a change begins and ends with goes with its own statements: the database hears of none that said nothing.
+#[tokio::test]
+async fn a_change_that_said_nothing_leaves_nothing_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let alone = store.writer.begin().await.unwrap();
+    let fate = Arc::clone(&alone.fate);
+    drop(alone);
+    let first = store.writer.begin().await.unwrap();
+    assert_eq!(fate.get(), Some(&End::Lost));
+    let writer = store.writer.clone();
+    // In a group with others as well.
+    let silent = tokio::spawn(async move { drop(writer.begin().await.unwrap()) });
+    until_waiting(&store.writer, 1).await;
+    let third = waiting(&store.writer, "x3", true);
+    until_waiting(&store.writer, 2).await;
+    first.commit(Log::default(), kept_back("x1")).await.unwrap();
+    silent.await.unwrap();
+    assert_eq!((third.await.unwrap().1, names(&store).await), (Some(true), vec!["x1".into(), "x3".into()]));
+    // And one that is committed without a word is durable, whatever that is.
+    let nothing = store.writer.begin().await.unwrap();
+    nothing.commit(Log::default(), Later::default()).await.unwrap();
+    assert!(store.writer.group().await.unwrap().open.is_none());
+}
+
+/// All of a change and its commit are one text: the commit fails, and of the text nothing is there.
+#[tokio::test]
+async fn a_commit_that_fails_with_its_change_leaves_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut later = kept_back("x1");
+    // As above.
+    later.add("PRAGMA defer_foreign_keys = ON", []);
+    later.add("INSERT INTO accounts (host, login, uid) VALUES ('nobody', 'alice', 2000)", []);
+    let change = store.writer.begin().await.unwrap();
+    assert!(change.commit(Log::default(), later).await.is_err());
+    assert!(names(&store).await.is_empty());
+    // Its own statement, and nobody before it.
+    let mut later = kept_back("x2");
+    later.add("INSERT INTO meta (name, value) VALUES ($1, '')", ["x2".into()]);
+    let change = store.writer.begin().await.unwrap();
+    assert!(change.commit(Log::default(), later).await.is_err());
+    let (_, done) = waiting(&store.writer, "x3", true).await.unwrap();
+    assert_eq!((done, names(&store).await), (Some(true), vec!["x3".to_owned()]));
 }

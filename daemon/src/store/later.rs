@@ -66,6 +66,13 @@ impl Later {
         self.statements = self.statements.saturating_add(1);
     }
 
+    /// One before all others, without parameters.
+    pub(super) fn begin_with(&mut self, statement: &'static str) {
+        self.text.insert_str(0, if self.is_empty() { "" } else { "; " });
+        self.text.insert_str(0, statement);
+        self.statements = self.statements.saturating_add(1);
+    }
+
     /// Whether nothing is kept back.
     pub(super) fn is_empty(&self) -> bool {
         self.statements == 0
@@ -121,9 +128,10 @@ mod tests {
         later.add("INSERT INTO a (x, y) VALUES ($1, $2)", ["x".into(), 2.into()]);
         later.add("UPDATE b SET x = $2 WHERE y = $1 OR z = $10", []);
         later.add("RELEASE change", []);
+        later.begin_with("SAVEPOINT change");
         assert_eq!(
             later.text,
-            "INSERT INTO a (x, y) VALUES ($1, $2); UPDATE b SET x = $4 WHERE y = $3 OR z = $12; RELEASE change"
+            "SAVEPOINT change; INSERT INTO a (x, y) VALUES ($1, $2); UPDATE b SET x = $4 WHERE y = $3 OR z = $12; RELEASE change"
         );
     }
 }

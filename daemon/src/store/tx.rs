@@ -88,7 +88,7 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`]; the transaction is to be dropped then.
     pub(super) async fn ready(&mut self) -> Result<&mut AnyConnection, StoreError> {
-        self.later.send(&mut self.inner).await?;
+        self.inner.send(std::mem::take(&mut self.later)).await?;
         Ok(&mut self.inner)
     }
 
