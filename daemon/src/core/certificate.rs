@@ -4,44 +4,48 @@
 //! on another host. A code is asked for where the role wants one at every use: a certificate is one.
 
 use elevate_policy::{Factor, Role};
-use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::{Ask, CertificateAsk, Outcome};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::message::view::CertificateView;
-use elevate_protocol::name::Name;
 use elevate_protocol::person_key;
 
+use super::certifiable::{Chosen, chosen};
 use super::dialogue::{Demand, Dialogue, Recovery};
-use super::fault::{Fault, Told, refuse, refuse_hint};
-use super::view::{host_list, short};
-use super::{Core, cas, choose, locks};
+use super::fault::{Fault, Told, refuse_hint};
+use super::view::host_list;
+use super::{Core, Inner, cas, locks};
 use crate::issue::about;
 use crate::issue::ca::Which;
-use crate::issue::certificate::{CertificateError, Issued, Live, Opens};
+use crate::issue::certificate::{CertificateError, Issued, Live, Opens, Unrecorded};
 use crate::log::chain;
-use crate::store::{Activation, Tx};
+use crate::store::{Activation, AsSeen};
 
 pub(super) async fn certificate(
     core: &Core,
     talk: &mut Dialogue,
     (ask, wanted): (&Ask, &CertificateAsk),
 ) -> Told<Outcome> {
+    let (inner, person) = (core.inner(), talk.person()?.clone());
+    // What is seen here only says what to sign: the change that records it goes by it only where it is the same.
+    let mut tx = inner.store.glance().await?;
+    let standing = tx.standing_of(&person).await?;
+    // As before every ask: on the way on which the rest was read it was seen whether anything is locked.
+    if let Some(lock) = locks::barred(&mut tx, talk, ask).await? {
+        drop(tx);
+        return locks::keep_out(inner, talk, (ask, &lock)).await;
+    }
     let key = match person_key::parse(wanted.key.trim_end()) {
         Ok(key) => key,
         Err(error) => return told(CertificateError::Key(error)),
     };
-    let (inner, person) = (core.inner(), talk.person()?.clone());
-    // What is seen here only says what to sign: the change that records it looks at all of it again.
-    let mut tx = inner.store.glance().await?;
-    let seen = chosen(&mut tx, talk, wanted).await?;
-    let short = short(&mut tx, seen.id).await?;
+    let Chosen { grant, short, seen } = chosen(&mut tx, talk, (wanted, &standing)).await?;
     drop(tx);
-    let id = seen.id;
-    let live = match asks_for_code(core, &seen) {
-        false => Live::of(seen, &person, inner.clock.now()),
+    let id = grant.id;
+    let (live, seen) = match asks_for_code(core, &grant) {
+        false => (Live::of(grant, &person, inner.clock.now()), seen),
         true => {
-            at_use(core, talk, (ask, &seen)).await?;
-            Live::find(&mut inner.store.glance().await?, &person, id).await
+            at_use(core, talk, (ask, &grant)).await?;
+            (Live::find(&mut inner.store.glance().await?, &person, id).await, None)
         }
     };
     let live = match live {
@@ -58,16 +62,40 @@ pub(super) async fn certificate(
         Ok(unrecorded) => unrecorded,
         Err(error) => return told(error),
     };
+    let issued = recorded(inner, talk, (&live, seen), &unrecorded).await?;
+    Ok(Outcome::Certificate(Box::new(view(&live, issued, short))))
+}
+
+/// Records it, durably, while the grant lives as it did and nothing bars it.
+async fn recorded(
+    inner: &Inner,
+    talk: &Dialogue,
+    (live, seen): (&Live, Option<AsSeen>),
+    unrecorded: &Unrecorded,
+) -> Told<Issued> {
+    if let Some(seen) = seen {
+        let mut tx = inner.store.write().await?;
+        // An agent may take its time to sign: who asks may be nobody by now.
+        talk.stands(inner)?;
+        let issued = match unrecorded.record_under(&mut tx, &talk.voice, (live, &seen)).await {
+            Ok(issued) => issued,
+            Err(error) => return told(error),
+        };
+        match tx.commit().await {
+            // Something is another thing than it was; what, is looked at.
+            Err(error) if error.is_otherwise() => {}
+            done => return Ok(done.map(|()| issued)?),
+        }
+    }
     let mut tx = inner.store.write().await?;
-    // An agent may take its time to sign: who asks may be nobody by now.
     talk.stands(inner)?;
-    let issued = match unrecorded.record(&mut tx, &talk.voice, &person).await {
-        Ok(issued) => issued,
+    let (grant, issued) = match unrecorded.record(&mut tx, &talk.voice, talk.person()?).await {
+        Ok(recorded) => recorded,
         Err(error) => return told(error),
     };
-    locks::unlocked(&mut tx, talk, Some(live.activation())).await?;
+    locks::unlocked(&mut tx, talk, Some(grant.activation())).await?;
     tx.commit().await?;
-    Ok(Outcome::Certificate(Box::new(view(&live, issued, short))))
+    Ok(issued)
 }
 
 /// What the certificate is to name. Accounts only where it is asked for, and where the role says so.
@@ -159,117 +187,5 @@ fn told<T>(error: CertificateError) -> Told<T> {
         | CertificateError::Form(_)
         | CertificateError::Random(_)
         | CertificateError::Store(_) => Err(Fault::from(error).into()),
-    }
-}
-
-/// The person's own active grant that is asked for and opens SSH there.
-async fn chosen(tx: &mut Tx, talk: &Dialogue, wanted: &CertificateAsk) -> Told<Activation> {
-    if let Some(prefix) = &wanted.grant {
-        return named(tx, talk, (prefix, wanted)).await;
-    }
-    let live = tx.live_of(talk.person()?).await?;
-    let of_role = |one: &&Activation| wanted.role.as_ref().is_none_or(|role| one.role == *role);
-    let mut fit = Vec::new();
-    let mut why = None;
-    for one in live.iter().filter(of_role) {
-        match obstacle(one, wanted) {
-            None => fit.push(one),
-            // What is nearest to a certificate is what is told.
-            Some(obstacle) if why.as_ref().is_none_or(|(_, other)| obstacle < *other) => {
-                why = Some((one, obstacle));
-            }
-            Some(_) => {}
-        }
-    }
-    match (fit.as_slice(), why) {
-        ([only], _) => Ok((*only).clone()),
-        ([], Some((one, obstacle))) => refused(tx, one, obstacle).await,
-        ([], None) => refuse_hint(Code::Gone, "no grant of yours opens SSH there", request(wanted)),
-        (several, _) => {
-            let mut list = Vec::new();
-            for one in several {
-                list.push(format!("G-{} ({})", short(tx, one.id).await?, one.role));
-            }
-            refuse_hint(Code::Usage, "several of your grants fit; say which", list.join(", "))
-        }
-    }
-}
-
-async fn named(
-    tx: &mut Tx,
-    talk: &Dialogue,
-    (prefix, wanted): (&IdPrefix, &CertificateAsk),
-) -> Told<Activation> {
-    let mine = choose::own(tx, talk, prefix).await?;
-    match obstacle(&mine, wanted) {
-        None => Ok(mine),
-        Some(obstacle) => refused(tx, &mine, obstacle).await,
-    }
-}
-
-/// Why a grant gives no certificate for what is asked, the nearest to one first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Obstacle<'a> {
-    Waits,
-    Login(&'a Name),
-    Host(&'a Name),
-    NoSsh,
-    Over,
-}
-
-fn obstacle<'a>(one: &Activation, wanted: &'a CertificateAsk) -> Option<Obstacle<'a>> {
-    let there = |name: &Name| one.hosts.iter().any(|host| host.name == *name && host.lost.is_none());
-    if !one.is_open() && !one.is_active() {
-        return Some(Obstacle::Over);
-    }
-    if one.is_active() && one.ssh.is_none() {
-        return Some(Obstacle::NoSsh);
-    }
-    if let Some(host) = wanted.host.as_ref().filter(|name| !there(name)) {
-        return Some(Obstacle::Host(host));
-    }
-    let Some(ssh) = &one.ssh else { return Some(Obstacle::Waits) };
-    let login = wanted.login.as_ref().filter(|name| !ssh.logins().contains(name));
-    login.map(Obstacle::Login)
-}
-
-async fn refused<T>(tx: &mut Tx, one: &Activation, obstacle: Obstacle<'_>) -> Told<T> {
-    let (name, role) = (short(tx, one.id).await?, &one.role);
-    match obstacle {
-        Obstacle::Waits => refuse_hint(
-            Code::Pending,
-            format!("R-{name} ({role}) is {}: there is no grant yet", one.state.word()),
-            format!("elevate R-{name}"),
-        ),
-        Obstacle::Over => refuse_hint(
-            Code::Gone,
-            format!("G-{name} ({role}) is {}", one.state.word()),
-            format!("elevate {role}"),
-        ),
-        Obstacle::NoSsh => {
-            refuse(Code::NotEligible, format!("G-{name} ({role}) opens no SSH: its role has no ssh"))
-        }
-        Obstacle::Host(host) => refuse_hint(
-            Code::NotEligible,
-            format!("G-{name} ({role}) is not in force on {host}"),
-            format!("elevate {role} -H {host}"),
-        ),
-        Obstacle::Login(login) => {
-            let logins: Vec<&str> = one.ssh.iter().flat_map(|ssh| ssh.logins()).map(Name::as_str).collect();
-            refuse_hint(
-                Code::NotEligible,
-                format!("G-{name} ({role}) does not open the account {login}"),
-                format!("it opens {}", logins.join(", ")),
-            )
-        }
-    }
-}
-
-/// What to type for a grant.
-fn request(wanted: &CertificateAsk) -> String {
-    let host = wanted.host.as_ref().map(|host| format!(" -H {host}")).unwrap_or_default();
-    match &wanted.role {
-        Some(role) => format!("elevate {role}{host}"),
-        None => "elevate list --eligible shows your roles; then elevate ROLE".to_owned(),
     }
 }

@@ -8,6 +8,7 @@ mod admin;
 mod ask;
 mod at_use;
 mod cas;
+mod certifiable;
 mod certificate;
 mod changes;
 mod choose;

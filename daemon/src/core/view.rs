@@ -29,13 +29,17 @@ const SHORT_MIN: usize = 4;
 
 /// The fewest letters, at least four, that name an activation among all.
 pub(super) async fn short(tx: &mut Tx, id: ActivationId) -> Result<String, StoreError> {
+    Ok(short_beside(id, &tx.neighbours(id).await?))
+}
+
+/// The same of one whose neighbours in the order of ids are known.
+pub(super) fn short_beside(id: ActivationId, neighbours: &[ActivationId]) -> String {
     let full = id.to_string();
     let shared = |other: &ActivationId| {
         full.chars().zip(other.to_string().chars()).take_while(|(own, their)| own == their).count()
     };
-    let neighbours = tx.neighbours(id).await?;
     let most = neighbours.iter().map(shared).max().map_or(0, |same| same.saturating_add(1));
-    Ok(full.chars().take(most.max(SHORT_MIN)).collect())
+    full.chars().take(most.max(SHORT_MIN)).collect()
 }
 
 /// One activation.

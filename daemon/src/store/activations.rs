@@ -12,7 +12,7 @@ use super::ends::WITH_ITS_HELLO;
 use super::row::{Row, to_json};
 use super::{StoreError, Tx};
 
-fn activation_of(row: &AnyRow) -> Result<Activation, StoreError> {
+pub(super) fn activation_of(row: &AnyRow) -> Result<Activation, StoreError> {
     Row("activations", row).json("body")
 }
 

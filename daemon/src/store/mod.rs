@@ -29,6 +29,7 @@ mod restore;
 mod room;
 mod row;
 mod seen;
+mod standing;
 mod tx;
 mod witness;
 
@@ -64,6 +65,7 @@ pub(crate) use news::{Heard, News};
 pub(crate) use people::FailureRow;
 pub(crate) use recovery::RecoverySet;
 pub(crate) use restore::Glimpse;
+pub(crate) use standing::{AsSeen, Standing};
 pub(crate) use tx::{Tx, Voice};
 pub(crate) use witness::{Older, WITNESS};
 

@@ -92,11 +92,13 @@ async fn a_database_that_is_a_symlink_is_not_followed() {
 #[tokio::test]
 async fn history_is_not_read_to_find_what_lives() {
     use super::activations::{BY_ID, DUE, LIVE_AT, LIVE_IN, LIVE_OF, LIVE_ON, NEXT_DUE, OPEN_OF};
-    use super::ends;
+    use super::{ends, standing::STANDING_OF};
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
     for (query, index) in [
         (LIVE_OF, "activations_live_of_person"),
+        (STANDING_OF, "activations_live_of_person"),
+        (STANDING_OF, "locks_in_force"),
         (DUE, "activations_live"),
         (LIVE_ON, "activations_live_of_person"),
         (LIVE_IN, "activations_live"),

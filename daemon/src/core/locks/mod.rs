@@ -96,20 +96,32 @@ pub(super) async fn unlocked(tx: &mut Tx, talk: &Dialogue, activation: Option<&A
 
 /// Before anything else: whoever is locked, or asks through a locked host, gets no further with what gives or decides.
 pub(super) async fn admit(core: &Inner, talk: &Dialogue, asked: &Ask) -> Told<()> {
-    let Some(concern) = Concern::of_speaker(talk).filter(|_| ask::gives_or_decides(asked)) else {
+    // A certificate is asked for often: its locks are looked at with everything else of it.
+    if matches!(asked, Ask::Certificate(_)) {
         return Ok(());
+    }
+    let found = barred(&mut core.store.glance().await?, talk, asked).await?;
+    match found {
+        None => Ok(()),
+        Some(lock) => keep_out(core, talk, (asked, &lock)).await,
+    }
+}
+
+/// The lock that keeps an ask out by whoever makes it.
+pub(super) async fn barred(tx: &mut Tx, talk: &Dialogue, asked: &Ask) -> Result<Option<LockRow>, StoreError> {
+    let Some(concern) = Concern::of_speaker(talk).filter(|_| ask::gives_or_decides(asked)) else {
+        return Ok(None);
     };
     // Whoever locks themself takes a right away, whatever the daemon has forgotten.
     let locks_me = matches!(asked, Ask::LockMe { .. });
     let counts = |lock: &LockRow| !(locks_me && restore::is_gate(lock));
-    let found = longest(&mut core.store.glance().await?, &concern, counts).await?;
-    match found {
-        None => Ok(()),
-        Some(lock) => {
-            let person = concern.person.cloned();
-            refused(core, talk, Subject { person, ..Subject::default() }, (ask::word(asked), &lock)).await
-        }
-    }
+    longest(tx, &concern, counts).await
+}
+
+/// Records that such a lock kept an ask out, and refuses. No transaction may be open.
+pub(super) async fn keep_out<T>(core: &Inner, talk: &Dialogue, (asked, lock): (&Ask, &LockRow)) -> Told<T> {
+    let person = Concern::of_speaker(talk).and_then(|concern| concern.person.cloned());
+    refused(core, talk, Subject { person, ..Subject::default() }, (ask::word(asked), lock)).await
 }
 
 /// The same for what the ask is about.

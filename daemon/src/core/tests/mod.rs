@@ -13,6 +13,7 @@ mod apart;
 mod approvals;
 mod at_use;
 mod backlog;
+mod between;
 mod certificates;
 mod changes;
 mod delivery;

@@ -17,7 +17,6 @@ use elevate_protocol::person_key::PersonKeyError;
 use elevate_protocol::ssh::SshPart;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
-use ssh_key::certificate::Certificate;
 use ssh_key::{HashAlg, PublicKey};
 
 pub(crate) use order::LIFE;
@@ -26,7 +25,7 @@ use order::Order;
 use super::about;
 use super::ca::{Ca, NONCE, Which};
 use crate::signer::SignError;
-use crate::store::{Activation, CertificateRow, StoreError, Tx, Voice};
+use crate::store::{Activation, AsSeen, CertificateRow, StoreError, Tx, Voice};
 
 /// Certificates of one person in a minute.
 const EACH_MINUTE: u32 = 120;
@@ -197,13 +196,17 @@ impl UserCa {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce)?;
         let certificate = order::sign(&signer, &order, (nonce, now)).await?;
-        Ok(Unrecorded { certificate, order, ca })
+        let fingerprint = order.key.fingerprint(HashAlg::Sha256).to_string();
+        Ok(Unrecorded { text: certificate.to_openssh()?, fingerprint, order, ca })
     }
 }
 
 /// A certificate that nobody gets to see before it was recorded.
 pub(crate) struct Unrecorded {
-    certificate: Certificate,
+    /// In OpenSSH's form.
+    text: String,
+    /// Of the certified key.
+    fingerprint: String,
     order: Order,
     ca: u64,
 }
@@ -226,43 +229,72 @@ pub(crate) struct Issued {
 }
 
 impl Unrecorded {
-    /// Records it: with its event, in the caller's transaction, in which its grant still has to live as it did.
+    /// Records it: with its event, in the caller's transaction, in which its grant still has to live as it did. That grant.
     ///
     /// # Errors
     /// A [`CertificateError`]; nothing is to be committed then, and the certificate is gone.
     pub(crate) async fn record(
-        self,
+        &self,
         tx: &mut Tx,
         voice: &Voice,
         person: &Name,
+    ) -> Result<(Live, Issued), CertificateError> {
+        let live = Live::find(tx, person, self.order.grant).await?;
+        self.fits(&live, tx.now())?;
+        tx.insert_certificate(&self.row()).await?;
+        let issued = self.tell(tx, voice, &live).await?;
+        Ok((live, issued))
+    }
+
+    /// The same without a question: the change fails unless the grant is what was seen, and nothing is locked.
+    ///
+    /// # Errors
+    /// A [`CertificateError`]; nothing is to be committed then.
+    pub(crate) async fn record_under(
+        &self,
+        tx: &mut Tx,
+        voice: &Voice,
+        (live, seen): (&Live, &AsSeen),
     ) -> Result<Issued, CertificateError> {
-        let Self { certificate, order, ca } = self;
-        let live = Live::find(tx, person, order.grant).await?;
-        if order.valid_before > live.ends_at {
-            return Err(CertificateError::Ended);
+        self.fits(live, tx.now())?;
+        tx.insert_certificate_under(seen, &self.row()).await?;
+        self.tell(tx, voice, live).await
+    }
+
+    /// Whether it says no more than its grant, which still goes on.
+    fn fits(&self, live: &Live, now: Timestamp) -> Result<(), CertificateError> {
+        let own = live.activation.id == self.order.grant;
+        if own && now < live.ends_at && self.order.valid_before <= live.ends_at {
+            return Ok(());
         }
-        let fingerprint = order.key.fingerprint(HashAlg::Sha256).to_string();
-        let row = CertificateRow {
-            serial: order.serial,
-            ca,
-            activation: order.grant,
-            fingerprint: fingerprint.clone(),
-            valid_before: order.valid_before,
-        };
-        tx.insert_certificate(&row).await?;
+        Err(CertificateError::Ended)
+    }
+
+    fn row(&self) -> CertificateRow {
+        CertificateRow {
+            serial: self.order.serial,
+            ca: self.ca,
+            activation: self.order.grant,
+            fingerprint: self.fingerprint.clone(),
+            valid_before: self.order.valid_before,
+        }
+    }
+
+    async fn tell(&self, tx: &mut Tx, voice: &Voice, live: &Live) -> Result<Issued, CertificateError> {
+        let Self { order, fingerprint, .. } = self;
         let kind = Kind::SshCertificate {
             serial: order.serial,
-            fingerprint: UntrustedText::lossy(&fingerprint),
+            fingerprint: UntrustedText::lossy(fingerprint),
             principals: order.principals.iter().map(|one| UntrustedText::lossy(one)).collect(),
             valid_after: order.valid_after,
             valid_before: order.valid_before,
         };
         tx.record(voice.did(about(&live.activation), kind)).await?;
         Ok(Issued {
-            certificate: certificate.to_openssh()?,
+            certificate: self.text.clone(),
             serial: order.serial,
-            fingerprint,
-            principals: order.principals,
+            fingerprint: fingerprint.clone(),
+            principals: order.principals.clone(),
             valid_after: order.valid_after,
             valid_before: order.valid_before,
         })

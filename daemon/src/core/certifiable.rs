@@ -1,0 +1,146 @@
+//! Which of a person's grants a certificate is to be under, or what stands between them and one.
+//!
+//! In: what was asked, what the person has. Out: [`Chosen`], or a refusal that says what to type.
+
+use elevate_protocol::id::IdPrefix;
+use elevate_protocol::message::person::CertificateAsk;
+use elevate_protocol::message::refusal::Code;
+use elevate_protocol::name::Name;
+
+use super::choose;
+use super::dialogue::Dialogue;
+use super::fault::{Told, refuse, refuse_hint};
+use super::view::{short, short_beside};
+use crate::store::{Activation, AsSeen, Standing, Tx};
+
+/// What a certificate is to be under.
+pub(super) struct Chosen {
+    pub(super) grant: Activation,
+    /// Its shortest name.
+    pub(super) short: String,
+    /// Where the row is the same and nothing is locked, everything that was found of it holds.
+    pub(super) seen: Option<AsSeen>,
+}
+
+impl From<&Standing> for Chosen {
+    fn from(one: &Standing) -> Self {
+        let Standing { activation, neighbours, seen } = one.clone();
+        Self { short: short_beside(activation.id, &neighbours), grant: activation, seen }
+    }
+}
+
+/// The person's own active grant that is asked for and opens SSH there, of those that stand.
+pub(super) async fn chosen(
+    tx: &mut Tx,
+    talk: &Dialogue,
+    (wanted, standing): (&CertificateAsk, &[Standing]),
+) -> Told<Chosen> {
+    if let Some(prefix) = &wanted.grant {
+        let grant = named(tx, talk, (prefix, wanted)).await?;
+        return Ok(Chosen { short: short(tx, grant.id).await?, grant, seen: None });
+    }
+    let of_role = |one: &&Standing| wanted.role.as_ref().is_none_or(|role| one.activation.role == *role);
+    let mut fit = Vec::new();
+    let mut why = None;
+    for one in standing.iter().filter(of_role) {
+        match obstacle(&one.activation, wanted) {
+            None => fit.push(one),
+            // What is nearest to a certificate is what is told.
+            Some(obstacle) if why.as_ref().is_none_or(|(_, other)| obstacle < *other) => {
+                why = Some((one, obstacle));
+            }
+            Some(_) => {}
+        }
+    }
+    match (fit.as_slice(), why) {
+        ([only], _) => Ok(Chosen::from(*only)),
+        ([], Some((one, obstacle))) => refused(tx, &one.activation, obstacle).await,
+        ([], None) => refuse_hint(Code::Gone, "no grant of yours opens SSH there", request(wanted)),
+        (several, _) => {
+            let mut list = Vec::new();
+            for one in several {
+                list.push(format!("G-{} ({})", Chosen::from(*one).short, one.activation.role));
+            }
+            refuse_hint(Code::Usage, "several of your grants fit; say which", list.join(", "))
+        }
+    }
+}
+
+async fn named(
+    tx: &mut Tx,
+    talk: &Dialogue,
+    (prefix, wanted): (&IdPrefix, &CertificateAsk),
+) -> Told<Activation> {
+    let mine = choose::own(tx, talk, prefix).await?;
+    match obstacle(&mine, wanted) {
+        None => Ok(mine),
+        Some(obstacle) => refused(tx, &mine, obstacle).await,
+    }
+}
+
+/// Why a grant gives no certificate for what is asked, the nearest to one first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Obstacle<'a> {
+    Waits,
+    Login(&'a Name),
+    Host(&'a Name),
+    NoSsh,
+    Over,
+}
+
+fn obstacle<'a>(one: &Activation, wanted: &'a CertificateAsk) -> Option<Obstacle<'a>> {
+    let there = |name: &Name| one.hosts.iter().any(|host| host.name == *name && host.lost.is_none());
+    if !one.is_open() && !one.is_active() {
+        return Some(Obstacle::Over);
+    }
+    if one.is_active() && one.ssh.is_none() {
+        return Some(Obstacle::NoSsh);
+    }
+    if let Some(host) = wanted.host.as_ref().filter(|name| !there(name)) {
+        return Some(Obstacle::Host(host));
+    }
+    let Some(ssh) = &one.ssh else { return Some(Obstacle::Waits) };
+    let login = wanted.login.as_ref().filter(|name| !ssh.logins().contains(name));
+    login.map(Obstacle::Login)
+}
+
+async fn refused<T>(tx: &mut Tx, one: &Activation, obstacle: Obstacle<'_>) -> Told<T> {
+    let (name, role) = (short(tx, one.id).await?, &one.role);
+    match obstacle {
+        Obstacle::Waits => refuse_hint(
+            Code::Pending,
+            format!("R-{name} ({role}) is {}: there is no grant yet", one.state.word()),
+            format!("elevate R-{name}"),
+        ),
+        Obstacle::Over => refuse_hint(
+            Code::Gone,
+            format!("G-{name} ({role}) is {}", one.state.word()),
+            format!("elevate {role}"),
+        ),
+        Obstacle::NoSsh => {
+            refuse(Code::NotEligible, format!("G-{name} ({role}) opens no SSH: its role has no ssh"))
+        }
+        Obstacle::Host(host) => refuse_hint(
+            Code::NotEligible,
+            format!("G-{name} ({role}) is not in force on {host}"),
+            format!("elevate {role} -H {host}"),
+        ),
+        Obstacle::Login(login) => {
+            let logins: Vec<&str> = one.ssh.iter().flat_map(|ssh| ssh.logins()).map(Name::as_str).collect();
+            refuse_hint(
+                Code::NotEligible,
+                format!("G-{name} ({role}) does not open the account {login}"),
+                format!("it opens {}", logins.join(", ")),
+            )
+        }
+    }
+}
+
+/// What to type for a grant.
+fn request(wanted: &CertificateAsk) -> String {
+    let host = wanted.host.as_ref().map(|host| format!(" -H {host}")).unwrap_or_default();
+    match &wanted.role {
+        Some(role) => format!("elevate {role}{host}"),
+        None => "elevate list --eligible shows your roles; then elevate ROLE".to_owned(),
+    }
+}
