@@ -74,11 +74,8 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn account(&mut self, id: HostId, login: &Login) -> Result<Option<u32>, StoreError> {
-        let row = sqlx::query("SELECT uid FROM accounts WHERE host = $1 AND login = $2")
-            .bind(id.to_string())
-            .bind(login.as_str())
-            .fetch_optional(self.ready().await?)
-            .await?;
-        row.map(|row| Row("accounts", &row).number("uid")).transpose()
+        let question = "SELECT uid FROM accounts WHERE host = $1 AND login = $2";
+        let rows = self.ask(question, [id.to_string().into(), login.as_str().into()]).await?;
+        rows.first().map(|row| Row("accounts", row).number("uid")).transpose()
     }
 }

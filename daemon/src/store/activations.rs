@@ -113,16 +113,12 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn activation(&mut self, id: ActivationId) -> Result<Option<Activation>, StoreError> {
-        let row = sqlx::query(BY_ID)
-            .bind(id.to_string())
-            .bind(self.now().0)
-            .fetch_optional(self.ready().await?)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        if Row("activations", &row).number::<u64>("locks")? == 0 {
+        let rows = self.ask(BY_ID, [id.to_string().into(), self.now().0.into()]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        if Row("activations", row).number::<u64>("locks")? == 0 {
             self.seen.saw_locks(&[]);
         }
-        activation_of(&row).map(Some)
+        activation_of(row).map(Some)
     }
 
     /// Person and role of an activation, when it is one of this host.
@@ -239,7 +235,7 @@ impl Tx {
     }
 
     async fn live(&mut self, query: &'static str, of: &Name) -> Result<Vec<Activation>, StoreError> {
-        let rows = sqlx::query(query).bind(of.as_str()).fetch_all(self.ready().await?).await?;
+        let rows = self.ask(query, [of.as_str().into()]).await?;
         rows.iter().map(activation_of).collect()
     }
 
@@ -253,12 +249,8 @@ impl Tx {
         role: &Name,
         host: HostId,
     ) -> Result<Vec<Activation>, StoreError> {
-        let rows = sqlx::query(LIVE_ON)
-            .bind(person.as_str())
-            .bind(role.as_str())
-            .bind(host.to_string())
-            .fetch_all(self.ready().await?)
-            .await?;
+        let values = [person.as_str().into(), role.as_str().into(), host.to_string().into()];
+        let rows = self.ask(LIVE_ON, values).await?;
         rows.iter().map(activation_of).collect()
     }
 

@@ -21,10 +21,8 @@ impl Tx {
         if self.seen.is_unapproved(id) {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query("SELECT * FROM approvals WHERE activation = $1 ORDER BY at, person")
-            .bind(id.to_string())
-            .fetch_all(self.ready().await?)
-            .await?;
+        let question = "SELECT * FROM approvals WHERE activation = $1 ORDER BY at, person";
+        let rows = self.ask(question, [id.to_string().into()]).await?;
         rows.iter()
             .map(|row| {
                 let row = Row("approvals", row);

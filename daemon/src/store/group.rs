@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Transaction};
 use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
@@ -117,15 +118,16 @@ pub(super) enum Inner {
 }
 
 impl Inner {
-    /// Runs what was kept back, and before it what a change begins with: what is said on the connection afterwards is part of it.
+    /// Runs what was kept back, and before it what a change begins with: what is said on the connection afterwards is part of it. The
+    /// rows of the question at its end.
     ///
     /// # Errors
     /// That of the first statement that fails.
-    pub(super) async fn send(&mut self, mut later: Later) -> Result<(), sqlx::Error> {
+    pub(super) async fn run(&mut self, later: Later) -> Result<Vec<AnyRow>, sqlx::Error> {
         match self {
-            Self::Read(transaction) => later.send(transaction).await,
-            Self::Glance(connection) => later.send(connection).await,
-            Self::Write(change) => change.group.send(later).await,
+            Self::Read(transaction) => later.run(transaction).await,
+            Self::Glance(connection) => later.run(connection).await,
+            Self::Write(change) => change.group.run(later).await,
         }
     }
 }
@@ -161,13 +163,13 @@ impl Group {
     }
 
     /// Runs what a change kept back.
-    async fn send(&mut self, mut later: Later) -> Result<(), sqlx::Error> {
-        let Some(opening) = self.opening.take() else { return later.send(&mut self.connection).await };
+    async fn run(&mut self, mut later: Later) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let Some(opening) = self.opening.take() else { return later.run(&mut self.connection).await };
         later.begin_with(opening);
         (self.changing, self.unsure) = (true, true);
-        let sent = later.send(&mut self.connection).await;
+        let rows = later.run(&mut self.connection).await;
         self.unsure = false;
-        sent
+        rows
     }
 
     /// Gives the whole group up. Those who wait for its fate hear it.
@@ -230,7 +232,7 @@ impl Group {
             later.add("COMMIT", []);
         }
         self.unsure = true;
-        let sent = self.send(later).await;
+        let sent = self.run(later).await;
         self.unsure = false;
         if let Err(error) = sent {
             // Of this change nothing stays; what others of the group did is before its savepoint, unless it was their commit that failed.

@@ -24,7 +24,7 @@ async fn put(change: &mut Change, name: &str) {
 
 /// The connection, once the change has begun on it.
 async fn on(change: &mut Change) -> &mut AnyConnection {
-    change.group.send(Later::default()).await.unwrap();
+    change.group.run(Later::default()).await.unwrap();
     &mut change.group.connection
 }
 

@@ -11,7 +11,6 @@ use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::id::HostId;
 use elevate_protocol::name::Name;
 use elevate_protocol::time::Timestamp;
-use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 
 use super::row::{Row, big, to_json};
@@ -111,11 +110,8 @@ impl Tx {
         if let Some(host) = self.seen.host(id) {
             return Ok(Some(host.clone()));
         }
-        let row = sqlx::query("SELECT * FROM hosts WHERE id = $1 AND retired_at IS NULL")
-            .bind(id.to_string())
-            .fetch_optional(self.ready().await?)
-            .await?;
-        let host = row.as_ref().map(host_of).transpose()?;
+        let question = "SELECT * FROM hosts WHERE id = $1 AND retired_at IS NULL";
+        let host = self.ask(question, [id.to_string().into()]).await?.first().map(host_of).transpose()?;
         host.iter().for_each(|host| self.seen.saw_host(host));
         Ok(host)
     }
@@ -279,12 +275,8 @@ impl Tx {
                  (SELECT public FROM grant_keys WHERE until IS NULL) AS public",
                 marks.join(", "),
             );
-            let mut query = sqlx::query(AssertSqlSafe(statement));
-            for id in some {
-                self.seen.forget_host(*id);
-                query = query.bind(id.to_string());
-            }
-            let rows = query.fetch_all(self.ready().await?).await?;
+            some.iter().for_each(|id| self.seen.forget_host(*id));
+            let rows = self.ask(&statement, some.iter().map(|id| id.to_string().into())).await?;
             let mut found = rows.iter().map(next_place).collect::<Result<HashMap<HostId, _>, _>>()?;
             for id in some {
                 places.push(found.remove(id).ok_or(sqlx::Error::RowNotFound)?);

@@ -1,8 +1,9 @@
 //! Statements that answer nothing, kept back until something is asked or committed: one way to the database for several.
 //!
-//! In: statements with their values, in order. Out: one text of all of them, run in that order. The database is a thread away and
+//! In: statements with their values, in order, at last perhaps a question. Out: one text of all of them, run in that order, its rows. The database is a thread away and
 //! the one writer is held meanwhile: what counts is how often, not how much. Spec: docs/decisions/0026.
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 /// Most statements that are kept back: each text is prepared once and remembered.
@@ -57,7 +58,7 @@ pub(super) struct Later {
 
 impl Later {
     /// One more. Its parameters `$1`, `$2` … are its own: they are counted on from those before it.
-    pub(super) fn add(&mut self, statement: &'static str, values: impl IntoIterator<Item = Value>) {
+    pub(super) fn add(&mut self, statement: &str, values: impl IntoIterator<Item = Value>) {
         if !self.text.is_empty() {
             self.text.push_str("; ");
         }
@@ -83,15 +84,15 @@ impl Later {
         self.statements >= MOST
     }
 
-    /// Runs everything that is kept back.
+    /// Runs everything that is kept back. The rows are those of the question at its end, where there is one.
     ///
     /// # Errors
-    /// That of the first statement that fails; those after it are not run, and nothing is kept back any more.
-    pub(super) async fn send(&mut self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    /// That of the first statement that fails; those after it are not run.
+    pub(super) async fn run(self, connection: &mut AnyConnection) -> Result<Vec<AnyRow>, sqlx::Error> {
         if self.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let Self { text, values, .. } = std::mem::take(self);
+        let Self { text, values, .. } = self;
         // Put together of statements of this program; values of others are bound.
         let mut query = sqlx::query(AssertSqlSafe(text));
         for value in values {
@@ -100,7 +101,7 @@ impl Later {
                 Value::Number(number) => query.bind(number),
             };
         }
-        query.execute(connection).await.map(drop)
+        query.fetch_all(connection).await
     }
 }
 

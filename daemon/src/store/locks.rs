@@ -95,12 +95,8 @@ impl Tx {
         if let Some(locks) = self.seen.locks() {
             return Ok(locks.to_vec());
         }
-        let rows = sqlx::query(
-            "SELECT * FROM locks WHERE over_at IS NULL AND (ends_at IS NULL OR ends_at > $1) ORDER BY begun_at, id",
-        )
-        .bind(self.now().0)
-        .fetch_all(self.ready().await?)
-        .await?;
+        let question = "SELECT * FROM locks WHERE over_at IS NULL AND (ends_at IS NULL OR ends_at > $1) ORDER BY begun_at, id";
+        let rows = self.ask(question, [self.now().0.into()]).await?;
         let locks = rows.iter().map(lock_of).collect::<Result<Vec<_>, _>>()?;
         self.seen.saw_locks(&locks);
         Ok(locks)

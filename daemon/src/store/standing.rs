@@ -40,11 +40,7 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn standing_of(&mut self, person: &Name) -> Result<Vec<Standing>, StoreError> {
-        let rows = sqlx::query(STANDING_OF)
-            .bind(person.as_str())
-            .bind(self.now().0)
-            .fetch_all(self.ready().await?)
-            .await?;
+        let rows = self.ask(STANDING_OF, [person.as_str().into(), self.now().0.into()]).await?;
         let mut found = Vec::new();
         for row in &rows {
             let activation = activation_of(row)?;

@@ -11,6 +11,7 @@ use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::time::Timestamp;
 
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use super::group::{Inner, Log};
 use super::later::{Later, Value};
@@ -88,8 +89,21 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`]; the transaction is to be dropped then.
     pub(super) async fn ready(&mut self) -> Result<&mut AnyConnection, StoreError> {
-        self.inner.send(std::mem::take(&mut self.later)).await?;
+        self.inner.run(std::mem::take(&mut self.later)).await?;
         Ok(&mut self.inner)
+    }
+
+    /// Asks, with everything before it that was kept back: one way to the database.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; the transaction is to be dropped then.
+    pub(super) async fn ask(
+        &mut self,
+        question: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        self.later.add(question, values);
+        Ok(self.inner.run(std::mem::take(&mut self.later)).await?)
     }
 
     /// Keeps a statement back that answers nothing. Whatever is asked after it finds it done.
@@ -150,10 +164,8 @@ impl Tx {
         if let Some(next) = self.next {
             return Ok(next);
         }
-        let row = sqlx::query("SELECT COALESCE(MAX(seq), -1) + 1 AS next FROM events")
-            .fetch_one(self.ready().await?)
-            .await?;
-        let next = Row("events", &row).number("next")?;
+        let rows = self.ask("SELECT COALESCE(MAX(seq), -1) + 1 AS next FROM events", []).await?;
+        let next = Row("events", rows.first().ok_or(sqlx::Error::RowNotFound)?).number("next")?;
         self.next = Some(next);
         Ok(next)
     }
