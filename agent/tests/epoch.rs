@@ -16,15 +16,16 @@ mod rig;
 
 use std::process::Command;
 
-use elevate_protocol::document::{EndCause, head};
+use elevate_protocol::document::{Act, Document, End, EndCause, head};
 use elevate_protocol::epoch::NewEpoch;
-use elevate_protocol::id::{HostId, Nonce};
+use elevate_protocol::id::{ActivationId, HostId, Nonce};
 use elevate_protocol::message::agent::{Applied, Claim, Report, ToAgent};
 use elevate_protocol::message::refusal::{Code, Refusal};
-use rig::{Daemon, Rig, act, cluster, grant, host, key, sign, until};
+use rig::{Daemon, Rig, act, cluster, document, grant, host, key, sign, sign_document, until};
 
 const DROP_IN: &str = "run/elevate/sudoers.d/u2000";
 const WORD: &str = "etc/elevate/epoch";
+const EARLY: &str = "run/elevate/early.json";
 
 fn word(nonce: Nonce, epoch: u32) -> NewEpoch {
     NewEpoch { cluster: cluster(), host: host(), nonce, epoch }
@@ -98,6 +99,37 @@ fn r25_a_new_epoch_begins_with_the_word_of_root_and_ends_what_was_in_force() {
     daemon.send(&ToAgent::Document(sign(1, act(grant(7, 3600)))));
     while daemon.claim().is_some() {}
     assert!(!rig.path(DROP_IN).exists());
+}
+
+/// What the agent keeps of ends that had not their turn is of one log: in the next one the same place is another document's.
+#[test]
+fn r25_an_end_that_came_early_in_the_log_before_says_nothing_about_the_new_one() {
+    let mut rig = Rig::new();
+    rig.hold("var/lib/elevate/position");
+    let mut daemon = Daemon::connect(&rig);
+    daemon.send(&ToAgent::Document(sign(1, act(grant(5, 3600)))));
+    until("the grant", || rig.path(DROP_IN).exists());
+    let end = Act::End(End { id: ActivationId::from_random([5; 16]), revision: 2, cause: EndCause::Revoked });
+    daemon.send(&ToAgent::Document(sign(2, end)));
+    daemon.report(|report| matches!(report, Report::Ended { cause: EndCause::Revoked, .. }));
+    until("the end to be kept", || rig.path(EARLY).exists());
+    // The next connection of the daemon is one of another log, and the disk takes things again.
+    drop(daemon);
+    until("the end of the connection", || {
+        rig.read("run/elevate/status.json").contains("\"connected\":false")
+    });
+    rig.let_go("var/lib/elevate/position");
+    restored(&rig, 2);
+    assert!(rig.path(EARLY).exists(), "the daemon's word alone begins nothing");
+    assert_eq!(confirm(&rig, "2").0, Some(0));
+    assert!(!rig.path(EARLY).exists(), "for the agent that is started next");
+    rig.kill();
+    rig.start();
+    let mut daemon = Daemon::connect(&rig);
+    assert_eq!(daemon.hello.epoch, 2);
+    let again = Document { epoch: 2, ..document(1, act(grant(5, 3600))) };
+    daemon.send(&ToAgent::Document(sign_document(&again)));
+    until("the grant of the new log", || rig.path(DROP_IN).exists());
 }
 
 #[test]

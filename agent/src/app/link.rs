@@ -168,7 +168,7 @@ impl Agent {
             ToAgent::Heartbeat { time } => {
                 self.check_skew(time, now);
                 // The next round may come too late for the daemon's patience.
-                if self.link.as_ref().is_some_and(|link| now.boot >= link.spoke.after(OVERDUE)) {
+                if self.link.as_ref().is_some_and(|link| is_overdue(link.spoke, now.boot)) {
                     self.keep_alive(now);
                 }
             }
@@ -286,10 +286,45 @@ impl Agent {
         let Some(link) = &self.link else { return };
         if now.boot > link.heard.after(SILENCE_MAX) {
             self.cut_link("the daemon is silent");
-        } else if self.is_linked() && now.boot >= link.spoke.after(HEARTBEAT) {
+        } else if self.is_linked() && is_quiet(link.spoke, now.boot) {
             self.claim(Claim::Heartbeat { time: now.wall });
             self.fetch_reports();
         }
         self.keep_contact(now);
+    }
+}
+
+/// Whether a round has something to say, though there is nothing.
+fn is_quiet(spoke: Boot, now: Boot) -> bool {
+    now >= spoke.after(HEARTBEAT)
+}
+
+/// Whether a heartbeat of the daemon's has something to be answered.
+fn is_overdue(spoke: Boot, now: Boot) -> bool {
+    now >= spoke.after(OVERDUE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::watch::RECONCILE;
+    use super::*;
+
+    /// At rest nothing happens but rounds and the daemon's heartbeats, each at its own time.
+    #[test]
+    fn a_host_at_rest_is_never_silent_for_so_long_that_it_is_taken_for_lost() {
+        let at = |second: u32| Boot(1_000_000).after(Span(second));
+        let comes = |first: u32, every: Span, second: u32| second >= first && (second - first) % every.0 == 0;
+        // It spoke at 0. The next round comes with `round`, the daemon's next heartbeat with `beat`.
+        for (round, beat) in
+            (0..RECONCILE.0).flat_map(|round| (0..HEARTBEAT.0).map(move |beat| (round, beat)))
+        {
+            let speaks = |second: &u32| {
+                comes(round, RECONCILE, *second) && is_quiet(at(0), at(*second))
+                    || comes(beat, HEARTBEAT, *second) && is_overdue(at(0), at(*second))
+            };
+            let silent = (1..1000).find(speaks).unwrap();
+            // A machine that is busy, and the way to the daemon.
+            assert!(silent + 5 <= SILENCE_MAX.0, "{silent} s: {round}, {beat}");
+        }
     }
 }

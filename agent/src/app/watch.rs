@@ -30,7 +30,7 @@ const PROBE: Span = Span(5);
 /// The same at rest: with no grant there is no rule that stands on them, and inotify tells of nearly all of it.
 const PROBE_AT_REST: Span = Span(60);
 /// Between two looks at our folders. The longest sleep there is: a heartbeat goes with it.
-const RECONCILE: Span = Span(30);
+pub(super) const RECONCILE: Span = Span(30);
 /// What is due so soon is done at once: each waking costs more than what is done in it.
 const TOGETHER: Span = Span(1);
 /// Between two looks at the accounts of grants.

@@ -5,6 +5,7 @@ use elevate_protocol::host_ssh::{HOST_LIFE, HostKey, HostKeys, HostName, HostPro
 use elevate_protocol::id::HostId;
 use elevate_protocol::message::admin::{AdminAsk, AdminOutcome, KeyState, KeyView, Signs};
 use elevate_protocol::message::agent::{Claim, ToAgent};
+use elevate_protocol::message::enrol::EnrolReply;
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::ssh::{Ca, Cas};
@@ -15,7 +16,7 @@ use super::actors::Agent;
 use super::place::*;
 use crate::core::{CoreError, KeySetup, Speaker};
 use crate::issue::host_certificate::LEAD;
-use crate::signer::Signer;
+use crate::signer::{Signer, fixture};
 
 fn host_name(text: &str) -> HostName {
     text.parse().unwrap()
@@ -171,6 +172,27 @@ async fn e19_a_name_of_another_host_is_refused_until_it_is_taken_from_that_one()
     rename(&place, "web1", &["db.example.org"], &[]).await.unwrap();
 }
 
+/// The same, where the name was given to another host between the invitation and the enrolment.
+#[tokio::test]
+async fn e19_a_name_that_became_another_hosts_since_the_invitation_is_refused_at_enrolment() {
+    let place = Place::new().await;
+    place.enrol("web1", "web", 41).await;
+    let names = vec![host_name("db.example.org")];
+    let labels = [(name("tier"), name("db"))].into();
+    let token = place.token(AdminAsk::HostInvite { name: name("db1"), labels, names, valid: None }).await;
+    rename(&place, "web1", &["db.example.org"], &[]).await.unwrap();
+    let EnrolReply::Refused(refusal) = place.enrol_with(token.clone(), 43).await else { panic!("enrolled") };
+    assert_eq!(refusal.code, Code::Usage);
+    assert!(refusal.message.contains("db.example.org is the host web1"), "{}", refusal.message);
+    assert_eq!(place.count("host.enrolled").await, 1);
+    // The invitation is good still, and the name is free again.
+    rename(&place, "web1", &[], &["db.example.org"]).await.unwrap();
+    let EnrolReply::Enrolled(db1) = place.enrol_with(token, 43).await else { panic!("refused") };
+    let mut agent = place.agent(&db1, 43).await;
+    agent.hello(0).await;
+    assert_eq!(terms(&mut agent).await.0, ["db1", "db.example.org"]);
+}
+
 /// Nobody fails to log in: everybody has heard of the next key before it signs, and the one before counts as long as what it signed.
 #[tokio::test]
 async fn the_next_key_signs_when_everybody_has_heard_of_it_and_the_one_before_counts_on() {
@@ -293,4 +315,33 @@ async fn e02_a_key_that_signs_something_else_is_refused_at_the_start_and_in_a_ro
         "{refused:?}"
     );
     place.core = open(place.folder.path(), &place.clock).await.unwrap();
+}
+
+/// The configuration names one key of a real ssh-agent for all three, which signs nothing yet: the daemon starts. Whatever it is given to
+/// first, no rotation gives it to another.
+#[tokio::test]
+async fn e02_no_rotation_gives_a_key_a_second_thing_to_sign() {
+    let all = [Signs::Grants, Signs::SshUserCa, Signs::SshHostCa];
+    for first in all {
+        let mut place = Place::new().await;
+        place.core.close().await;
+        let holder = fixture::Agent::start();
+        let shared = Some(Signer::agent(holder.socket(), holder.key("ed25519")));
+        let keys = KeySetup {
+            user_ca: shared.clone(),
+            host_ca: shared.clone(),
+            ..grant_keys(place.folder.path(), shared)
+        };
+        place.core = open_keys(place.folder.path(), &place.clock, keys).await.unwrap();
+        let rotate = async |signs| {
+            let ask = Ask::Admin(AdminAsk::KeyRotate { signs, overlap: None });
+            place.talk(Speaker::Root { uid: 0 }, ask).end().await
+        };
+        rotate(first).await.unwrap();
+        for signs in all {
+            let refusal = rotate(signs).await.unwrap_err();
+            assert!(refusal.message.contains("signs already"), "{first:?} {signs:?}: {}", refusal.message);
+        }
+        assert_eq!(place.count("key.rotated").await, 1);
+    }
 }
