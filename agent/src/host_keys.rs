@@ -13,7 +13,7 @@ use elevate_protocol::ssh::Ca;
 use elevate_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use ssh_key::public::KeyData;
-use ssh_key::{HashAlg, PublicKey};
+use ssh_key::{Certificate, HashAlg, PublicKey};
 
 use crate::enrol::ssh::{self as sshd_service, SshError};
 use crate::paths::Paths;
@@ -144,12 +144,10 @@ pub(crate) fn without_lines(paths: &Paths, text: &str) -> String {
     text.split_inclusive('\n').filter(|line| !line.starts_with(&ours)).collect()
 }
 
-/// The first certificate that sshd is told of by somebody else.
-#[must_use]
-pub(crate) fn foreign(paths: &Paths, settings: &str) -> Option<String> {
+/// The certificates that sshd is told of by somebody else.
+pub(crate) fn foreign<'a>(paths: &Paths, settings: &'a str) -> impl Iterator<Item = &'a str> {
     let of_sshd = settings.lines().filter_map(|line| line.strip_prefix("hostcertificate "));
-    let mut others = of_sshd.filter(|file| !Path::new(file).starts_with(&paths.host_certificates));
-    others.find(|file| *file != "none").map(ToOwned::to_owned)
+    of_sshd.filter(|file| !Path::new(file).starts_with(&paths.host_certificates) && *file != "none")
 }
 
 /// The keys that sign certificates of hosts, as pinned here.
@@ -165,14 +163,31 @@ pub(crate) fn is_pinned(paths: &Paths, ca: &Ca) -> bool {
     safe::read(&paths.host_ca, FILE_MAX).is_ok_and(|text| text.lines().any(|line| line == ca.as_str()))
 }
 
-/// Looks at everything. sshd is not told of certificates by anybody else here, or nothing is shown.
+/// What there is.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The keys that sshd is to show a certificate of ours for.
+    pub(crate) shown: Vec<Shown>,
+    /// Somebody else's certificate for one of them, of which sshd was told after the enrolment: sshd shows one only.
+    pub(crate) clash: Option<String>,
+}
+
+/// What that means.
+#[must_use]
+pub(crate) fn clashes(file: &str) -> String {
+    format!(
+        "sshd is told of {file} as well, for the same key: people who log in may be shown that one, and refuse this host"
+    )
+}
+
+/// Looks at everything. Where sshd was told of certificates by somebody else before the enrolment, nothing is shown.
 ///
 /// # Errors
 /// [`HostKeysError::Sshd`].
-pub(crate) fn look(paths: &Paths, (own, now): (HostId, Timestamp)) -> Result<Vec<Shown>, HostKeysError> {
+pub(crate) fn look(paths: &Paths, (own, now): (HostId, Timestamp)) -> Result<Found, HostKeysError> {
     // A host whose sshd is not ours to set up gets none: nobody would see them.
     if !safe::read(&paths.sshd_file, FILE_MAX).is_ok_and(|text| sshd::is_ours(&text)) {
-        return Ok(Vec::new());
+        return Ok(Found::default());
     }
     let settings = sshd_service::settings()?;
     let cas = cas(paths);
@@ -186,7 +201,13 @@ pub(crate) fn look(paths: &Paths, (own, now): (HostId, Timestamp)) -> Result<Vec
         let proof = prove_host(text.trim_end(), &key, (&cas, now)).ok().filter(|proof| proof.host == own);
         Shown { key, place, proof }
     });
-    Ok(shown.collect())
+    let shown: Vec<Shown> = shown.collect();
+    let clash = foreign(paths, &settings).find(|file| {
+        let text = safe::read(Path::new(file), FILE_MAX).unwrap_or_default();
+        let of = Certificate::from_openssh(text.trim_end());
+        of.is_ok_and(|of| shown.iter().any(|one| one.key.key().key_data() == of.public_key()))
+    });
+    Ok(Found { clash: clash.map(ToOwned::to_owned), shown })
 }
 
 /// Puts certificates in the place of those before, and lets sshd know.

@@ -81,11 +81,8 @@ fn the_first_readable_key_of_each_kind_gets_a_line_and_no_private_half_is_opened
     assert_eq!(without_lines(&paths, &ours), "TrustedUserCAKeys /x\n");
     let other = "HostCertificate /etc/ssh/site-cert.pub\n";
     assert_eq!(without_lines(&paths, other), other, "the site's own stay");
-    assert_eq!(
-        foreign(&paths, "hostcertificate /etc/ssh/s-cert.pub\n").as_deref(),
-        Some("/etc/ssh/s-cert.pub")
-    );
-    assert_eq!(foreign(&paths, &format!("hostcertificate {}\n", file.display())), None);
+    assert_eq!(foreign(&paths, "hostcertificate /etc/ssh/s-cert.pub\n").next(), Some("/etc/ssh/s-cert.pub"));
+    assert_eq!(foreign(&paths, &format!("hostcertificate {}\n", file.display())).next(), None);
 }
 
 /// THREATS E02, E19, E20: nothing is put in place that is not this key's, by the pinned CA, for this host.

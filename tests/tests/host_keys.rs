@@ -177,6 +177,43 @@ fn e02_a_certificate_of_a_host_is_none_of_a_person_and_the_other_way_round() -> 
     eventually(PATIENCE, "the host to be refused", || is_refused(&fleet, &ELEVATE).is_ok())
 }
 
+/// A line of the site's that came after the enrolment: sshd shows one certificate of a key, and the last that it reads is theirs.
+#[test]
+fn e20_a_certificate_of_the_sites_that_hides_ours_is_told_and_enrolling_leaves_it_to_the_site() -> Result<()>
+{
+    let (fleet, mut web1, _sshd, _alice) = ssh_scene()?;
+    let host = web1.host.clone();
+    let root = |words: &[&str]| host.run("root", words);
+    fleet.laptop.remove(CONFIG)?;
+    logs_in(&fleet, &ELEVATE)?;
+    let doctor = || root(&["elevate-agent", "doctor"]);
+    ensure!(doctor()?.status.success(), "{}", doctor()?);
+    root(&["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/site"])?.success()?;
+    root(&["cp", "/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh/site.pub"])?.success()?;
+    root(&["ssh-keygen", "-q", "-s", "/root/site", "-h", "-I", "site", "-n", "web1", "/etc/ssh/site.pub"])?
+        .success()?;
+    let main = host.read("/etc/ssh/sshd_config")?;
+    host.write("/etc/ssh/sshd_config", format!("{main}\nHostCertificate /etc/ssh/site-cert.pub\n"))?;
+    root(&["pkill", "-HUP", "-o", "-x", "sshd"])?.success()?;
+    eventually(PATIENCE, "the host to be refused", || is_refused(&fleet, &ELEVATE).is_ok())?;
+    let found = doctor()?;
+    ensure!(found.stdout.contains("problem  sshd is told of /etc/ssh/site-cert.pub as well"), "{found}");
+    // With its next look, which a new agent begins with.
+    web1.kill_agent()?;
+    web1.start_agent()?;
+    let told = "/etc/ssh/site-cert.pub as well";
+    eventually(PATIENCE, "status to say so", || {
+        root(&["elevate-agent", "status"]).is_ok_and(|said| said.stdout.contains(told))
+    })?;
+    let said = root(&["elevate-agent", "enroll", "--no-services"])?.exits(0)?;
+    ensure!(said.contains("Elevate adds none of its own"), "{said}");
+    ensure!(!doctor()?.stdout.contains("problem  "), "{}", doctor()?);
+    // And back.
+    host.write("/etc/ssh/sshd_config", main)?;
+    root(&["elevate-agent", "enroll", "--no-services"])?.exits(0)?;
+    eventually(PATIENCE, "the host to be believed", || logs_in(&fleet, &ELEVATE).is_ok())
+}
+
 /// The three clocks that certificates are looked at by.
 fn clocks(fleet: &mut Fleet, web1: &mut Managed) -> Result<[Clock; 3]> {
     let of_daemon = fleet.own_clock()?;

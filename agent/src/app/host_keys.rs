@@ -110,7 +110,8 @@ impl HostCertificates {
 fn seen(paths: &Paths, now: (HostId, Timestamp), done: &Result<(), HostKeysError>) -> Message {
     let found = host_keys::look(paths, now);
     let problem = done.as_ref().err().or(found.as_ref().err()).map(|error| journal::chain(error));
-    Message::HostKeys { shown: found.ok(), problem }
+    let clash = found.as_ref().ok().and_then(|found| found.clash.as_deref()).map(host_keys::clashes);
+    Message::HostKeys { shown: found.ok().map(|found| found.shown), problem: problem.or(clash) }
 }
 
 impl Agent {

@@ -313,7 +313,9 @@ mod tests {
     #[test]
     fn a_host_at_rest_is_never_silent_for_so_long_that_it_is_taken_for_lost() {
         let at = |second: u32| Boot(1_000_000).after(Span(second));
-        let comes = |first: u32, every: Span, second: u32| second >= first && (second - first) % every.0 == 0;
+        let comes = |first: u32, every: Span, second: u32| {
+            second >= first && (second - first).is_multiple_of(every.0)
+        };
         // It spoke at 0. The next round comes with `round`, the daemon's next heartbeat with `beat`.
         for (round, beat) in
             (0..RECONCILE.0).flat_map(|round| (0..HEARTBEAT.0).map(move |beat| (round, beat)))

@@ -236,8 +236,8 @@ fn host_certificates(paths: &Paths) -> Vec<Finding> {
     let now = clock::read().wall;
     // Without an identity there is none: `identity` says so.
     let Ok(own) = config::load(paths).map(|found| found.config.host) else { return Vec::new() };
-    let shown = match host_keys::look(paths, (own, now)) {
-        Ok(shown) => shown,
+    let host_keys::Found { shown, clash } = match host_keys::look(paths, (own, now)) {
+        Ok(found) => found,
         Err(error) => return vec![bad(journal::chain(&error), "sshd -t, then edit what it names")],
     };
     if shown.is_empty() {
@@ -259,7 +259,9 @@ fn host_certificates(paths: &Paths) -> Vec<Finding> {
             "look at elevate-agent status; the agent asks the daemon for another one by itself",
         ),
     };
-    shown.into_iter().map(tell).collect()
+    let fix = "take out that HostCertificate; or elevate-agent enroll, which leaves it to the site's own";
+    let clash = clash.map(|file| bad(host_keys::clashes(&file), fix));
+    shown.into_iter().map(tell).chain(clash).collect()
 }
 
 fn leftover(paths: &Paths) -> Finding {

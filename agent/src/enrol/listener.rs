@@ -24,7 +24,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Who was told.
 #[derive(Debug)]
 pub(super) struct Told {
-    program: PathBuf,
     /// The pid file, when it was written, and who it names; none where nobody listens.
     listener: Option<(PathBuf, Option<SystemTime>, u32)>,
 }
@@ -54,9 +53,8 @@ impl Told {
 
     fn has_others(&self) -> bool {
         let own = self.listener.as_ref().map(|(_, _, pid)| pid.to_string());
-        let is_other = |pid: String| {
-            (Some(&pid) != own.as_ref() && listens(&pid, &self.program)) || is_before_login(&pid)
-        };
+        let is_other =
+            |pid: String| (Some(&pid) != own.as_ref() && is_listener(&pid)) || is_before_login(&pid);
         // What cannot be looked at may be there.
         processes().map_or(true, |mut all| all.any(is_other))
     }
@@ -94,41 +92,46 @@ pub(super) fn tell() -> Result<Told, SshError> {
     {
         let before = written(&path);
         kill(Pid::from_raw(own), Signal::SIGHUP).map_err(|error| wrong(&error))?;
-        return Ok(Told { program, listener: Some((path, before, pid)) });
+        return Ok(Told { listener: Some((path, before, pid)) });
     }
-    let is_there = processes().map_err(|error| wrong(&error))?.any(|pid| listens(&pid, &program));
-    if is_there {
-        Err(SshError::Restart { file: file.to_owned() })
-    } else {
-        Ok(Told { program, listener: None })
-    }
+    let is_there = processes().map_err(|error| wrong(&error))?.any(|pid| is_listener(&pid));
+    if is_there { Err(SshError::Restart { file: file.to_owned() }) } else { Ok(Told { listener: None }) }
 }
 
-/// Whether a process is root's sshd on this very system and no connection's. One whose file was replaced by an update runs the new one
-/// from here on.
+/// Whether a process is root's sshd on this very system, of this program and no connection's. One whose file was replaced by an update
+/// runs the new one from here on.
 fn listens(pid: &str, program: &Path) -> bool {
+    let is_program = match exe(pid) {
+        Ok(exe) => exe == program,
+        // What it is called is left.
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    };
+    is_program && is_listener(pid)
+}
+
+/// Whether a process is any sshd of root's on this very system and no connection's, wherever its program is: it may have read the same files.
+fn is_listener(pid: &str) -> bool {
     let at = |name: &str| format!("/proc/{pid}/{name}");
     let same =
         |one: &fs::Metadata, other: &fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    let is_here = match (fs::metadata(at("root")), fs::metadata("/")) {
+        (Ok(root), Ok(here)) => same(&root, &here),
+        (Err(error), Ok(_)) => error.kind() == io::ErrorKind::PermissionDenied,
+        (_, Err(_)) => false,
+    };
     let title = fs::read(at("cmdline")).unwrap_or_default();
-    let link = match fs::read_link(at("exe")) {
-        Ok(link) => link,
-        // The agent as a service may not look into a process that may do more than itself (CAP_SYS_PTRACE): what it is called is left.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let called = fs::read_to_string(at("comm")).is_ok_and(|name| name.trim_end() == "sshd");
-            let is_roots = fs::metadata(at("")).is_ok_and(|own| own.uid() == 0);
-            return called && is_roots && !is_connection(&String::from_utf8_lossy(&title));
-        }
-        Err(_) => return false,
-    };
-    let (Ok(own), Ok(root), Ok(here)) = (fs::metadata(at("")), fs::metadata(at("root")), fs::metadata("/"))
-    else {
-        return false;
-    };
-    Path::new(link.to_string_lossy().trim_end_matches(" (deleted)")) == program
-        && own.uid() == 0
-        && same(&root, &here)
-        && !is_connection(&String::from_utf8_lossy(&title))
+    let title = String::from_utf8_lossy(&title);
+    let is_called = |name: &str| name == "sshd";
+    let is_sshd = fs::read_to_string(at("comm")).is_ok_and(|name| is_called(name.trim_end()))
+        || exe(pid).is_ok_and(|exe| exe.file_name().is_some_and(|name| is_called(&name.to_string_lossy())))
+        || title.starts_with("sshd: ");
+    is_sshd && is_here && fs::metadata(at("")).is_ok_and(|own| own.uid() == 0) && !is_connection(&title)
+}
+
+/// The program that a process runs. The agent as a service may not look into one that may do more than itself (CAP_SYS_PTRACE).
+fn exe(pid: &str) -> io::Result<PathBuf> {
+    let link = fs::read_link(format!("/proc/{pid}/exe"))?;
+    Ok(PathBuf::from(link.to_string_lossy().trim_end_matches(" (deleted)")))
 }
 
 /// sshd before 9.8 serves connections itself, and says so in its title.

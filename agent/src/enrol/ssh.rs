@@ -126,7 +126,7 @@ fn has_certificate_lines(paths: &Paths) -> bool {
 
 /// The lines of certificates; none where sshd shows others of the site's.
 fn certificates(paths: &Paths, settings: &str) -> String {
-    match host_keys::foreign(paths, settings) {
+    match host_keys::foreign(paths, settings).next() {
         Some(_) => String::new(),
         None => host_keys::lines(&host_keys::keys(paths, settings)),
     }
@@ -151,7 +151,7 @@ fn place(paths: &Paths) -> Result<(), SshError> {
     takes_its_files(" as they are")?;
     let settings = settings()?;
     sshd::unsettled(paths, &settings, text)?;
-    if let Some(file) = host_keys::foreign(paths, &settings) {
+    if let Some(file) = host_keys::foreign(paths, &settings).next() {
         say(&format!("sshd: it shows a certificate of this site ({file}); Elevate adds none of its own"));
     }
     let canary = match Canary::before(paths) {
