@@ -13,6 +13,8 @@ use crate::{Clock, Host, PATIENCE, Ran, Tty, obtain};
 
 /// Seconds of a TOTP step.
 const STEP: u64 = 30;
+/// Seconds until a code that is typed has been looked at, on a slow machine.
+const ON_ITS_WAY: u64 = 5;
 
 /// Somebody who can activate and approve.
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Person {
         (0..10).map(|n| format!("{n:06}")).find(|code| !near.contains(code)).context("every code is right")
     }
 
-    /// A code that this person has not used: of the earliest step that the daemon takes. Waits for the app to show
+    /// A code that this person has not used: of the earliest step that the daemon takes and goes on to take. Waits for the app to show
     /// a new one when those at hand are used up.
     ///
     /// # Errors
@@ -80,9 +82,12 @@ impl Person {
     pub fn code(&mut self) -> Result<String> {
         let limit = Duration::from_secs(STEP).saturating_add(PATIENCE);
         let step = obtain(limit, "a code that was not used", || {
-            let now = self.now().ok()?.checked_div(STEP).unwrap_or(0);
-            let step = self.used.saturating_add(1).max(now.saturating_sub(1));
-            (step <= now.saturating_add(1)).then_some(step)
+            let now = self.now().ok()?;
+            let at = |seconds: u64| seconds.checked_div(STEP).unwrap_or(0);
+            // Not one that is too old by the time it is typed.
+            let earliest = at(now.saturating_add(ON_ITS_WAY)).saturating_sub(1);
+            let step = self.used.saturating_add(1).max(earliest);
+            (step <= at(now).saturating_add(1)).then_some(step)
         })?;
         self.used = step;
         Ok(self.app.generate(step.saturating_mul(STEP)).to_string())
