@@ -4,14 +4,13 @@
 //! docs/decisions/0019. A change is a savepoint; the transaction around several is a group, and all of it has one fate. What it begins
 //! and ends with goes to the database with its own statements (docs/decisions/0045).
 
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe};
 use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 use tokio::time::timeout;
 
@@ -20,6 +19,7 @@ use elevate_protocol::id::ClusterId;
 use super::StoreError;
 use super::failure;
 use super::later::Later;
+use super::readers::Looking;
 use super::witness::{Mark, Said, Witness};
 
 /// How long a change waits for those before it.
@@ -107,49 +107,35 @@ pub(super) struct Change {
     fate: Fate,
 }
 
-/// What statements run on: a look at one moment, or a change.
+/// What statements run on.
 pub(super) enum Inner {
     /// Looks.
-    Read(Transaction<'static, Any>),
-    /// Looks, with one statement.
-    Glance(PoolConnection<Any>),
+    Look(Looking),
     /// Changes.
     Write(Box<Change>),
 }
 
 impl Inner {
-    /// Runs what was kept back, and before it what a change begins with: what is said on the connection afterwards is part of it. The
-    /// rows of the question at its end.
+    /// Runs what was kept back, and before it what a look or a change begins with. The rows of the question at its end.
     ///
     /// # Errors
     /// That of the first statement that fails.
     pub(super) async fn run(&mut self, later: Later) -> Result<Vec<AnyRow>, sqlx::Error> {
         match self {
-            Self::Read(transaction) => later.run(transaction).await,
-            Self::Glance(connection) => later.run(connection).await,
+            Self::Look(looking) => looking.run(later).await,
             Self::Write(change) => change.group.run(later).await,
         }
     }
-}
 
-impl Deref for Inner {
-    type Target = AnyConnection;
-
-    fn deref(&self) -> &AnyConnection {
+    /// The connection, after that.
+    ///
+    /// # Errors
+    /// As [`Inner::run`].
+    pub(super) async fn ready(&mut self, later: Later) -> Result<&mut AnyConnection, sqlx::Error> {
+        self.run(later).await?;
         match self {
-            Self::Read(transaction) => transaction,
-            Self::Glance(connection) => connection,
-            Self::Write(change) => &change.group.connection,
-        }
-    }
-}
-
-impl DerefMut for Inner {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        match self {
-            Self::Read(transaction) => transaction,
-            Self::Glance(connection) => connection,
-            Self::Write(change) => &mut change.group.connection,
+            Self::Look(looking) => looking.connection(),
+            Self::Write(change) => Ok(&mut change.group.connection),
         }
     }
 }

@@ -24,6 +24,7 @@ mod locks;
 mod migrations;
 mod news;
 mod people;
+mod readers;
 mod recovery;
 mod restore;
 mod room;
@@ -46,6 +47,7 @@ use tokio::sync::{broadcast, watch};
 use crate::clock::Clock;
 use group::{Inner, Writer};
 use news::Teller;
+use readers::Readers;
 use room::Room;
 use witness::Witness;
 
@@ -169,7 +171,7 @@ pub(crate) enum Change {
 /// The store. One per daemon.
 pub(crate) struct Store {
     writer: Writer,
-    readers: AnyPool,
+    readers: Readers,
     clock: Clock,
     teller: Arc<Teller>,
     cluster: ClusterId,
@@ -200,7 +202,7 @@ impl Store {
         migrations::migrator().run(&writer).await?;
         let witness = Arc::new(Witness::open(folder)?);
         let writer = Writer::over(&writer).await?;
-        let readers = pool(&address, READERS).await?;
+        let readers = Readers::over(pool(&address, READERS).await?, READERS);
         let mut store = Self {
             writer,
             readers,
@@ -256,7 +258,7 @@ impl Store {
         if let Some(why) = failure::come_already() {
             return Err(StoreError::Failed { why });
         }
-        drop(self.readers.acquire().await?);
+        drop(self.readers.look(false).await?);
         Ok(())
     }
 
@@ -265,7 +267,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
-        let inner = Inner::Read(self.readers.begin().await?);
+        let inner = Inner::Look(self.readers.look(true).await?);
         Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
     }
 
@@ -274,7 +276,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub(crate) async fn glance(&self) -> Result<Tx, StoreError> {
-        let inner = Inner::Glance(self.readers.acquire().await?);
+        let inner = Inner::Look(self.readers.look(false).await?);
         Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
     }
 

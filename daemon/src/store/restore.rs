@@ -13,6 +13,7 @@ use sqlx::any::AnyPoolOptions;
 
 use super::group::Inner;
 use super::news::Teller;
+use super::readers::Readers;
 use super::row::{Row, big};
 use super::witness::{Mark, Older, Said, Witness};
 use super::{Store, StoreError, Tx, address_of};
@@ -91,7 +92,8 @@ impl Glimpse {
         sqlx::any::install_default_drivers();
         let address = address_of(&folder.join("elevated.db"), mode)?;
         let pool = AnyPoolOptions::new().max_connections(1).connect(&address).await?;
-        let mut tx = Tx::new(Inner::Read(pool.begin().await?), now, Arc::new(Teller::new(1)));
+        let mut tx =
+            Tx::new(Inner::Look(Readers::over(pool, 1).look(true).await?), now, Arc::new(Teller::new(1)));
         let Some(cluster) = tx.meta("cluster").await? else { return Ok(None) };
         let damaged = |_| StoreError::Damaged { table: "meta", reason: format!("cluster {cluster:?}") };
         let older = older_than(&mut tx, said, cluster.parse().map_err(damaged)?).await?;

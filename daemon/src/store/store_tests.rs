@@ -151,3 +151,52 @@ async fn what_is_kept_back_is_done_before_whatever_is_asked_next() {
     assert_eq!(tx.meta_or("y", "fresh").await.unwrap(), "fresh");
     assert_eq!(tx.meta_or("x00", "fresh").await.unwrap(), "fresh");
 }
+
+/// A look sees one moment, is over when it is dropped, and gives its connection to the next one.
+#[tokio::test]
+async fn who_looks_sees_one_moment_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let set = async |value: &str| {
+        let mut tx = store.write().await.unwrap();
+        tx.set_meta("x", value).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    set("1").await;
+    let (mut moment, mut glance) = (store.read().await.unwrap(), store.glance().await.unwrap());
+    assert_eq!(moment.meta("x").await.unwrap().as_deref(), Some("1"));
+    set("2").await;
+    assert_eq!(moment.meta("x").await.unwrap().as_deref(), Some("1"));
+    assert_eq!(glance.meta("x").await.unwrap().as_deref(), Some("2"));
+    drop((moment, glance));
+    // More often than there are connections: each is there again, and none sees what the look before it saw.
+    for round in 3..20 {
+        set(&round.to_string()).await;
+        for mut look in [store.read().await.unwrap(), store.glance().await.unwrap()] {
+            assert_eq!(look.meta("x").await.unwrap(), Some(round.to_string()));
+        }
+    }
+    // Also one that was given up in the middle.
+    for _ in 0..20 {
+        let mut look = store.read().await.unwrap();
+        tokio::select! {
+            biased;
+            found = look.meta("x") => drop(found),
+            () = std::future::ready(()) => {}
+        }
+    }
+    set("20").await;
+    assert_eq!(store.read().await.unwrap().meta("x").await.unwrap().as_deref(), Some("20"));
+    let mut last = store.read().await.unwrap();
+    assert_eq!(last.meta("x").await.unwrap().as_deref(), Some("20"));
+    let closing = store.close();
+    tokio::pin!(closing);
+    tokio::select! {
+        biased;
+        () = &mut closing => panic!("somebody looks still"),
+        () = std::future::ready(()) => {}
+    }
+    assert!(store.is_closed() && store.glance().await.is_err());
+    drop(last);
+    closing.await;
+}

@@ -69,7 +69,7 @@ pub(crate) struct Tx {
 impl Tx {
     pub(super) fn new(inner: Inner, now: Timestamp, teller: Arc<Teller>) -> Self {
         let next = match &inner {
-            Inner::Read(_) | Inner::Glance(_) => None,
+            Inner::Look(_) => None,
             Inner::Write(change) => change.next(),
         };
         Self {
@@ -89,8 +89,7 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`]; the transaction is to be dropped then.
     pub(super) async fn ready(&mut self) -> Result<&mut AnyConnection, StoreError> {
-        self.inner.run(std::mem::take(&mut self.later)).await?;
-        Ok(&mut self.inner)
+        Ok(self.inner.ready(std::mem::take(&mut self.later)).await?)
     }
 
     /// Asks, with everything before it that was kept back: one way to the database.
@@ -251,8 +250,7 @@ impl Tx {
     /// [`StoreError::Database`]; nothing of it happened then.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.inner {
-            Inner::Read(looked) => looked.commit().await?,
-            Inner::Glance(_) => {}
+            Inner::Look(_) => {}
             Inner::Write(change) => {
                 let log = Log { next: self.next, mark: self.mark };
                 change.commit(log, self.later).await?;
