@@ -168,7 +168,7 @@ pub(crate) fn is_pinned(paths: &Paths, ca: &Ca) -> bool {
 pub(crate) struct Found {
     /// The keys that sshd is to show a certificate of ours for.
     pub(crate) shown: Vec<Shown>,
-    /// Somebody else's certificate for one of them, of which sshd was told after the enrolment: sshd shows one only.
+    /// Somebody else's certificate for one of them, which sshd shows in the place of ours.
     pub(crate) clash: Option<String>,
 }
 
@@ -176,7 +176,7 @@ pub(crate) struct Found {
 #[must_use]
 pub(crate) fn clashes(file: &str) -> String {
     format!(
-        "sshd is told of {file} as well, for the same key: people who log in may be shown that one, and refuse this host"
+        "sshd is told of {file} after ours, for the same key: people who log in are shown that one, and may refuse this host"
     )
 }
 
@@ -191,11 +191,10 @@ pub(crate) fn look(paths: &Paths, (own, now): (HostId, Timestamp)) -> Result<Fou
     }
     let settings = sshd_service::settings()?;
     let cas = cas(paths);
-    let told = |place: &Path| {
-        let line = format!("hostcertificate {}", place.display());
-        settings.lines().any(|one| one == line)
-    };
-    let shown = keys(paths, &settings).into_iter().filter(|(_, place)| told(place)).map(|(key, place)| {
+    let told: Vec<_> = settings.lines().filter_map(|line| line.strip_prefix("hostcertificate ")).collect();
+    let last = |file: &Path| told.iter().rposition(|one| Path::new(one) == file);
+    let ours = keys(paths, &settings).into_iter().filter(|(_, place)| last(place).is_some());
+    let shown = ours.map(|(key, place)| {
         let text = safe::read(&place, FILE_MAX).unwrap_or_default();
         // One that was for the host that this one was before is none: people's ssh refuses it.
         let proof = prove_host(text.trim_end(), &key, (&cas, now)).ok().filter(|proof| proof.host == own);
@@ -204,8 +203,10 @@ pub(crate) fn look(paths: &Paths, (own, now): (HostId, Timestamp)) -> Result<Fou
     let shown: Vec<Shown> = shown.collect();
     let clash = foreign(paths, &settings).find(|file| {
         let text = safe::read(Path::new(file), FILE_MAX).unwrap_or_default();
-        let of = Certificate::from_openssh(text.trim_end());
-        of.is_ok_and(|of| shown.iter().any(|one| one.key.key().key_data() == of.public_key()))
+        let Ok(of) = Certificate::from_openssh(text.trim_end()) else { return false };
+        // Of several for one key sshd shows the last.
+        let hides = |one: &Shown| last(Path::new(file)) > last(&one.place);
+        shown.iter().any(|one| one.key.key().key_data() == of.public_key() && hides(one))
     });
     Ok(Found { clash: clash.map(ToOwned::to_owned), shown })
 }

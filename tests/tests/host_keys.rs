@@ -192,16 +192,23 @@ fn e20_a_certificate_of_the_sites_that_hides_ours_is_told_and_enrolling_leaves_i
     root(&["cp", "/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh/site.pub"])?.success()?;
     root(&["ssh-keygen", "-q", "-s", "/root/site", "-h", "-I", "site", "-n", "web1", "/etc/ssh/site.pub"])?
         .success()?;
+    // What sshd reads before ours is hidden by it.
+    let first = "/etc/ssh/sshd_config.d/00-site.conf";
+    host.write(first, "HostCertificate /etc/ssh/site-cert.pub\n")?;
+    root(&["pkill", "-HUP", "-o", "-x", "sshd"])?.success()?;
+    eventually(PATIENCE, "the host to be believed", || logs_in(&fleet, &ELEVATE).is_ok())?;
+    ensure!(doctor()?.status.success(), "{}", doctor()?);
+    host.remove(first)?;
     let main = host.read("/etc/ssh/sshd_config")?;
     host.write("/etc/ssh/sshd_config", format!("{main}\nHostCertificate /etc/ssh/site-cert.pub\n"))?;
     root(&["pkill", "-HUP", "-o", "-x", "sshd"])?.success()?;
     eventually(PATIENCE, "the host to be refused", || is_refused(&fleet, &ELEVATE).is_ok())?;
     let found = doctor()?;
-    ensure!(found.stdout.contains("problem  sshd is told of /etc/ssh/site-cert.pub as well"), "{found}");
+    ensure!(found.stdout.contains("problem  sshd is told of /etc/ssh/site-cert.pub after ours"), "{found}");
     // With its next look, which a new agent begins with.
     web1.kill_agent()?;
     web1.start_agent()?;
-    let told = "/etc/ssh/site-cert.pub as well";
+    let told = "/etc/ssh/site-cert.pub after ours";
     eventually(PATIENCE, "status to say so", || {
         root(&["elevate-agent", "status"]).is_ok_and(|said| said.stdout.contains(told))
     })?;

@@ -15,13 +15,13 @@ fn ssh(who: &Person, target: &str, command: &[&str]) -> Result<Ran> {
     who.elevate(&[&["ssh", target, "-m", "an ordinary reason", "--"], command].concat())
 }
 
-/// A certificate in a file, and the command with which `elevate` says to use it.
-fn certificate(alice: &Person) -> Result<Vec<String>> {
+/// A certificate in a file, and the line that `elevate` says to type, with this command: a shell reads it.
+fn certificate(alice: &Person, command: &str) -> Result<[String; 3]> {
     let said = alice.elevate(&["cert", "-o", "/home/alice/web"])?;
     ensure!(said.status.success(), "{said}");
     let line =
         said.stderr.lines().find_map(|line| line.strip_prefix("Use: ")).context("no word on its use")?;
-    Ok(line.split(' ').map(ToOwned::to_owned).collect())
+    Ok(["sh".into(), "-c".into(), format!("exec {line} {command}")])
 }
 
 #[test]
@@ -58,8 +58,7 @@ fn one_command_asks_for_the_grant_gets_the_certificate_and_logs_in() -> Result<(
 fn e07_a_certificate_in_a_file_opens_the_account_until_its_grant_ends() -> Result<()> {
     let (fleet, _web1, _sshd, alice) = ssh_scene()?;
     alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
-    let mut line = certificate(&alice)?;
-    line.extend(["id", "-un"].map(ToOwned::to_owned));
+    let line = certificate(&alice, "id -un")?;
     let login = || fleet.laptop.run("alice", &line);
     ensure!(login()?.success()?.trim() == "deploy", "the grant is in force");
     alice.elevate(&["drop", "--all"])?.success()?;
@@ -95,8 +94,7 @@ fn f12_whichever_way_a_grant_ends_its_connection_is_closed_and_told() -> Result<
         [(&drop_it, "dropped"), (&revoke, "revoked"), (&lock, "revoked")];
     for (count, (way, cause)) in ways.into_iter().enumerate() {
         alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
-        let mut ssh = certificate(&alice)?;
-        ssh.push("echo up; exec sleep 600".into());
+        let ssh = certificate(&alice, "'echo up; exec sleep 600'")?;
         let mut open = fleet.laptop.spawn("alice", ssh)?;
         open.expect("up", PATIENCE)?;
         let begin = Instant::now();
@@ -138,7 +136,10 @@ fn a_certificate_under_a_grant_is_read_by_ssh_keygen_and_without_one_there_is_no
 
     alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
     let said = alice.elevate(&["cert", "-o", "/home/alice/web", "web-in"])?;
-    ensure!(said.status.success() && said.stderr.contains("Use: ssh -i /home/alice/web -o Global"), "{said}");
+    ensure!(
+        said.status.success() && said.stderr.contains("Use: ssh -i /home/alice/web -o HostKeyAlias=web1 "),
+        "{said}"
+    );
     ensure!(said.stdout.contains("(web-in) opens deploy on web1 until "), "{said}");
     let shown = read(&fleet, "/home/alice/web-cert.pub")?;
     let modes = fleet.laptop.run("alice", ["stat", "-c", "%a", "/home/alice/web"])?.success()?;
@@ -235,8 +236,7 @@ fn the_key_that_signs_is_rotated_while_people_log_in_and_no_login_fails() -> Res
     })?;
     ensure!(logins >= 4, "{logins}");
     ensure!(web1.host.read("/etc/elevate/trust/user_ca")?.lines().count() == 3);
-    let mut before = certificate(&alice)?;
-    before.push("true".into());
+    let before = certificate(&alice, "true")?;
     fleet.ctl(&["key", "rotate", "ssh-user-ca", "--overlap", "1s"])?;
     told("key.trusted", 4)?;
     ensure!(fleet.events("key.over")?.len() == 1);

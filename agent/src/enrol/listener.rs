@@ -94,7 +94,7 @@ pub(super) fn tell() -> Result<Told, SshError> {
         kill(Pid::from_raw(own), Signal::SIGHUP).map_err(|error| wrong(&error))?;
         return Ok(Told { listener: Some((path, before, pid)) });
     }
-    let is_there = processes().map_err(|error| wrong(&error))?.any(|pid| is_listener(&pid));
+    let is_there = processes().map_err(|error| wrong(&error))?.any(|pid| listens(&pid, &program));
     if is_there { Err(SshError::Restart { file: file.to_owned() }) } else { Ok(Told { listener: None }) }
 }
 

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use super::known_hosts::{self, Files};
 use super::request::not_expected;
 use super::session::Session;
+use super::ssh_config;
 use crate::args::Cert;
 use crate::failure::Failure;
 use crate::paint::Line;
@@ -77,14 +78,14 @@ pub(super) fn cert(session: &mut Session, words: &Cert) -> Result<u8, Failure> {
 }
 
 /// The files by which ssh knows these hosts, looked after; none: a machine without agent, or no daemon of one's own to ask.
-fn known(session: &mut Session, view: &CertificateView) -> Result<Option<Files<PathBuf>>, Failure> {
+fn known(session: &mut Session, view: &CertificateView) -> Result<Option<Files<String>>, Failure> {
     if names_accounts(view) || session.daemon()?.is_none() {
         return Ok(None);
     }
     let files = known_hosts::files(session)?;
     let believed = known_hosts::ask(session)?;
     known_hosts::keep(&files, &view.hosts, &believed)?;
-    Ok(Some(files))
+    ssh_config::shown(&files).map(Some)
 }
 
 /// What it names are accounts: it is for machines without agent.
@@ -139,8 +140,9 @@ pub(super) fn write_certificate(path: &Path, line: &str) -> Result<(), Failure> 
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let fresh = beside(path, &format!(".{}", std::process::id()));
     let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&fresh);
-    let written =
-        made.and_then(|mut file| file.write_all(bytes)).and_then(|()| std::fs::rename(&fresh, path));
+    let written = made
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&fresh, path));
     written.map_err(|error| {
         drop(std::fs::remove_file(&fresh));
         cannot("write", path, &error)
@@ -200,7 +202,7 @@ pub(super) fn fits(view: &CertificateView, key: &PublicKey) -> Result<(), Failur
     Err(Failure::Refused(Refusal::new(Code::Integrity, message)))
 }
 
-fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Option<&Files<PathBuf>>) {
+fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Option<&Files<String>>) {
     let at = session.at();
     if session.common.quiet && !session.scripted() {
         session.console.data(&Line::plain(&format!("G-{}", view.id)));
@@ -223,7 +225,7 @@ fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Optio
     );
     session.show(&value(view, plan, known, view.ends_at.since(at.now).0), &[Line::plain(&line)]);
     let (Some(login), Some(host)) = (view.logins.first(), view.hosts.first()) else { return };
-    let (login, host) = match (agentless, view.principals.first()) {
+    let (login, place) = match (agentless, view.principals.first()) {
         (true, Some(login)) => (escape(login), "MACHINE".to_owned()),
         (_, _) => (login.to_string(), host.to_string()),
     };
@@ -231,18 +233,15 @@ fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Optio
         Some(key) => format!("ssh -i {}", escape(&key.display().to_string())),
         None => format!("ssh -o CertificateFile={file}"),
     };
-    let by = known.map(|Files { lines, revoked }| {
-        let shown = |file: &Path| escape(&file.display().to_string());
-        format!(" -o GlobalKnownHostsFile={} -o RevokedHostKeys={}", shown(lines), shown(revoked))
-    });
-    session.console.say(&Line::plain(&format!("Use: {how}{} {login}@{host}", by.unwrap_or_default())));
+    let by = known.map(|files| format!(" {}", known_hosts::typed(files, host))).unwrap_or_default();
+    session.console.say(&Line::plain(&format!("Use: {how}{by} {login}@{place}")));
 }
 
 fn joined<T: ToString>(all: &[T]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn value(view: &CertificateView, plan: &Plan, known: Option<&Files<PathBuf>>, left: u32) -> Value {
+fn value(view: &CertificateView, plan: &Plan, known: Option<&Files<String>>, left: u32) -> Value {
     let path = |path: &Path| path.to_str().map(ToOwned::to_owned);
     schema(
         "certificate",
@@ -255,8 +254,8 @@ fn value(view: &CertificateView, plan: &Plan, known: Option<&Files<PathBuf>>, le
             "certificate": view.certificate,
             "certificate_file": path(&plan.certificate),
             "key_file": plan.key.as_deref().and_then(path),
-            "known_hosts_file": known.and_then(|files| path(&files.lines)),
-            "revoked_hosts_file": known.and_then(|files| path(&files.revoked)),
+            "known_hosts_file": known.map(|files| &files.lines),
+            "revoked_hosts_file": known.map(|files| &files.revoked),
             "serial": view.serial,
             "fingerprint": view.fingerprint,
             "principals": view.principals,

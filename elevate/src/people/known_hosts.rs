@@ -12,6 +12,7 @@ use elevate_protocol::krl::RevokedHosts;
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::name::Name;
 use elevate_protocol::ssh::Cas;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::cert::{cannot, write_whole};
 use super::request::not_expected;
@@ -50,7 +51,7 @@ impl Believed {
         text
     }
 
-    /// The list of the hosts of before. It is never empty: without one ssh believes no host at all.
+    /// The list of the hosts of before. It is never empty: ssh takes a file without a byte for a list of nobody.
     pub(super) fn revoked(&self) -> Vec<u8> {
         self.revoked.to_krl()
     }
@@ -86,6 +87,12 @@ pub(super) fn options(files: &Files<String>) -> [(&'static str, String); 5] {
     ]
 }
 
+/// The same as it is typed, for an ssh that asks about no host under this name. Only what is plain stands in it.
+pub(super) fn typed(files: &Files<String>, host: &Name) -> String {
+    let [(global, lines), (revoked, list), ..] = options(files);
+    format!("-o HostKeyAlias={host} -o '{global}={lines}' -o {revoked}={list}")
+}
+
 /// The files for plain ssh: for each daemon its own, since what one says of a name is not the other's word.
 pub(super) fn files(session: &Session) -> Result<Files<PathBuf>, Failure> {
     let daemon = session.daemon()?.ok_or(DoorError::Nowhere)?;
@@ -101,12 +108,16 @@ pub(super) fn keep<'a>(
     names: impl IntoIterator<Item = &'a Name>,
     believed: &Believed,
 ) -> Result<(), Failure> {
+    let folder = files.lines.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(folder).map_err(|error| cannot("make", folder, &error))?;
+    // Two at once forget no name of each other's.
+    let alone = std::fs::File::open(folder).map_err(|error| cannot("read", folder, &error))?;
+    let _alone = Flock::lock(alone, FlockArg::LockExclusive)
+        .map_err(|(_, error)| cannot("lock", folder, &error.into()))?;
     let found = read(&files.lines)?;
     let text = String::from_utf8_lossy(&found);
     let mut all: BTreeSet<Name> = names.into_iter().cloned().collect();
     all.extend(text.lines().filter_map(named).flatten());
-    let folder = files.lines.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder).map_err(|error| cannot("make", folder, &error))?;
     let (lines, revoked) = (believed.lines(&all), believed.revoked());
     // The list first: who is believed from now on may be on it.
     if revoked != read(&files.revoked)? {
@@ -157,7 +168,7 @@ mod tests {
         let of = |hosts: &[u8]| believed(&[], hosts).revoked();
         let first = keep(&[name("web1"), name("db1")], &[ONE], &[]);
         assert_eq!(first, (format!("@cert-authority db1,web1 {ONE}\n"), of(&[])));
-        assert!(!first.1.is_empty(), "ssh takes no host where the list is empty or not there");
+        assert!(!first.1.is_empty(), "ssh takes an empty file for a list of nobody");
         let all = "@cert-authority db1,web1,web2";
         let both = format!("{all} {ONE}\n{all} {TWO}\n");
         assert_eq!(keep(&[name("web2")], &[ONE, TWO], &[1, 2]), (both, of(&[1, 2])));

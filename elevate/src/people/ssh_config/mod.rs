@@ -17,7 +17,7 @@ use nix::unistd::User;
 
 use kept::Kept;
 
-use super::known_hosts;
+use super::known_hosts::{self, Files};
 use super::request::not_expected;
 use super::session::Session;
 use crate::args::SshConfig;
@@ -62,7 +62,7 @@ pub(super) fn ssh_config(session: &mut Session, words: &SshConfig) -> Result<u8,
     let shown = lines::Shown {
         program: plain(&program)?,
         folder: plain(&folder(session))?,
-        hosts: known_hosts::Files { lines: plain(&files.lines)?, revoked: plain(&files.revoked)? },
+        hosts: shown(&files)?,
         account: account.as_deref().filter(|name| !name.is_empty() && name.chars().all(is_plain)),
     };
     session.console.script(lines::lines(&mine, &shown).as_bytes());
@@ -85,6 +85,11 @@ fn folder(session: &Session) -> PathBuf {
 
 fn is_plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "/_.+@-".contains(letter)
+}
+
+/// The files about hosts as they stand there.
+pub(super) fn shown(files: &Files<PathBuf>) -> Result<Files<String>, Failure> {
+    Ok(Files { lines: plain(&files.lines)?, revoked: plain(&files.revoked)? })
 }
 
 /// A path that stands in ssh_config(5) and in a shell's words as it is.
