@@ -41,11 +41,11 @@ pub(super) async fn certificate(
     let Chosen { grant, short, seen } = chosen(&mut tx, talk, (wanted, &standing)).await?;
     drop(tx);
     let id = grant.id;
-    let (live, seen) = match asks_for_code(core, &grant) {
-        false => (Live::of(grant, &person, inner.clock.now()), seen),
+    let (live, seen, given) = match asks_for_code(inner, &grant) {
+        false => (Live::of(grant, &person, inner.clock.now()), seen, Given::Nothing),
         true => {
             at_use(core, talk, (ask, &grant)).await?;
-            (Live::find(&mut inner.store.glance().await?, &person, id).await, None)
+            (Live::find(&mut inner.store.glance().await?, &person, id).await, None, Given::Code)
         }
     };
     let live = match live {
@@ -62,29 +62,40 @@ pub(super) async fn certificate(
         Ok(unrecorded) => unrecorded,
         Err(error) => return told(error),
     };
-    let issued = recorded(inner, talk, (&live, seen), &unrecorded).await?;
+    let issued = recorded(inner, talk, (&live, seen, given), &unrecorded).await?;
     Ok(Outcome::Certificate(Box::new(view(&live, issued, short))))
+}
+
+/// What the person gave for it, but for the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    /// Nothing: nothing was asked for.
+    Nothing,
+    /// A code.
+    Code,
 }
 
 /// Records it, durably, while the grant lives as it did and nothing bars it.
 async fn recorded(
     inner: &Inner,
     talk: &Dialogue,
-    (live, seen): (&Live, Option<AsSeen>),
+    (live, seen, given): (&Live, Option<AsSeen>, Given),
     unrecorded: &Unrecorded,
 ) -> Told<Issued> {
     if let Some(seen) = seen {
         let mut tx = inner.store.write().await?;
-        // An agent may take its time to sign: who asks may be nobody by now.
+        // An agent may take its time to sign: who asks may be nobody by now, and the policy another.
         talk.stands(inner)?;
-        let issued = match unrecorded.record_under(&mut tx, &talk.voice, (live, &seen)).await {
-            Ok(issued) => issued,
-            Err(error) => return told(error),
+        enough(inner, live, given)?;
+        let done = match unrecorded.record_under(&mut tx, &talk.voice, (live, &seen)).await {
+            Ok(issued) => tx.commit().await.map(|()| issued).map_err(CertificateError::from),
+            Err(error) => Err(error),
         };
-        match tx.commit().await {
+        match done {
             // Something is another thing than it was; what, is looked at.
-            Err(error) if error.is_otherwise() => {}
-            done => return Ok(done.map(|()| issued)?),
+            Err(CertificateError::Store(error)) if error.is_otherwise() => {}
+            Err(error) => return told(error),
+            Ok(issued) => return Ok(issued),
         }
     }
     let mut tx = inner.store.write().await?;
@@ -93,9 +104,23 @@ async fn recorded(
         Ok(recorded) => recorded,
         Err(error) => return told(error),
     };
+    enough(inner, &grant, given)?;
     locks::unlocked(&mut tx, talk, Some(grant.activation())).await?;
     tx.commit().await?;
     Ok(issued)
+}
+
+/// Refuses where the policy asks for a code by now and none was given.
+fn enough(inner: &Inner, live: &Live, given: Given) -> Told<()> {
+    let grant = live.activation();
+    if given == Given::Code || !asks_for_code(inner, grant) {
+        return Ok(());
+    }
+    refuse_hint(
+        Code::Factor,
+        format!("the policy was changed meanwhile: {} takes a code for every certificate", grant.role),
+        "ask again",
+    )
 }
 
 /// What the certificate is to name. Accounts only where it is asked for, and where the role says so.
@@ -118,9 +143,9 @@ fn opens(live: &Live, wanted: &CertificateAsk) -> Told<Opens> {
 }
 
 /// Whether the grant was made to ask for the second factor at every use, or its role does since.
-fn asks_for_code(core: &Core, grant: &Activation) -> bool {
+fn asks_for_code(inner: &Inner, grant: &Activation) -> bool {
     let role_does = |role: &Role| role.factor == Factor::EveryUse;
-    grant.factor_at_use || core.inner().policy().role(&grant.role).is_some_and(role_does)
+    grant.factor_at_use || inner.policy().role(&grant.role).is_some_and(role_does)
 }
 
 /// The second factor.

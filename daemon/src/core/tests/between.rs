@@ -10,7 +10,7 @@ use elevate_protocol::message::refusal::{Code, Refusal};
 use tokio::io::copy_bidirectional;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::certificates::{activate, place, plain_ask};
+use super::certificates::{POLICY, activate, place, plain_ask};
 use super::place::*;
 use crate::core::KeySetup;
 use crate::signer::{Signer, fixture};
@@ -87,6 +87,42 @@ async fn e16_a_certificate_is_recorded_only_under_the_grant_as_it_is_by_then() {
     activate(&place, "alice", "db").await;
     let refusal = gate.asked(&place, lock(&place, "alice")).await.unwrap_err();
     assert!(matches!(refusal.code, Code::Gone | Code::Locked), "{refusal:?}");
+}
+
+/// Whether the writer knows the number of the next event or has to ask first: what came between is found.
+#[tokio::test]
+async fn a_lock_of_somebody_else_bars_nobody_also_where_the_writer_has_to_ask_for_the_next_number() {
+    let (mut place, _) = place().await;
+    activate(&place, "alice", "db").await;
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Gate::before(&mut place, &folder.path().join("sock")).await;
+    let between = async {
+        lock(&place, "bob").await;
+        // Dropped after it asked something: its group is lost, and the number forgotten.
+        let mut tx = place.core.inner().store.write().await.unwrap();
+        tx.meta("none").await.unwrap();
+    };
+    assert_eq!(gate.asked(&place, between).await.unwrap(), 1);
+}
+
+/// Threat D06: the policy that counts is the one by which it is recorded.
+#[tokio::test]
+async fn d06_a_policy_that_takes_a_code_while_the_key_signs_gives_no_certificate_without_one() {
+    let (mut place, _) = place().await;
+    activate(&place, "alice", "db").await;
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Gate::before(&mut place, &folder.path().join("sock")).await;
+    let put = async |policy: &str| {
+        place.write_policy(policy);
+        place.core.reload_policy().await.unwrap();
+    };
+    let careful = POLICY.replacen("mfa = \"none\"", "mfa = \"every-use\"", 1);
+    assert_eq!(gate.asked(&place, put(&careful)).await.unwrap_err().code, Code::Factor);
+    put(POLICY).await;
+    // The other way: something is locked, and all of it is asked.
+    lock(&place, "bob").await;
+    assert_eq!(gate.asked(&place, async {}).await.unwrap(), 2);
+    assert_eq!(gate.asked(&place, put(&careful)).await.unwrap_err().code, Code::Factor);
 }
 
 /// Alice's only grant, and what was seen of it.

@@ -19,7 +19,7 @@ use crate::core::{CoreError, KeySetup, Speaker};
 use crate::signer::Signer;
 use crate::signer::fixture;
 
-const POLICY: &str = r#"
+pub(super) const POLICY: &str = r#"
 [people]
 alice = {}
 bob = {}
