@@ -45,6 +45,15 @@ impl End {
 /// The same, for those who wait for it.
 type Fate = Arc<OnceLock<End>>;
 
+/// Where in its group a change is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Others come: they share its commit.
+    BeforeOthers,
+    /// Nobody waits: it commits for all.
+    Last,
+}
+
 /// How far a change brings the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Log {
@@ -152,10 +161,10 @@ impl Group {
     async fn run(&mut self, mut later: Later) -> Result<Vec<AnyRow>, sqlx::Error> {
         let Some(opening) = self.opening.take() else { return later.run(&mut self.connection).await };
         later.begin_with(opening);
-        (self.changing, self.unsure) = (true, true);
-        let rows = later.run(&mut self.connection).await;
-        self.unsure = false;
-        rows
+        // Whoever drops this meanwhile leaves no doubt: the database is through with a text, or has stopped in it, before it hears the
+        // next. What a group began with is rolled back with the group; a savepoint is there, or rolling back to it fails.
+        self.changing = true;
+        later.run(&mut self.connection).await
     }
 
     /// Gives the whole group up. Those who wait for its fate hear it.
@@ -210,11 +219,11 @@ impl Group {
 
     /// The change is whole with what it kept back: with the others of its group it waits for the commit, or is the last of them and
     /// commits for all.
-    async fn keep(&mut self, log: Log, mut later: Later, last: bool) -> Result<(), sqlx::Error> {
+    async fn keep(&mut self, log: Log, mut later: Later, turn: Turn) -> Result<(), sqlx::Error> {
         if self.whole > 0 {
             later.add("RELEASE change", []);
         }
-        if last {
+        if turn == Turn::Last {
             later.add("COMMIT", []);
         }
         self.unsure = true;
@@ -229,7 +238,7 @@ impl Group {
         self.whole = self.whole.saturating_add(1);
         self.next = log.next.or(self.next);
         self.mark = log.mark.or(self.mark);
-        if last {
+        if turn == Turn::Last {
             self.committed();
         }
         Ok(())
@@ -344,9 +353,10 @@ impl Change {
 
     async fn settle(mut self, log: Log, later: Later) -> Result<(), StoreError> {
         // Whoever waits joins the group; who comes later finds this one before it in the queue.
-        let last = self.writer.waiting.load(Ordering::SeqCst) == 0;
-        self.group.keep(log, later, last).await?;
-        if !last {
+        let turn =
+            if self.writer.waiting.load(Ordering::SeqCst) == 0 { Turn::Last } else { Turn::BeforeOthers };
+        self.group.keep(log, later, turn).await?;
+        if turn == Turn::BeforeOthers {
             let Self { group, writer, fate } = self;
             drop(group);
             let mut group = writer.group().await.ok();

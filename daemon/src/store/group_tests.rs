@@ -240,3 +240,44 @@ async fn a_commit_that_fails_with_its_change_leaves_nothing_of_it() {
     let (_, done) = waiting(&store.writer, "x3", true).await.unwrap();
     assert_eq!((done, names(&store).await), (Some(true), vec!["x3".to_owned()]));
 }
+
+/// Whoever asked gives up while the database is at it: nobody else of the group hears of that.
+#[tokio::test]
+async fn a_change_that_is_given_up_amid_its_first_text_takes_nobody_with_it() {
+    const SLOW: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT MAX(i) FROM n";
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let mut first = store.writer.begin().await.unwrap();
+    put(&mut first, "x1").await;
+    let mut given_up = Vec::new();
+    // Before the database has heard of it, and at some moments after.
+    for (number, looks) in [0, 1, 10, 100, 1000].into_iter().enumerate() {
+        let writer = store.writer.clone();
+        given_up.push(tokio::spawn(async move {
+            let mut change = writer.begin().await.unwrap();
+            let mut later = kept_back(&format!("x2{number}"));
+            later.add(SLOW, []);
+            let patience = async {
+                for _ in 0..looks {
+                    yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                done = change.group.run(later) => drop(done.unwrap()),
+                () = patience => {}
+            }
+        }));
+        until_waiting(&store.writer, given_up.len()).await;
+    }
+    let last = waiting(&store.writer, "x3", true);
+    until_waiting(&store.writer, 6).await;
+    let fate = Arc::clone(&first.fate);
+    first.commit(Log::default(), Later::default()).await.unwrap();
+    for one in given_up {
+        one.await.unwrap();
+    }
+    let (other, done) = last.await.unwrap();
+    assert!(done == Some(true) && Arc::ptr_eq(&fate, &other), "one group");
+    assert_eq!(names(&store).await, ["x1", "x3"]);
+}

@@ -258,7 +258,7 @@ impl Store {
         if let Some(why) = failure::come_already() {
             return Err(StoreError::Failed { why });
         }
-        drop(self.readers.look(false).await?);
+        drop(self.readers.look().await?);
         Ok(())
     }
 
@@ -267,7 +267,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
-        let inner = Inner::Look(self.readers.look(true).await?);
+        let inner = Inner::Look(self.readers.moment().await?);
         Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
     }
 
@@ -276,7 +276,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub(crate) async fn glance(&self) -> Result<Tx, StoreError> {
-        let inner = Inner::Look(self.readers.look(false).await?);
+        let inner = Inner::Look(self.readers.look().await?);
         Ok(Tx::new(inner, self.clock.now(), Arc::clone(&self.teller)))
     }
 

@@ -47,8 +47,15 @@ impl Readers {
         Self { pool, idle, places: Arc::new(Semaphore::new(usize::try_from(number).unwrap_or(1))) }
     }
 
-    /// A look at one moment, or at one thing after the other.
-    pub(super) async fn look(&self, one_moment: bool) -> Result<Looking, sqlx::Error> {
+    /// A look at one moment.
+    pub(super) async fn moment(&self) -> Result<Looking, sqlx::Error> {
+        let mut looking = self.look().await?;
+        looking.opening = Some("BEGIN");
+        Ok(looking)
+    }
+
+    /// A look at one thing after the other, each as it is by then.
+    pub(super) async fn look(&self) -> Result<Looking, sqlx::Error> {
         let place = timeout(PATIENCE, Arc::clone(&self.places).acquire_owned());
         let place =
             place.await.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
@@ -62,7 +69,7 @@ impl Readers {
         };
         Ok(Looking {
             connection: Some(connection),
-            opening: one_moment.then_some("BEGIN"),
+            opening: None,
             began: false,
             readers: self.clone(),
             place: Some(place),

@@ -93,7 +93,7 @@ impl Glimpse {
         let address = address_of(&folder.join("elevated.db"), mode)?;
         let pool = AnyPoolOptions::new().max_connections(1).connect(&address).await?;
         let mut tx =
-            Tx::new(Inner::Look(Readers::over(pool, 1).look(true).await?), now, Arc::new(Teller::new(1)));
+            Tx::new(Inner::Look(Readers::over(pool, 1).moment().await?), now, Arc::new(Teller::new(1)));
         let Some(cluster) = tx.meta("cluster").await? else { return Ok(None) };
         let damaged = |_| StoreError::Damaged { table: "meta", reason: format!("cluster {cluster:?}") };
         let older = older_than(&mut tx, said, cluster.parse().map_err(damaged)?).await?;
