@@ -3,6 +3,7 @@
 //! In: a fleet, a name, labels. Out: [`Managed`]. Runs as: root on that host. Spec: README.md "On your own hosts".
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::{Fleet, PEOPLE, Person};
 use crate::{Clock, Host, PATIENCE, Running, Tty, eventually};
@@ -101,6 +102,7 @@ impl Managed {
     pub fn own_clock(&mut self, fleet: &Fleet) -> Result<Clock> {
         self.kill_link()?;
         self.kill_agent()?;
+        self.wait_gone(fleet)?;
         let clock = self.host.clock()?;
         self.start_agent()?;
         self.start_link()?;
@@ -114,6 +116,7 @@ impl Managed {
     /// It fails, or the host is not in sync again afterwards.
     pub fn cut_off(&mut self, fleet: &Fleet, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
         self.kill_link()?;
+        self.wait_gone(fleet)?;
         meanwhile()?;
         self.start_link()?;
         self.wait_connected(fleet)
@@ -141,14 +144,24 @@ impl Managed {
     /// Not within the usual patience.
     pub fn wait_connected(&self, fleet: &Fleet) -> Result<()> {
         let in_sync = || {
-            let listed = fleet.ctl(&["host", "list", "--format", "json"]).ok()?;
-            let listed: serde_json::Value = serde_json::from_str(&listed).ok()?;
-            let hosts = listed.get("hosts")?.as_array()?.clone();
-            let own =
-                hosts.iter().find(|host| host.get("name").is_some_and(|name| name == self.host.name()))?;
+            let own = self.listed(fleet)?;
             (own.get("connected")? == true && own.get("behind")? == 0).then_some(())
         };
         eventually(PATIENCE, "the host connected and in sync", || in_sync().is_some())
+    }
+
+    /// Waits until the daemon has seen the end of the connection: until then it says that the host is connected.
+    fn wait_gone(&self, fleet: &Fleet) -> Result<()> {
+        let is_there = || Some(self.listed(fleet)?.get("connected")? == true);
+        eventually(PATIENCE, "the end of the connection", || is_there() != Some(true))
+    }
+
+    /// What the daemon says of this host.
+    fn listed(&self, fleet: &Fleet) -> Option<Value> {
+        let listed = fleet.ctl(&["host", "list", "--format", "json"]).ok()?;
+        let listed: Value = serde_json::from_str(&listed).ok()?;
+        let hosts = listed.get("hosts")?.as_array()?;
+        hosts.iter().find(|host| host.get("name").is_some_and(|name| name == self.host.name())).cloned()
     }
 
     /// `elevate` as a person at a terminal of this host: door 1.
