@@ -11,6 +11,7 @@ use elevate_protocol::krl::REVOKED_HOSTS_MAX;
 use elevate_protocol::time::{Span, Timestamp};
 use sqlx::AssertSqlSafe;
 
+use super::later::Value;
 use super::row::{Row, big};
 use super::{StoreError, Tx};
 
@@ -78,6 +79,19 @@ pub(crate) struct CertificateRow {
     pub(crate) fingerprint: String,
     /// First second that is too late.
     pub(crate) valid_before: Timestamp,
+}
+
+impl CertificateRow {
+    /// Its columns, as they stand above: `$1` to `$5`.
+    pub(super) fn values(&self) -> [Value; 5] {
+        [
+            big(self.serial).into(),
+            big(self.ca).into(),
+            self.activation.to_string().into(),
+            self.fingerprint.clone().into(),
+            self.valid_before.0.into(),
+        ]
+    }
 }
 
 /// A certificate of a host that was signed.
@@ -252,16 +266,9 @@ impl Tx {
     /// # Errors
     /// A [`StoreError`].
     pub(crate) async fn insert_certificate(&mut self, one: &CertificateRow) -> Result<(), StoreError> {
-        let values = [
-            big(one.serial).into(),
-            big(one.ca).into(),
-            one.activation.to_string().into(),
-            one.fingerprint.clone().into(),
-            one.valid_before.0.into(),
-        ];
         self.later(
             "INSERT INTO certificates (serial, ca, activation, fingerprint, valid_before) VALUES ($1, $2, $3, $4, $5)",
-            values,
+            one.values(),
         )
         .await
     }

@@ -9,7 +9,7 @@ use sqlx::error::ErrorKind;
 
 use super::activations::activation_of;
 use super::certificates::CertificateRow;
-use super::row::{Row, big};
+use super::row::Row;
 use super::{Activation, StoreError, Tx};
 
 /// As [`super::activations::LIVE_OF`].
@@ -66,21 +66,13 @@ impl Tx {
         seen: &AsSeen,
         one: &CertificateRow,
     ) -> Result<(), StoreError> {
-        let values = [
-            big(one.serial).into(),
-            big(one.ca).into(),
-            one.activation.to_string().into(),
-            one.fingerprint.clone().into(),
-            one.valid_before.0.into(),
-            seen.0.clone().into(),
-            self.now().0.into(),
-        ];
+        let judged = [seen.0.clone().into(), self.now().0.into()];
         // No certificate is of no grant: the column takes no NULL.
         self.later(
             "INSERT INTO certificates (serial, ca, activation, fingerprint, valid_before) VALUES ($1, $2,
                 (SELECT id FROM activations WHERE id = $3 AND body = $6 AND NOT EXISTS
                     (SELECT 1 FROM locks WHERE over_at IS NULL AND (ends_at IS NULL OR ends_at > $7))), $4, $5)",
-            values,
+            one.values().into_iter().chain(judged),
         )
         .await
     }
