@@ -178,7 +178,9 @@ impl DoorError {
             Self::NotStrict { .. } | Self::Subsystem { .. } => "is this address really the daemon's?",
             Self::NoKey => "ssh-keygen -t ed25519, or ssh-add your key, or name one: elevate -i FILE …",
             Self::Key { .. } => "ssh-add it to your ssh-agent, or name another: elevate -i FILE …",
-            Self::Unknown { .. } => "an administrator has to put your public key into the policy",
+            Self::Unknown { .. } => {
+                "an administrator has to put your public key into the policy; one that is there already may wait (elevatectl person list)"
+            }
             Self::Frame { .. } | Self::System { .. } => return None,
         };
         Some(hint.to_owned())

@@ -42,7 +42,7 @@ struct Plan {
     public: PublicKey,
     /// A key that was made here, to be written beside its certificate.
     fresh: Option<PrivateKey>,
-    /// What `ssh -i` is given; none: the person knows where the own key is.
+    /// Where the private half is, for `ssh -i`; none: in an ssh-agent, or the person knows.
     key: Option<PathBuf>,
     certificate: PathBuf,
 }
@@ -101,7 +101,9 @@ impl Plan {
         }
         if let Some(path) = &words.key {
             let public = public_key(path)?;
-            return Ok(Self { public, fresh: None, key: None, certificate: file });
+            let key = Some(path.with_extension(""))
+                .filter(|key| path.extension().is_some_and(|end| end == "pub") && key.is_file());
+            return Ok(Self { public, fresh: None, key, certificate: file });
         }
         let certificate = beside(&file, "-cert.pub");
         match existing(&file)? {
@@ -229,12 +231,13 @@ fn tell(session: &mut Session, view: &CertificateView, plan: &Plan, known: Optio
         (true, Some(login)) => (escape(login), "MACHINE".to_owned()),
         (_, _) => (login.to_string(), host.to_string()),
     };
-    let how = match &plan.key {
-        Some(key) => format!("ssh -i {}", escape(&key.display().to_string())),
-        None => format!("ssh -o CertificateFile={file}"),
-    };
+    let key = plan.key.as_deref();
+    let identity = key.map(|key| format!(" -i {}", escape(&key.display().to_string()))).unwrap_or_default();
+    // ssh finds by itself what lies beside the key under its name.
+    let lies_beside = key.is_some_and(|key| plan.certificate == beside(key, "-cert.pub"));
+    let how = if lies_beside { String::new() } else { format!(" -o CertificateFile={file}") };
     let by = known.map(|files| format!(" {}", known_hosts::typed(files, host))).unwrap_or_default();
-    session.console.say(&Line::plain(&format!("Use: {how}{by} {login}@{place}")));
+    session.console.say(&Line::plain(&format!("Use: ssh{identity}{how}{by} {login}@{place}")));
 }
 
 fn joined<T: ToString>(all: &[T]) -> String {

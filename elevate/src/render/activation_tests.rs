@@ -97,6 +97,8 @@ fn an_active_grant_says_where_and_until_when() {
     };
     assert_eq!(logins(None), "Use: elevate ssh git@db1");
     assert_eq!(logins(Some("root")), "Use: sudo CMD   elevate ssh git@db1");
+    let administers = ActivationView { run_as: None, hosts: vec![], ..view() };
+    assert!(text(&progress::how_to_use(&administers)).starts_with("Use: elevatectl   Done early"));
     let mut two = view();
     two.hosts.push(ActivationHostView {
         name: "db2".parse().unwrap(),

@@ -59,6 +59,8 @@ pub fn left(view: &ActivationView, at: &At) -> Line {
 #[must_use]
 pub fn how_to_use(view: &ActivationView) -> Line {
     let sudo = match view.run_as.as_ref().map(|name| name.as_str()) {
+        // A grant without hosts is one of administration.
+        None if view.hosts.is_empty() => Some("elevatectl".to_owned()),
         None if !view.logins.is_empty() => None,
         None | Some("root") => Some("sudo CMD".to_owned()),
         Some(name) => Some(format!("sudo -u {name} CMD")),
