@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::clock;
 
 /// Longest output kept, in bytes.
-const OUTPUT_MAX: u64 = 256 * 1024;
+pub(crate) const OUTPUT_MAX: u64 = 256 * 1024;
 
 /// Why there is no answer of a program.
 #[derive(Debug, thiserror::Error)]

@@ -30,6 +30,12 @@ pub(crate) fn log(level: Level, text: &str) {
     eprintln!("{prefix}{}", escape(text));
 }
 
+/// Shows a command's answer. Where nobody reads it any more, the exit code still tells.
+pub(crate) fn show(text: &str) {
+    let mut out = io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
 /// Ends a command: the error for the person, exit code 1.
 pub(crate) fn fatal(error: &dyn Error) -> ExitCode {
     // Where nobody listens any more, the code still tells.

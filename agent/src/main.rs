@@ -31,6 +31,7 @@ mod process;
 mod revoked;
 mod safe;
 mod sshd;
+mod sshd_log;
 mod status;
 mod store;
 mod sudoers_files;

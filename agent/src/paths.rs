@@ -60,6 +60,8 @@ pub(crate) struct Paths {
     pub(crate) principals: PathBuf,
     /// Connections of sshd that certificates have opened.
     pub(crate) connections: PathBuf,
+    /// How far sshd's log was read.
+    pub(crate) sshd_log: PathBuf,
     /// When each grant ends on CLOCK_BOOTTIME.
     pub(crate) deadlines: PathBuf,
     /// Grants that ended before their time, while their certificates may live.
@@ -122,6 +124,7 @@ impl Paths {
             offers: at("run/elevate/offers.json"),
             principals: at("run/elevate/principals"),
             connections: at("run/elevate/connections.json"),
+            sshd_log: at("run/elevate/sshd-log"),
             deadlines: at("run/elevate/deadlines.json"),
             ended: at("run/elevate/ended.json"),
             early: at("run/elevate/early.json"),

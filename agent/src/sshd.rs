@@ -14,6 +14,7 @@ use crate::paths::Paths;
 use crate::probe::{self, MODULE};
 use crate::process;
 use crate::safe;
+use crate::sshd_log::VERBOSE;
 
 /// Whom sshd runs our program as; nobody else reads what it reads.
 pub(crate) const ACCOUNT: &str = "elevate-ssh";
@@ -47,7 +48,13 @@ pub(crate) enum SshdError {
         /// Where it should be.
         path: PathBuf,
     },
-    /// Our file is not there, or not ours any more.
+    /// Our file is not there.
+    #[error("{} is not there; `elevate-agent enroll` puts it there, or says why it cannot", path.display())]
+    Absent {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Our file is another.
     #[error("{} is not as `elevate-agent enroll` writes it; run it again", path.display())]
     File {
         /// Where it should be.
@@ -159,6 +166,18 @@ fn list_line(paths: &Paths) -> String {
     format!("{LIST} {}\n", paths.revoked.display())
 }
 
+/// Has sshd log which certificates are of another CA: without it, it says so to nobody before the third (sshd_config(5), OpenSSH 8.5).
+#[must_use]
+pub(crate) fn verbose_line() -> String {
+    format!("LogVerbose *:{VERBOSE}():*\n")
+}
+
+/// A text of ours without the lines that stand in it on some hosts only: of this host's certificates and of the log.
+#[must_use]
+pub(crate) fn without_optional(paths: &Paths, text: &str) -> String {
+    host_keys::without_lines(paths, text).replace(&verbose_line(), "")
+}
+
 /// Whether our file has sshd read our list.
 #[must_use]
 pub(crate) fn names_list(paths: &Paths) -> bool {
@@ -206,8 +225,11 @@ pub(crate) fn cas(paths: &Paths) -> Vec<PublicKey> {
 /// The first [`SshdError`] met.
 pub(crate) fn placed(paths: &Paths) -> Result<u32, SshdError> {
     let group = possible(paths)?;
+    if !paths.sshd_file.exists() {
+        return Err(SshdError::Absent { path: paths.sshd_file.clone() });
+    }
     let found = safe::read(&paths.sshd_file, FILE_MAX).unwrap_or_default();
-    let found = host_keys::without_lines(paths, &found);
+    let found = without_optional(paths, &found);
     let is = |revoked| found == text(paths, &program(), revoked);
     if !is(Revoked::NotListed) {
         if !is(Revoked::Listed) {

@@ -160,9 +160,9 @@ pub(crate) fn run(paths: &Paths, format: Format) -> ExitCode {
                 Life::Absent => "no",
             };
             let shown = serde_json::to_string_pretty(&Shown { running, answers, status: &status });
-            println!("{}", shown.unwrap_or_default());
+            journal::show(&format!("{}\n", shown.unwrap_or_default()));
         }
-        Format::Text => print!("{}", text(&status, life, clock::read())),
+        Format::Text => journal::show(&text(&status, life, clock::read())),
     }
     let fine = running && status.connected && status.hindrance.is_none();
     if fine { ExitCode::SUCCESS } else { ExitCode::from(9) }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod asked;
 pub mod contact;
 pub mod date;
 pub mod deadlines;

@@ -175,7 +175,12 @@ fn a_certificate_under_a_grant_is_read_by_ssh_keygen_and_without_one_there_is_no
     };
     keygen(["-t", "ecdsa", "-b", "384"], "/home/alice/own")?;
     let own = ["cert", "-o", "/home/alice/own-cert.pub", "--key", "/home/alice/own.pub", "web-in"];
-    alice.elevate(&own)?.success()?;
+    let said = alice.elevate(&own)?;
+    ensure!(said.status.success(), "{said}");
+    let line =
+        said.stderr.lines().find_map(|line| line.strip_prefix("Use: ")).context("no word on its use")?;
+    let login = fleet.laptop.run("alice", ["sh", "-c", &format!("exec {line} id -un")])?;
+    ensure!(login.stdout.trim() == "deploy", "{line}: {login}");
     ensure!(read(&fleet, "/home/alice/own-cert.pub")?.contains("ecdsa-sha2-nistp384-cert-v01@openssh.com"));
     keygen(["-t", "rsa", "-b", "2048"], "/home/alice/weak")?;
     let weak =
@@ -197,7 +202,7 @@ fn e15_a_role_with_logins_is_refused_on_a_host_whose_sshd_does_not_ask() -> Resu
     let _web2 = fleet.managed("web2", &["tier=web"])?;
     let alice = fleet.person("alice")?;
     let said = alice.elevate(&["web-in", "-H", "web2", "-m", "an ordinary reason"])?;
-    ensure!(!said.status.success() && said.stderr.contains("20-elevate.conf is not as"), "{said}");
+    ensure!(!said.status.success() && said.stderr.contains("20-elevate.conf is not there"), "{said}");
     ensure!(fleet.events("grant.issued")?.is_empty(), "nothing was granted");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `principals ACCOUNT KEY-ID`: the one grant whose certificates open that account now, as sshd_config(5)
 //! `AuthorizedPrincipalsCommand` wants it; nothing is printed where there is none. Needs no agent and no network; an agent that
-//! is there is told of a certificate that opens nothing.
+//! is there is told of a certificate that opens nothing, and the system's log of every one.
 //!
 //! In: two arguments from sshd, the agent's file on tmpfs, both clocks. Out: at most one line. Runs as: user `elevate-ssh`, for sshd,
 //! twice per login. Whatever is unclear prints nothing; 2 s at most. Threats E05, E10, G01.
@@ -27,6 +27,8 @@ use elevate_protocol::principals::{self, PRINCIPALS_MAX};
 const FOLDER: &str = "/run/elevate/principals";
 /// Where the agent hears of a certificate that opens nothing.
 const SOCKET: &str = "/run/elevate/agent.sock";
+/// Where the system's log is written to (syslog(3)).
+const LOG: &str = "/dev/log";
 /// sshd waits for us, and its client with it.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -41,8 +43,8 @@ fn main() -> ExitCode {
     }
     let asked = asked(std::env::args_os());
     let line = asked.as_ref().and_then(|(account, id)| answer(Path::new(FOLDER), account, *id));
-    if let (Some((account, id)), None) = (asked, &line) {
-        tell::denied(Path::new(SOCKET), account, id);
+    if let Some((account, id)) = asked {
+        tell::answered((Path::new(SOCKET), Path::new(LOG)), account, id, line.is_some());
     }
     match line.map_or(Ok(()), |line| io::stdout().write_all(line.as_bytes())) {
         Ok(()) => ExitCode::SUCCESS,

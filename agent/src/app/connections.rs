@@ -3,33 +3,27 @@
 //! In: what `pam_elevate.so` says from within sshd, ends of grants. Out: yes or no, reports, no process of a grant that is over.
 //! Threats X-m, F12, E07; docs/ssh.md "The end", docs/decisions/0038.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::thread;
 
 use elevate_protocol::document::EndCause;
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::message::agent::Report;
 use elevate_protocol::message::refusal::{Code, Refusal};
-use elevate_protocol::message::session::{SshConnection, SshDenied, SshEnd, SshPhase, SshSession};
+use elevate_protocol::message::session::{SshConnection, SshEnd, SshPhase, SshSession};
 use elevate_protocol::name::Name;
 use elevate_protocol::ssh_login::{self, Proof};
 use elevate_protocol::text::UntrustedText;
-use elevate_protocol::time::Span;
 
 use super::message::Message;
 use super::state::Agent;
-use crate::clock::{self, Boot, Moment};
+use crate::clock::{self, Moment};
 use crate::closing::{self, Closed, Target};
 use crate::journal::{self, Level};
 use crate::paths::Paths;
 use crate::process::{self, Process, Seen};
 use crate::sshd;
 use crate::store::connections::{self, CONNECTIONS_MAX, Connection, Connections, GRANT_MAX, Stage};
-
-/// Between two reports of one certificate that opens nothing.
-const DENIED_EVERY: Span = Span(60);
-/// Most certificates of which is told in that time.
-const DENIED_MAX: usize = 64;
 
 /// What is known of connections.
 #[derive(Debug, Default)]
@@ -39,8 +33,6 @@ pub(crate) struct Connected {
     busy: BTreeSet<Process>,
     /// Those of which was told that they do not end.
     told: BTreeSet<Process>,
-    /// Certificates that opened nothing, and until when that is not told again.
-    denied: BTreeMap<SshDenied, Boot>,
 }
 
 impl Connected {
@@ -109,21 +101,6 @@ impl Agent {
                 Ok(())
             }
         }
-    }
-
-    /// A certificate opened nothing: told once in a while for each grant and account, since whoever has a certificate may show it for ever.
-    pub(crate) fn ssh_denied(&mut self, denied: SshDenied) {
-        let now = clock::read();
-        self.connected.denied.retain(|_, until| now.boot < *until);
-        if self.connected.denied.len() >= DENIED_MAX || self.connected.denied.contains_key(&denied) {
-            return;
-        }
-        let SshDenied { login, grant } = denied.clone();
-        self.connected.denied.insert(denied, now.boot.after(DENIED_EVERY));
-        let why = UntrustedText::lossy("no grant in force here opens this account for it");
-        let login = UntrustedText::lossy(login.as_str());
-        self.report(now, Report::SshRefused { grant: Some(grant), login, from: None, why });
-        self.revoke_shown(grant, now);
     }
 
     fn open_connection(

@@ -20,6 +20,7 @@ use crate::flavour::{Binary, Sudo};
 use crate::host_keys::Shown;
 use crate::nss::{Account, NssError};
 use crate::process::Process;
+use crate::sshd_log::reading::Reading;
 
 /// Roles by login.
 pub(crate) type Roles = BTreeMap<Login, Vec<Name>>;
@@ -68,6 +69,8 @@ pub(crate) enum Message {
     },
     /// Connections were closed.
     Closed(Vec<(Process, Closed)>),
+    /// sshd's log was read, or not.
+    SshdLog(Result<Reading, String>),
     /// Somebody at door 1 does something.
     Door {
         /// On which connection.

@@ -16,6 +16,7 @@ pub(crate) mod message;
 pub(crate) mod mine;
 pub(crate) mod people;
 pub(crate) mod place;
+mod refused;
 mod revoked;
 pub(crate) mod ssh;
 pub(crate) mod start;

@@ -25,6 +25,7 @@ use super::manager::Manager;
 use super::message::Message;
 use super::people::People;
 use super::place::Early;
+use super::refused::Refusals;
 use super::revoked::Revoked;
 use super::ssh::Ssh;
 use super::state::{Agent, Rounds};
@@ -213,6 +214,7 @@ fn prepare(paths: &Paths, repaired: &[String]) -> Result<(Agent, Receiver<Messag
         grants: BTreeMap::new(),
         lingering: BTreeSet::new(),
         connected: Connected::default(),
+        refusals: Refusals::begin(paths, now.boot),
         contact: Contact::default(),
         spool,
         link: None,

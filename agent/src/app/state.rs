@@ -23,6 +23,7 @@ use super::message::{Message, Roles};
 use super::mine::Mine;
 use super::people::People;
 use super::place::{Early, Unplaced};
+use super::refused::Refusals;
 use super::revoked::Revoked;
 use super::ssh::Ssh;
 use crate::changed::OnItsWay;
@@ -64,6 +65,8 @@ pub(crate) struct Agent {
     pub(crate) lingering: BTreeSet<ActivationId>,
     /// Connections of sshd under grants.
     pub(crate) connected: Connected,
+    /// Logins by certificates that were refused.
+    pub(crate) refusals: Refusals,
     /// What is known of the daemon's presence.
     pub(crate) contact: Contact,
     /// Reports that wait.
@@ -144,6 +147,7 @@ impl Agent {
             Message::Used { stream, used } => self.used_at_once(&stream, *used),
             Message::Ssh { stream, asked } => self.ssh_at_once(&stream, &asked),
             Message::Closed(closed) => self.closed(&closed),
+            Message::SshdLog(read) => self.sshd_log_read(read),
             Message::Revoked { version, made } => self.revoked_made(version, made),
             Message::Door { serial, event } => self.at_door(serial, event),
             Message::Pam { serial, child, event } => self.pam(serial, child, event),

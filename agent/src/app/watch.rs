@@ -71,6 +71,7 @@ impl Agent {
             self.probe(now);
             self.look_at_sshd(now);
             self.look_at_revoked(now);
+            self.look_at_sshd_log(now);
             self.check_ceiling(now);
             self.resolve_offers();
             self.consider_epoch(now);

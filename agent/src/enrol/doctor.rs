@@ -24,6 +24,7 @@ use crate::paths::Paths;
 use crate::probe::{self, INCLUDE, MODULE, SERVICES};
 use crate::revoked;
 use crate::sshd::{self, SshdError};
+use crate::sshd_log::reading;
 use crate::status;
 use crate::sudoers_files;
 
@@ -66,22 +67,24 @@ pub(crate) fn run(paths: &Paths) -> ExitCode {
     findings.extend(switches(paths));
     findings.push(ssh(paths));
     findings.extend(revoked(paths));
+    findings.extend(log_of_sshd(paths));
     findings.extend(host_certificates(paths));
     findings.extend([leftover(paths), vouch_key(paths), link_key(paths)]);
     findings.extend(agent(paths));
     findings.push(clock_is_right(paths));
     let mut wrong = false;
     for finding in findings {
-        match finding {
-            Finding::Good(what) => println!("ok       {}", escape(&what)),
+        let line = match finding {
+            Finding::Good(what) => format!("ok       {}\n", escape(&what)),
             Finding::Note(what, fix) => {
-                println!("note     {}\n         perhaps: {}", escape(&what), escape(&fix));
+                format!("note     {}\n         perhaps: {}\n", escape(&what), escape(&fix))
             }
             Finding::Bad(what, fix) => {
                 wrong = true;
-                println!("problem  {}\n         do: {}", escape(&what), escape(&fix));
+                format!("problem  {}\n         do: {}\n", escape(&what), escape(&fix))
             }
-        }
+        };
+        journal::show(&line);
     }
     if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -229,6 +232,18 @@ fn revoked(paths: &Paths) -> Option<Finding> {
             Err(error) => bad(format!("sshd takes no key at all: {}", journal::chain(&error)), AGAIN),
         },
     })
+}
+
+/// Whether what sshd refuses without asking us comes to the audit log, where our file is there.
+fn log_of_sshd(paths: &Paths) -> Option<Finding> {
+    if !paths.sshd_file.exists() {
+        return None;
+    }
+    if reading::program().is_none() || reading::written(paths).is_none() {
+        let what = "there is no journal here: what sshd refuses by itself is in its own log only";
+        return Some(Finding::Note(what.to_owned(), "systemctl start systemd-journald".to_owned()));
+    }
+    Some(Finding::Good("what sshd refuses by itself is told too".to_owned()))
 }
 
 /// What people see who ask whether this is the host. Without a certificate `elevate ssh` logs in only where the plain key is known.

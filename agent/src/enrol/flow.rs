@@ -156,6 +156,7 @@ fn announce(paths: &Paths, site: &Site, paste: &Paste) {
     match sshd::possible(paths) {
         Ok(_) => {
             say(&format!("  {}  sshd asks which certificates open an account", paths.sshd_file.display()));
+            say(&format!("  {}    sshd's list of revoked certificates", paths.revoked.display()));
             say(
                 "  /etc/pam.d/sshd            one line at the top, between markers: connections end with their grant",
             );
@@ -163,7 +164,7 @@ fn announce(paths: &Paths, site: &Site, paste: &Paste) {
         Err(error) => say(&format!("  (sshd is not changed: {error})")),
     }
     say(
-        "Then it is proved that root's sudo, an ordinary rule and a managed rule behave. If not, everything is put back.",
+        "Then it is proved that root's sudo, an ordinary rule, a managed rule and logins to sshd behave. If not, everything is put back.",
     );
 }
 

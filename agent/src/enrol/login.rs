@@ -116,7 +116,9 @@ impl<'a> Canary<'a> {
         match is_in(&answer) {
             true => Ok(canary),
             false => Err(LoginError::Unproved {
-                why: format!("sshd lets {CANARY_ACCOUNT} in by no key, also without Elevate: {said}"),
+                why: format!(
+                    "sshd does not let the account {CANARY_ACCOUNT} log in by a key, also without Elevate: {said}"
+                ),
             }),
         }
     }

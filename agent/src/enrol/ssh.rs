@@ -102,7 +102,7 @@ pub(super) fn set_up(paths: &Paths) -> bool {
         (Err(error @ SshError::Restart { .. }), _) => say(&format!("sshd: set up, but {error}")),
         (Err(SshError::Sshd(SshdError::NoSshd)), _) => {}
         (Err(error), _) => {
-            say(&format!("sshd: not set up, and nothing of it was changed: {}", journal::chain(error)));
+            say(&format!("sshd: not set up, and its files are as they were: {}", journal::chain(error)));
             say("      Roles with logins are refused on this host until then: elevate-agent doctor");
         }
     }
@@ -112,16 +112,30 @@ pub(super) fn set_up(paths: &Paths) -> bool {
 fn is_set_up(paths: &Paths) -> bool {
     let has_list = || matches!(revoked::read(paths), Ok(Some(_)));
     let lists = if sshd::names_list(paths) { has_list() } else { sshd::list_of_site(paths).is_some() };
-    sshd::placed(paths).is_ok() && effective(paths).is_ok() && lists && has_certificate_lines(paths)
+    sshd::placed(paths).is_ok() && effective(paths).is_ok() && lists && has_optional_lines(paths)
 }
 
-/// Whether our file has a line for the certificate of each key that sshd shows now.
-fn has_certificate_lines(paths: &Paths) -> bool {
+/// Whether our file has a line for the certificate of each key that sshd shows now, and the one of the log where that can be.
+fn has_optional_lines(paths: &Paths) -> bool {
     let text = changes::read(&paths.sshd_file).ok().flatten();
     let text = text.as_ref().and_then(changes::Stood::text).unwrap_or_default();
     settings().is_ok_and(|settings| {
-        text == format!("{}{}", host_keys::without_lines(paths, text), certificates(paths, &settings))
+        text == format!("{}{}", sshd::without_optional(paths, text), optional(paths, &settings))
     })
+}
+
+/// The lines that this host's sshd can do with.
+fn optional(paths: &Paths, settings: &str) -> String {
+    format!("{}{}", verbose(settings), certificates(paths, settings))
+}
+
+/// The line of the log; none where the site has its own, or sshd does not know it.
+fn verbose(settings: &str) -> String {
+    let line = sshd::verbose_line();
+    let is_other = |found: &str| !found.eq_ignore_ascii_case(line.trim_end());
+    let of_site = settings.lines().any(|found| found.starts_with("logverbose ") && is_other(found));
+    let knows = release().is_some_and(|release| release >= (8, 5));
+    if knows && !of_site { line } else { String::new() }
 }
 
 /// The lines of certificates; none where sshd shows others of the site's.
@@ -154,6 +168,7 @@ fn place(paths: &Paths) -> Result<(), SshError> {
     if let Some(file) = host_keys::foreign(paths, &settings).next() {
         say(&format!("sshd: it shows a certificate of this site ({file}); Elevate adds none of its own"));
     }
+    say("Trying logins to sshd …");
     let canary = match Canary::before(paths) {
         Ok(canary) => Some(canary),
         Err(error) => {
@@ -161,8 +176,7 @@ fn place(paths: &Paths) -> Result<(), SshError> {
             None
         }
     };
-    let text =
-        format!("{}{}", sshd::text(paths, &sshd::program(), list(paths)), certificates(paths, &settings));
+    let text = format!("{}{}", sshd::text(paths, &sshd::program(), list(paths)), optional(paths, &settings));
     let mut changes = Changes::default();
     let placed = try_out(paths, (&text, canary.as_ref()), &mut changes);
     finish(paths, changes, placed)
@@ -308,9 +322,13 @@ pub(crate) fn read_anew() -> Result<(), SshError> {
 /// Whether sshd reads certificates anew for each connection: before OpenSSH 9.8, where what serves a connection is sshd itself, begun anew.
 /// Telling it to read its files anew would do no more, and for a moment nobody would listen.
 pub(crate) fn looks_each_time() -> bool {
-    let said = Paths::program("sshd").and_then(|program| child::run(&program, &["-V"], DEADLINE).ok());
-    let found = said.and_then(|answer| version(&format!("{}{}", answer.stdout, answer.stderr)));
-    found.is_some_and(|found| found < (9, 8))
+    release().is_some_and(|release| release < (9, 8))
+}
+
+/// The release of OpenSSH that is installed.
+fn release() -> Option<(u32, u32)> {
+    let said = child::run(&Paths::program("sshd")?, &["-V"], DEADLINE).ok()?;
+    version(&format!("{}{}", said.stdout, said.stderr))
 }
 
 /// `OpenSSH_9.2p1 …`, wherever it stands.
@@ -327,7 +345,9 @@ fn ask(arguments: &[&str], when: &'static str) -> Result<String, SshError> {
     if answer.code == Some(0) {
         return Ok(answer.stdout);
     }
-    Err(SshError::Refused { when, said: format!("{}{}", answer.stdout.trim(), answer.stderr.trim()) })
+    let lines = answer.stdout.lines().chain(answer.stderr.lines()).map(str::trim);
+    let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    Err(SshError::Refused { when, said: said.join(" / ") })
 }
 
 /// Whether ours is what counts for a connection that no Match of the site is about: sshd takes the first value that it reads.
