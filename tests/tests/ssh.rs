@@ -49,6 +49,9 @@ fn one_command_asks_for_the_grant_gets_the_certificate_and_logs_in() -> Result<(
     let nobody = ssh(&bob, "deploy@web1", &["true"])?;
     let said = "no role of yours logs in to web1 as deploy";
     ensure!(nobody.status.code() == Some(125) && nobody.stderr.contains(said), "{nobody}");
+    let nowhere = ssh(&alice, "deploy@nowhere", &["true"])?;
+    let said = "no host nowhere that you may ask for\nhint:  elevate list --eligible";
+    ensure!(nowhere.status.code() == Some(125) && nowhere.stderr.contains(said), "{nowhere}");
     ensure!(counts("ssh.certificate")? == 2, "nobody else got one");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! In: what was asked, what the person has. Out: [`Chosen`], or a refusal that says what to type.
 
+use elevate_policy::{Policy, eligible_roles};
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::CertificateAsk;
 use elevate_protocol::message::refusal::Code;
@@ -9,6 +10,7 @@ use elevate_protocol::name::Name;
 
 use super::choose;
 use super::dialogue::Dialogue;
+use super::facts::host_facts;
 use super::fault::{Told, refuse, refuse_hint};
 use super::view::{short, short_beside};
 use crate::store::{Activation, AsSeen, Standing, Tx};
@@ -32,37 +34,78 @@ impl From<&Standing> for Chosen {
 /// The person's own active grant that is asked for and opens SSH there, of those that stand.
 pub(super) async fn chosen(
     tx: &mut Tx,
-    talk: &Dialogue,
+    (policy, talk): (&Policy, &Dialogue),
     (wanted, standing): (&CertificateAsk, &[Standing]),
 ) -> Told<Chosen> {
+    known(tx, (policy, talk.person()?), (wanted, standing)).await?;
     if let Some(prefix) = &wanted.grant {
         let grant = named(tx, talk, (prefix, wanted)).await?;
         return Ok(Chosen { short: short(tx, grant.id).await?, grant, seen: None });
     }
     let of_role = |one: &&Standing| wanted.role.as_ref().is_none_or(|role| one.activation.role == *role);
     let mut fit = Vec::new();
-    let mut why = None;
+    let mut unfit = Vec::new();
     for one in standing.iter().filter(of_role) {
         match obstacle(&one.activation, wanted) {
             None => fit.push(one),
-            // What is nearest to a certificate is what is told.
-            Some(obstacle) if why.as_ref().is_none_or(|(_, other)| obstacle < *other) => {
-                why = Some((one, obstacle));
-            }
-            Some(_) => {}
+            Some(obstacle) => unfit.push((obstacle, &one.activation)),
         }
     }
-    match (fit.as_slice(), why) {
-        ([only], _) => Ok(Chosen::from(*only)),
-        ([], Some((one, obstacle))) => refused(tx, &one.activation, obstacle).await,
-        ([], None) => refuse_hint(Code::Gone, "no grant of yours opens SSH there", request(wanted)),
-        (several, _) => {
+    match fit.as_slice() {
+        [only] => Ok(Chosen::from(*only)),
+        [] => none_fits(tx, policy, (wanted, unfit)).await,
+        several => {
             let mut list = Vec::new();
             for one in several {
                 list.push(format!("G-{} ({})", Chosen::from(*one).short, one.activation.role));
             }
             refuse_hint(Code::Usage, "several of your grants fit; say which", list.join(", "))
         }
+    }
+}
+
+/// Refuses a host that the person has no grant on and no role for, and says the same whether there is one or not.
+async fn known(
+    tx: &mut Tx,
+    (policy, person): (&Policy, &Name),
+    (wanted, standing): (&CertificateAsk, &[Standing]),
+) -> Told<()> {
+    let Some(host) = &wanted.host else { return Ok(()) };
+    if standing.iter().flat_map(|one| &one.activation.hosts).any(|part| part.name == *host) {
+        return Ok(());
+    }
+    if let Some(row) = tx.host_named(host).await? {
+        let facts = host_facts(&row);
+        let mine = eligible_roles(policy, person, tx.now());
+        if mine.iter().any(|eligible| eligible.role.covers(&facts).is_ok()) {
+            return Ok(());
+        }
+    }
+    refuse_hint(
+        Code::UnknownHost,
+        format!("there is no host {host} that you may ask for"),
+        "elevate list --eligible shows your roles and their hosts",
+    )
+}
+
+/// What is nearest to a certificate is what is told. A grant that is elsewhere says something only where its role is for that host.
+async fn none_fits<T>(
+    tx: &mut Tx,
+    policy: &Policy,
+    (wanted, mut unfit): (&CertificateAsk, Vec<(Obstacle<'_>, &Activation)>),
+) -> Told<T> {
+    if let Some(host) = &wanted.host
+        && let Some(row) = tx.host_named(host).await?
+    {
+        let facts = host_facts(&row);
+        let is_for = |role: &Name| policy.role(role).is_some_and(|role| role.covers(&facts).is_ok());
+        let may_be_elsewhere =
+            |obstacle: &Obstacle<'_>| matches!(obstacle, Obstacle::Host(_) | Obstacle::NoSsh);
+        unfit.retain(|(obstacle, one)| !may_be_elsewhere(obstacle) || is_for(&one.role));
+    }
+    match unfit.into_iter().min_by(|(one, _), (other, _)| one.cmp(other)) {
+        Some((obstacle, one)) => refused(tx, one, obstacle).await,
+        None => refuse_hint(Code::Gone, "no grant of yours opens SSH there", request(wanted)),
     }
 }
 

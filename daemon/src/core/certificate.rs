@@ -38,7 +38,7 @@ pub(super) async fn certificate(
         Ok(key) => key,
         Err(error) => return told(CertificateError::Key(error)),
     };
-    let Chosen { grant, short, seen } = chosen(&mut tx, talk, (wanted, &standing)).await?;
+    let Chosen { grant, short, seen } = chosen(&mut tx, (&inner.policy(), talk), (wanted, &standing)).await?;
     drop(tx);
     let id = grant.id;
     let (live, seen, given) = match asks_for_code(inner, &grant) {

@@ -175,7 +175,10 @@ async fn what_waits_is_over_is_anothers_or_opens_something_else_gives_no_certifi
     );
     let elsewhere = |ask: &mut CertificateAsk| (ask.role, ask.host) = (Some(name("db")), Some(name("web1")));
     let (code, message) = refused(&place, of(elsewhere)).await;
-    assert_eq!((code, message), (Code::NotEligible, format!("G-{mine} (db) is not in force on web1")));
+    assert_eq!((code, message.as_str()), (Code::Gone, "no grant of yours opens SSH there"));
+    place.enrol("db2", "db", 33).await;
+    let (code, message) = refused(&place, of(|ask| ask.host = Some(name("db2")))).await;
+    assert_eq!((code, message), (Code::NotEligible, format!("G-{mine} (db) is not in force on db2")));
     let root = |ask: &mut CertificateAsk| (ask.role, ask.login) = (Some(name("db")), Some(name("root")));
     let (code, message) = refused(&place, of(root)).await;
     assert_eq!((code, message), (Code::NotEligible, format!("G-{mine} (db) does not open the account root")));
@@ -186,6 +189,30 @@ async fn what_waits_is_over_is_anothers_or_opens_something_else_gives_no_certifi
     let gone = CertificateAsk { grant: mine.parse().ok(), ..plain_ask() };
     assert_eq!(refused(&place, gone).await, (Code::Gone, format!("G-{mine} (db) is ended")));
     assert_eq!(recorded(&place).await.len(), 1);
+}
+
+/// Nobody learns by it which hosts there are.
+#[tokio::test]
+async fn of_a_host_that_no_role_of_theirs_is_for_nobody_is_told_whether_there_is_one() {
+    let (place, _) = place().await;
+    place.enrol("mail1", "mail", 33).await;
+    let told = async |host: &str| {
+        let refusal =
+            certificate(&place, CertificateAsk { host: Some(name(host)), ..plain_ask() }).await.unwrap_err();
+        (refusal.code, refusal.message.replace(host, "HOST"), refusal.hint)
+    };
+    let said = (
+        Code::UnknownHost,
+        "there is no host HOST that you may ask for".to_owned(),
+        Some("elevate list --eligible shows your roles and their hosts".to_owned()),
+    );
+    assert_eq!((told("mail1").await, told("nowhere").await), (said.clone(), said.clone()));
+    // With a grant elsewhere, and with one that opens no SSH.
+    for role in ["db", "plain"] {
+        activate(&place, "alice", role).await;
+        assert_eq!((told("mail1").await, told("nowhere").await), (said.clone(), said.clone()), "{role}");
+    }
+    assert_eq!(told("web1").await.1, "no grant of yours opens SSH there");
 }
 
 /// THREATS E02, E17: through the door itself.
