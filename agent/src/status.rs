@@ -23,6 +23,8 @@ use crate::probe;
 use crate::safe::{self, SafeError};
 
 const FILE_MAX: u64 = 16 * 1024 * 1024;
+/// How long a host's certificate may take: the link connects, the agent looks at sshd's keys, the daemon has it signed.
+const ON_ITS_WAY: Span = Span(60);
 
 /// What the running agent writes down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ pub(crate) struct Status {
     /// Why there are none, or no new ones.
     #[serde(default)]
     pub(crate) host_certificate_problem: Option<String>,
+    /// When they were last asked for, or something came on which the agent asks: what is missing may be on its way since then.
+    #[serde(default)]
+    pub(crate) host_certificates_since: Option<Boot>,
     /// Grants that are held.
     pub(crate) grants: Vec<GrantStatus>,
 }
@@ -178,6 +183,13 @@ pub(crate) fn load(paths: &Paths) -> Result<Status, StatusError> {
 }
 
 impl Status {
+    /// Whether a certificate of this host that is not there may come by itself in a moment.
+    #[must_use]
+    pub(crate) fn awaits_certificates(&self, now: Boot) -> bool {
+        let since = self.host_certificates_since.filter(|_| self.host_certificate_problem.is_none());
+        since.is_some_and(|since| now < since.after(ON_ITS_WAY))
+    }
+
     /// What of it still holds when the agent does not answer: it is not connected for anybody's use, and whether sudo obeys rules
     /// here is read from the files.
     fn seen_with(mut self, life: Life, paths: &Paths) -> Self {
@@ -238,6 +250,7 @@ fn certified(status: &Status, now: Moment) -> String {
     let problem = problem.unwrap_or_default();
     match until {
         None => format!("no certificates: sshd is not set up{problem}"),
+        Some(None) if status.awaits_certificates(now.boot) => "their certificates are on the way".to_owned(),
         Some(None) => format!("NOT ALL CERTIFIED: `elevate ssh` refuses a key that nobody knows{problem}"),
         Some(Some(until)) => {
             let names = all.first().and_then(|one| one.names.as_ref());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use elevate_tests::fleet::{Fleet, Managed, Person, installed_host, shows_certificate, ssh_scene};
 use elevate_tests::{Access, Clock, Host, PATIENCE, Ran, Running, eventually};
+use serde_json::Value;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const CERTIFICATE: &str = "/etc/elevate/trust/ssh/ssh_host_ed25519_key-cert.pub";
@@ -219,6 +220,37 @@ fn e20_a_certificate_of_the_sites_that_hides_ours_is_told_and_enrolling_leaves_i
     host.write("/etc/ssh/sshd_config", main)?;
     root(&["elevate-agent", "enroll", "--no-services"])?.exits(0)?;
     eventually(PATIENCE, "the host to be believed", || logs_in(&fleet, &ELEVATE).is_ok())
+}
+
+#[test]
+fn a_certificate_that_is_on_its_way_is_told_from_one_that_does_not_come() -> Result<()> {
+    let (_fleet, mut web1, _sshd, _alice) = ssh_scene()?;
+    let host = web1.host.clone();
+    let said = |what: &str| host.run("root", ["elevate-agent", what]).map(|ran| ran.stdout);
+    // As after an enrolment: the agent has begun, and no daemon has said anything yet.
+    web1.kill_link()?;
+    web1.kill_agent()?;
+    host.remove(CERTIFICATE)?;
+    web1.start_agent()?;
+    eventually(PATIENCE, "status to say so", || {
+        said("status").is_ok_and(|said| said.contains("on the way"))
+    })?;
+    let doctor = said("doctor")?;
+    ensure!(doctor.contains(&format!("note     {CERTIFICATE} is on its way")), "{doctor}");
+    // As if that had been long ago; an agent that runs writes it down anew.
+    web1.kill_agent()?;
+    let file = "/run/elevate/status.json";
+    let mut status: Value = serde_json::from_str(&host.read(file)?)?;
+    let since = status.get_mut("host_certificates_since").context("no such field")?;
+    *since = since.as_u64().context("no time")?.saturating_sub(60_000).into();
+    host.write_as(file, status.to_string(), Access::root(0o600))?;
+    let doctor = said("doctor")?;
+    ensure!(doctor.contains(&format!("problem  {CERTIFICATE} is no certificate")), "{doctor}");
+    ensure!(said("status")?.contains("NOT ALL CERTIFIED"), "{}", said("status")?);
+    web1.start_agent()?;
+    web1.start_link()?;
+    let doctor = || host.run("root", ["elevate-agent", "doctor"]);
+    eventually(PATIENCE, "nothing to be found", || doctor().is_ok_and(|ran| ran.status.success()))
 }
 
 /// The three clocks that certificates are looked at by.

@@ -38,6 +38,8 @@ pub(crate) struct HostCertificates {
     asked: Option<Boot>,
     /// The connection on which terms were said last.
     serial: u64,
+    /// Since when what is missing may be on its way.
+    since: Boot,
     /// Certificates that came while a thread was at work.
     came: Option<Vec<String>>,
     /// The last look.
@@ -58,6 +60,7 @@ impl HostCertificates {
             working: Looking::Idle,
             asked: None,
             serial: 0,
+            since: now,
             came: None,
             looked: now,
             next: now,
@@ -73,12 +76,17 @@ impl HostCertificates {
 
     /// For `status`.
     #[must_use]
-    pub(crate) fn told(&self) -> (Vec<HostCertificate>, Option<String>) {
-        (self.shown.iter().map(Shown::told).collect(), self.problem.clone())
+    pub(crate) fn told(&self) -> (Vec<HostCertificate>, Option<String>, Boot) {
+        (self.shown.iter().map(Shown::told).collect(), self.problem.clone(), self.since)
     }
 
     /// Something that certificates stand on may be another thing.
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn hurry(&mut self, now: Boot) {
+        self.since = now;
+        self.look_soon();
+    }
+
+    fn look_soon(&mut self) {
         self.next = self.next.min(self.looked.after(SOON));
     }
 
@@ -90,9 +98,9 @@ impl HostCertificates {
         let is_new = self.serial != serial;
         self.serial = serial;
         if is_new {
-            self.asked = None;
+            (self.asked, self.since) = (None, now.boot);
         } else if worth {
-            self.hurry();
+            self.look_soon();
         }
         is_new && worth
     }
@@ -181,6 +189,7 @@ impl Agent {
         let keys: Vec<_> = state.shown.iter().map(|shown| shown.key.clone()).collect();
         let Ok(keys) = HostKeys::try_from(keys) else { return };
         (state.asked, state.next) = (Some(now.boot), state.next.min(now.boot.after(AGAIN)));
+        state.since = now.boot;
         self.claim(Claim::HostKeys { keys });
     }
 
@@ -250,7 +259,8 @@ mod tests {
             assert_eq!(state.may_ask(at(second).boot), Err(at(300).boot), "{second}");
         }
         assert_eq!(state.may_ask(at(300).boot), Ok(()));
-        assert!(state.terms_said(terms("web1"), 2, at(10)), "and the next connection begins anew");
-        assert_eq!(state.may_ask(at(10).boot), Ok(()));
+        assert_eq!(state.told().2, at(0).boot, "nor does it make what is missing any newer");
+        assert!(state.terms_said(terms("web1"), 2, at(310)), "and the next connection begins anew");
+        assert_eq!((state.may_ask(at(310).boot), state.told().2), (Ok(()), at(310).boot));
     }
 }

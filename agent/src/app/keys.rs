@@ -60,7 +60,7 @@ impl Agent {
         written.map_err(|error| journal::chain(&error))?;
         write_cas(&self.paths.host_ca, &next.host_ca)?;
         write_cas(&self.paths.user_ca, &next.user_ca)?;
-        self.host_certificates.hurry();
+        self.host_certificates.hurry(self.clocks.boot);
         if let Some(Next { signers, .. }) = keys.take() {
             let own = &self.identity;
             let identity = Identity { config: own.config.clone(), signers, vouch: own.vouch.clone() };

@@ -100,7 +100,7 @@ impl Agent {
         }
         journal::log(Level::Warning, &format!("the wall clock was set by {by} s"));
         self.keep_seen(before);
-        self.host_certificates.hurry();
+        self.host_certificates.hurry(now.boot);
         self.report(now, Report::ClockStep { by });
         // What is not yet valid by the new time is taken away now, and what is again is put back.
         self.reconcile(&BTreeSet::new(), now);
@@ -155,7 +155,7 @@ impl Agent {
         self.probe(now);
         self.look_at_sshd(now);
         self.look_at_revoked(now);
-        self.host_certificates.hurry();
+        self.host_certificates.hurry(now.boot);
         self.check_ceiling(now);
         self.consider_epoch(now);
     }
@@ -332,7 +332,7 @@ impl Agent {
     /// Writes down what `status` shows, when it has changed.
     pub(crate) fn tell_status(&mut self) {
         let grants = self.grants.values().map(GrantStatus::of).collect();
-        let (host_certificates, host_certificate_problem) = self.host_certificates.told();
+        let (host_certificates, host_certificate_problem, since) = self.host_certificates.told();
         let status = Status {
             schema: 1,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -350,6 +350,7 @@ impl Agent {
             people: self.visitors(),
             host_certificates,
             host_certificate_problem,
+            host_certificates_since: Some(since),
             grants,
         };
         let text = serde_json::to_string(&status).unwrap_or_default();

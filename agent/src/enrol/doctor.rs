@@ -12,7 +12,7 @@ use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::text::escape;
 
 use crate::child;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::config;
 use crate::flavour::{Dialect, Sudo};
 use crate::host_keys;
@@ -248,7 +248,7 @@ fn log_of_sshd(paths: &Paths) -> Option<Finding> {
 
 /// What people see who ask whether this is the host. Without a certificate `elevate ssh` logs in only where the plain key is known.
 fn host_certificates(paths: &Paths) -> Vec<Finding> {
-    let now = clock::read().wall;
+    let Moment { wall: now, boot } = clock::read();
     // Without an identity there is none: `identity` says so.
     let Ok(own) = config::load(paths).map(|found| found.config.host) else { return Vec::new() };
     let host_keys::Found { shown, clash } = match host_keys::look(paths, (own, now)) {
@@ -260,17 +260,19 @@ fn host_certificates(paths: &Paths) -> Vec<Finding> {
         let what = "sshd shows no certificate of Elevate's: people have to know its plain key".to_owned();
         return if is_ours { vec![Finding::Note(what, AGAIN.to_owned())] } else { Vec::new() };
     }
-    let tell = |one: host_keys::Shown| match one.proof {
+    let is_awaited = status::load(paths).is_ok_and(|status| status.awaits_certificates(boot));
+    let tell = |host_keys::Shown { place, proof, .. }| match proof {
         Some(proof) => {
             let names: Vec<&str> = proof.names.all().iter().map(HostName::as_str).collect();
             let left = proof.valid_before.since(now);
-            Finding::Good(format!("{}: for {}, {left} left", one.place.display(), names.join(", ")))
+            Finding::Good(format!("{}: for {}, {left} left", place.display(), names.join(", ")))
         }
+        None if is_awaited => Finding::Note(
+            format!("{} is on its way: until then people have to know the plain key", place.display()),
+            "elevate-agent doctor    (again, in a minute)".to_owned(),
+        ),
         None => bad(
-            format!(
-                "{} is no certificate that holds: people have to know the plain key",
-                one.place.display()
-            ),
+            format!("{} is no certificate that holds: people have to know the plain key", place.display()),
             "look at elevate-agent status; the agent asks the daemon for another one by itself",
         ),
     };
