@@ -1,11 +1,13 @@
-//! Names from the policy (strict) and logins from a host's NSS (opaque).
+//! Names from the policy (strict), logins from a host's NSS (opaque), and what people call a host.
 //!
-//! In: text. Out: [`Name`], which may be rendered, and [`Login`], which never is. Spec: docs/wire.md "Names".
+//! In: text. Out: [`Name`], which may be rendered, [`Login`], which never is, and [`HostWord`], which stands in no document. Spec: docs/wire.md "Names".
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::host_ssh::{HostName, HostSshError};
 
 /// Longest name, in bytes.
 pub const NAME_MAX: usize = 32;
@@ -53,8 +55,8 @@ macro_rules! text_type {
             }
         }
         impl TryFrom<String> for $name {
-            type Error = NameError;
-            fn try_from(text: String) -> Result<Self, NameError> {
+            type Error = <Self as FromStr>::Err;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
                 text.parse()
             }
         }
@@ -127,6 +129,40 @@ impl FromStr for Login {
     }
 }
 
+/// A host as somebody types it: its managed name, or a name or address that an administrator gave it. Which host that is only the daemon says.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostWord(String);
+text_type!(HostWord);
+
+impl FromStr for HostWord {
+    type Err = HostSshError;
+    fn from_str(text: &str) -> Result<Self, HostSshError> {
+        match text.parse::<Name>() {
+            Ok(name) => Ok(name.into()),
+            Err(_) => text.parse().map(|name: HostName| Self(name.into())),
+        }
+    }
+}
+
+impl From<Name> for HostWord {
+    fn from(name: Name) -> Self {
+        Self(name.0)
+    }
+}
+
+impl fmt::Display for HostWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl PartialEq<Name> for HostWord {
+    fn eq(&self, name: &Name) -> bool {
+        self.0 == name.0
+    }
+}
+
 impl From<Name> for Login {
     fn from(name: Name) -> Self {
         Self(name.0)
@@ -136,6 +172,18 @@ impl From<Name> for Login {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_called_by_a_managed_name_a_name_of_dns_or_an_address_and_nothing_that_is_an_option() {
+        for good in ["db1", "_x", "web-.x", "db1.example.org", "0db.example.org", "10.0.0.5", "fe80::1"] {
+            assert_eq!(good.parse::<HostWord>().map(String::from).as_deref(), Ok(good));
+        }
+        for bad in
+            ["", "-x", "-oProxyCommand=id", "a b", "db1:22", "*.example.org", "DB1", "10.0.0.05", "1.2"]
+        {
+            assert!(bad.parse::<HostWord>().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a01_names_that_are_sudoers_syntax_are_refused() {

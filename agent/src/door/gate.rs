@@ -4,7 +4,7 @@
 
 use elevate_protocol::message::person::Ask;
 use elevate_protocol::message::refusal::{Code, Refusal};
-use elevate_protocol::name::Name;
+use elevate_protocol::name::{HostWord, Name};
 
 /// Whether an ask may pass.
 ///
@@ -73,7 +73,7 @@ pub(crate) fn allowed(ask: &Ask, host: &Name) -> Result<(), Refusal> {
     }
 }
 
-fn elsewhere(other: &Name, type_this: &str) -> Refusal {
+fn elsewhere(other: &HostWord, type_this: &str) -> Refusal {
     Refusal::new(
         Code::WrongDoor,
         format!("from this host only its own rights can be asked for, not those of {other}"),

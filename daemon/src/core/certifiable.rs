@@ -2,7 +2,7 @@
 //!
 //! In: what was asked, what the person has. Out: [`Chosen`], or a refusal that says what to type.
 
-use elevate_policy::{Policy, eligible_roles};
+use elevate_policy::Policy;
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::CertificateAsk;
 use elevate_protocol::message::refusal::Code;
@@ -12,6 +12,7 @@ use super::choose;
 use super::dialogue::Dialogue;
 use super::facts::host_facts;
 use super::fault::{Told, refuse, refuse_hint};
+use super::host_names::{called, is_for};
 use super::view::{short, short_beside};
 use crate::store::{Activation, AsSeen, Standing, Tx};
 
@@ -20,14 +21,16 @@ pub(super) struct Chosen {
     pub(super) grant: Activation,
     /// Its shortest name.
     pub(super) short: String,
+    /// The host that was asked for.
+    pub(super) host: Option<Name>,
     /// Where the row is the same and nothing is locked, everything that was found of it holds.
     pub(super) seen: Option<AsSeen>,
 }
 
-impl From<&Standing> for Chosen {
-    fn from(one: &Standing) -> Self {
+impl Chosen {
+    fn of(one: &Standing, host: Option<Name>) -> Self {
         let Standing { activation, neighbours, seen } = one.clone();
-        Self { short: short_beside(activation.id, &neighbours), grant: activation, seen }
+        Self { short: short_beside(activation.id, &neighbours), host, grant: activation, seen }
     }
 }
 
@@ -37,49 +40,50 @@ pub(super) async fn chosen(
     (policy, talk): (&Policy, &Dialogue),
     (wanted, standing): (&CertificateAsk, &[Standing]),
 ) -> Told<Chosen> {
-    known(tx, (policy, talk.person()?), (wanted, standing)).await?;
+    let host = known(tx, (policy, talk.person()?), (wanted, standing)).await?;
+    let sought = Sought { host: host.as_ref(), login: wanted.login.as_ref() };
     if let Some(prefix) = &wanted.grant {
-        let grant = named(tx, talk, (prefix, wanted)).await?;
-        return Ok(Chosen { short: short(tx, grant.id).await?, grant, seen: None });
+        let grant = named(tx, talk, (prefix, sought)).await?;
+        return Ok(Chosen { short: short(tx, grant.id).await?, host, grant, seen: None });
     }
     let of_role = |one: &&Standing| wanted.role.as_ref().is_none_or(|role| one.activation.role == *role);
     let mut fit = Vec::new();
     let mut unfit = Vec::new();
     for one in standing.iter().filter(of_role) {
-        match obstacle(&one.activation, wanted) {
+        match obstacle(&one.activation, sought) {
             None => fit.push(one),
             Some(obstacle) => unfit.push((obstacle, &one.activation)),
         }
     }
     match fit.as_slice() {
-        [only] => Ok(Chosen::from(*only)),
-        [] => none_fits(tx, policy, (wanted, unfit)).await,
+        [only] => Ok(Chosen::of(only, host)),
+        [] => none_fits(tx, (policy, wanted), (host.as_ref(), unfit)).await,
         several => {
             let mut list = Vec::new();
             for one in several {
-                list.push(format!("G-{} ({})", Chosen::from(*one).short, one.activation.role));
+                list.push(format!("G-{} ({})", Chosen::of(one, None).short, one.activation.role));
             }
             refuse_hint(Code::Usage, "several of your grants fit; say which", list.join(", "))
         }
     }
 }
 
-/// Refuses a host that the person has no grant on and no role for, and says the same whether there is one or not.
+/// The host that is asked for. One that the person has no grant on and no role for is refused, with the same words whether there is one or
+/// not.
 async fn known(
     tx: &mut Tx,
     (policy, person): (&Policy, &Name),
     (wanted, standing): (&CertificateAsk, &[Standing]),
-) -> Told<()> {
-    let Some(host) = &wanted.host else { return Ok(()) };
-    if standing.iter().flat_map(|one| &one.activation.hosts).any(|part| part.name == *host) {
-        return Ok(());
+) -> Told<Option<Name>> {
+    let Some(host) = &wanted.host else { return Ok(None) };
+    let mut parts = standing.iter().flat_map(|one| &one.activation.hosts);
+    if let Some(part) = parts.find(|part| *host == part.name) {
+        return Ok(Some(part.name.clone()));
     }
-    if let Some(row) = tx.host_named(host).await? {
-        let facts = host_facts(&row);
-        let mine = eligible_roles(policy, person, tx.now());
-        if mine.iter().any(|eligible| eligible.role.covers(&facts).is_ok()) {
-            return Ok(());
-        }
+    if let Some(row) = called(tx, (policy, person), host).await?
+        && is_for(policy, (person, tx.now()), &row)
+    {
+        return Ok(Some(row.name));
     }
     refuse_hint(
         Code::UnknownHost,
@@ -91,10 +95,10 @@ async fn known(
 /// What is nearest to a certificate is what is told. A grant that is elsewhere says something only where its role is for that host.
 async fn none_fits<T>(
     tx: &mut Tx,
-    policy: &Policy,
-    (wanted, mut unfit): (&CertificateAsk, Vec<(Obstacle<'_>, &Activation)>),
+    (policy, wanted): (&Policy, &CertificateAsk),
+    (host, mut unfit): (Option<&Name>, Vec<(Obstacle<'_>, &Activation)>),
 ) -> Told<T> {
-    if let Some(host) = &wanted.host
+    if let Some(host) = host
         && let Some(row) = tx.host_named(host).await?
     {
         let facts = host_facts(&row);
@@ -109,16 +113,19 @@ async fn none_fits<T>(
     }
 }
 
-async fn named(
-    tx: &mut Tx,
-    talk: &Dialogue,
-    (prefix, wanted): (&IdPrefix, &CertificateAsk),
-) -> Told<Activation> {
+async fn named(tx: &mut Tx, talk: &Dialogue, (prefix, sought): (&IdPrefix, Sought<'_>)) -> Told<Activation> {
     let mine = choose::own(tx, talk, prefix).await?;
-    match obstacle(&mine, wanted) {
+    match obstacle(&mine, sought) {
         None => Ok(mine),
         Some(obstacle) => refused(tx, &mine, obstacle).await,
     }
+}
+
+/// The door that a certificate is to open.
+#[derive(Debug, Clone, Copy)]
+struct Sought<'a> {
+    host: Option<&'a Name>,
+    login: Option<&'a Name>,
 }
 
 /// Why a grant gives no certificate for what is asked, the nearest to one first.
@@ -131,7 +138,7 @@ enum Obstacle<'a> {
     Over,
 }
 
-fn obstacle<'a>(one: &Activation, wanted: &'a CertificateAsk) -> Option<Obstacle<'a>> {
+fn obstacle<'a>(one: &Activation, sought: Sought<'a>) -> Option<Obstacle<'a>> {
     let there = |name: &Name| one.hosts.iter().any(|host| host.name == *name && host.lost.is_none());
     if !one.is_open() && !one.is_active() {
         return Some(Obstacle::Over);
@@ -139,11 +146,11 @@ fn obstacle<'a>(one: &Activation, wanted: &'a CertificateAsk) -> Option<Obstacle
     if one.is_active() && one.ssh.is_none() {
         return Some(Obstacle::NoSsh);
     }
-    if let Some(host) = wanted.host.as_ref().filter(|name| !there(name)) {
+    if let Some(host) = sought.host.filter(|name| !there(name)) {
         return Some(Obstacle::Host(host));
     }
     let Some(ssh) = &one.ssh else { return Some(Obstacle::Waits) };
-    let login = wanted.login.as_ref().filter(|name| !ssh.logins().contains(name));
+    let login = sought.login.filter(|name| !ssh.logins().contains(name));
     login.map(Obstacle::Login)
 }
 

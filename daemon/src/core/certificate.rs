@@ -38,7 +38,8 @@ pub(super) async fn certificate(
         Ok(key) => key,
         Err(error) => return told(CertificateError::Key(error)),
     };
-    let Chosen { grant, short, seen } = chosen(&mut tx, (&inner.policy(), talk), (wanted, &standing)).await?;
+    let Chosen { grant, short, host, seen } =
+        chosen(&mut tx, (&inner.policy(), talk), (wanted, &standing)).await?;
     drop(tx);
     let id = grant.id;
     let (live, seen, given) = match asks_for_code(inner, &grant) {
@@ -63,7 +64,8 @@ pub(super) async fn certificate(
         Err(error) => return told(error),
     };
     let issued = recorded(inner, talk, (&live, seen, given), &unrecorded).await?;
-    Ok(Outcome::Certificate(Box::new(view(&live, issued, short))))
+    let host = host.filter(|host| wanted.host.as_ref().is_some_and(|word| *word != *host));
+    Ok(Outcome::Certificate(Box::new(CertificateView { host, ..view(&live, issued, short) })))
 }
 
 /// What the person gave for it, but for the key.
@@ -171,6 +173,7 @@ fn view(live: &Live, issued: Issued, short: String) -> CertificateView {
         short,
         role: grant.role.clone(),
         hosts: grant.hosts.iter().filter(|host| host.lost.is_none()).map(|host| host.name.clone()).collect(),
+        host: None,
         logins: live.logins().to_vec(),
         serial: issued.serial,
         fingerprint: issued.fingerprint,

@@ -12,6 +12,7 @@ use elevate_protocol::name::Name;
 use super::dialogue::Dialogue;
 use super::facts::host_facts;
 use super::fault::{Told, refuse, refuse_hint};
+use super::host_names::called;
 use super::view::short;
 use crate::store::{Activation, HostRow, Tx};
 
@@ -58,7 +59,7 @@ pub(super) async fn hosts(
     }
     let mut found: Vec<HostRow> = Vec::new();
     for name in &wanted.hosts {
-        match tx.host_named(name).await? {
+        match called(tx, (policy, talk.person()?), name).await? {
             Some(row) if !found.iter().any(|other| other.id == row.id) => found.push(row),
             Some(_) => {}
             None => {

@@ -1,16 +1,21 @@
 //! The names of a host beside its own, which stand in its certificates: given with the invitation or later, never by the host.
 //!
-//! In: an administrator's word. Out: names, an event; what certificates say. A managed name is its own host's alone (threat E19).
+//! In: an administrator's word. Out: names, an event; what certificates say; the host that somebody calls by one. A managed name is its
+//! own host's alone (threat E19).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use elevate_audit::{Kind, Subject};
+use elevate_policy::{Policy, eligible_roles};
 use elevate_protocol::host_ssh::{HostName, HostNames};
 use elevate_protocol::message::refusal::Code;
-use elevate_protocol::name::Name;
+use elevate_protocol::name::{HostWord, Name};
+use elevate_protocol::time::Timestamp;
 
 use super::Inner;
 use super::dialogue::Dialogue;
+use super::facts::host_facts;
 use super::fault::{Fault, Told, refuse, refuse_hint};
 use crate::store::{HostRow, Tx};
 
@@ -71,6 +76,42 @@ pub(super) async fn fit(tx: &mut Tx, own: &Name, (names, had): (&[HostName], &[H
         Err(error) => refuse(Code::Usage, error.to_string()),
         Ok(_) => Ok(()),
     }
+}
+
+/// The further names by which hosts are found: none that another host is called, and none that two were given.
+pub(super) fn leading(hosts: &[HostRow]) -> BTreeMap<&HostName, &HostRow> {
+    let managed: BTreeSet<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+    let mut found: BTreeMap<&HostName, Vec<&HostRow>> = BTreeMap::new();
+    for host in hosts {
+        for name in host.names.iter().filter(|name| !managed.contains(name.as_str())) {
+            found.entry(name).or_default().push(host);
+        }
+    }
+    found.retain(|_, hosts| hosts.len() == 1);
+    found.into_iter().filter_map(|(name, hosts)| Some((name, *hosts.first()?))).collect()
+}
+
+/// The host that somebody calls so. By a further name only where a role of theirs is for it: nobody else learns which host an address is.
+pub(super) async fn called(
+    tx: &mut Tx,
+    (policy, person): (&Policy, &Name),
+    word: &HostWord,
+) -> Result<Option<HostRow>, Fault> {
+    if let Ok(name) = word.as_str().parse::<Name>()
+        && let Some(host) = tx.host_named(&name).await?
+    {
+        return Ok(Some(host));
+    }
+    let Ok(name) = word.as_str().parse::<HostName>() else { return Ok(None) };
+    let hosts = tx.hosts().await?;
+    let host = leading(&hosts).get(&name).map(|host| (*host).clone());
+    Ok(host.filter(|host| is_for(policy, (person, tx.now()), host)))
+}
+
+/// Whether a role that the person may activate is for this host.
+pub(super) fn is_for(policy: &Policy, (person, now): (&Name, Timestamp), host: &HostRow) -> bool {
+    let facts = host_facts(host);
+    eligible_roles(policy, person, now).iter().any(|eligible| eligible.role.covers(&facts).is_ok())
 }
 
 pub(super) async fn change(

@@ -2,6 +2,8 @@
 //!
 //! In: asks without effect. Out: views. Through a host's door only what is about that host.
 
+use std::collections::BTreeMap;
+
 use elevate_policy::{eligible_roles, may_decide};
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::Outcome;
@@ -13,6 +15,7 @@ use super::ask::HOST_ANSWER_MAX;
 use super::dialogue::Dialogue;
 use super::facts::{host_facts, request_of};
 use super::fault::{Fault, Told};
+use super::host_names::leading;
 use super::view::{self, Documents, view, views};
 use super::{Core, Inner, Speaker, choose, locks};
 use crate::store::{Activation, Tx};
@@ -57,7 +60,9 @@ async fn eligibilities(core: &Inner, tx: &mut Tx, talk: &Dialogue) -> Told<Vec<E
         let facts = host_facts(here);
         mine.retain(|eligible| eligible.role.covers(&facts).is_ok() && super::enforces(here, eligible.role));
     }
-    Ok(mine.iter().map(|eligible| view::eligibility(eligible, &hosts)).collect())
+    // A host's door is told of no other host, and so not whose a name is.
+    let names = if talk.here.is_some() { BTreeMap::new() } else { leading(&hosts) };
+    Ok(mine.iter().map(|eligible| view::eligibility(eligible, (&hosts, &names))).collect())
 }
 
 pub(super) async fn activations(core: &Core, talk: &Dialogue, all: bool) -> Told<Outcome> {

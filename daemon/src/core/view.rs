@@ -2,12 +2,16 @@
 //!
 //! In: rows, the policy, who is connected. Out: views. Nothing is decided here.
 
+use std::collections::BTreeMap;
+
 use elevate_policy::{Decision, Need, Policy, needs};
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::id::{ActivationId, HostId};
 use elevate_protocol::message::view::{
     ActivationHostView, ActivationView, ApprovedView, ChangeView, EligibilityView, HostState, NeedView,
     PersonView,
 };
+use elevate_protocol::name::Name;
 use elevate_protocol::text::UntrustedText;
 
 use super::Inner;
@@ -172,15 +176,24 @@ async fn activation_needs(
 }
 
 /// A role that may be activated, with its hosts among those given.
-pub(super) fn eligibility(eligible: &elevate_policy::EligibleRole<'_>, hosts: &[HostRow]) -> EligibilityView {
+pub(super) fn eligibility(
+    eligible: &elevate_policy::EligibleRole<'_>,
+    (hosts, called): (&[HostRow], &BTreeMap<&HostName, &HostRow>),
+) -> EligibilityView {
     let role = eligible.role;
     let able = |host: &&HostRow| super::enforces(host, role);
     let within = hosts.iter().filter(|host| role.covers(&host_facts(host)).is_ok()).filter(able);
+    let hosts: Vec<Name> = within.map(|host| host.name.clone()).collect();
+    let mut names: BTreeMap<Name, Vec<HostName>> = BTreeMap::new();
+    for (name, host) in called.iter().filter(|(_, host)| hosts.contains(&host.name)) {
+        names.entry(host.name.clone()).or_default().push((*name).clone());
+    }
     EligibilityView {
         role: role.name.clone(),
         title: role.title.clone(),
         allows: role.allows_summary(),
-        hosts: within.map(|host| host.name.clone()).collect(),
+        hosts,
+        names,
         logins: role.ssh().map(|ssh| ssh.logins().to_vec()).unwrap_or_default(),
         duration: role.duration,
         max: role.max,

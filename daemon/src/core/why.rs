@@ -2,31 +2,37 @@
 //!
 //! In: a command or a role. Out: the policy's own reasons. Nothing is decided or recorded.
 
-use elevate_policy::{Explanation, HostFacts, Reason, can_i as ask_policy, explain};
+use elevate_policy::{Explanation, HostFacts, Policy, Reason, can_i as ask_policy, explain};
 use elevate_protocol::message::person::Outcome;
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::message::view::{ExplanationView, ReasonView};
-use elevate_protocol::name::Name;
+use elevate_protocol::name::{HostWord, Name};
 use elevate_protocol::sudo::ARGS_MAX;
 
 use super::Core;
 use super::dialogue::Dialogue;
 use super::facts::host_facts;
 use super::fault::{Told, refuse, refuse_hint};
+use super::host_names::called;
 use super::locks::{self, Concern};
 use super::view::short;
 use crate::store::{LockRow, Tx};
 
-pub(super) async fn why(core: &Core, talk: &Dialogue, host: Option<&Name>, argv: &[String]) -> Told<Outcome> {
+pub(super) async fn why(
+    core: &Core,
+    talk: &Dialogue,
+    host: Option<&HostWord>,
+    argv: &[String],
+) -> Told<Outcome> {
     if argv.is_empty() || argv.len() > ARGS_MAX {
         return refuse(Code::Usage, format!("a command has 1 to {ARGS_MAX} words"));
     }
     let inner = core.inner();
     let mut tx = inner.store.read().await?;
-    let Some(host) = host_of(&mut tx, talk, host).await? else {
+    let policy = inner.policy();
+    let Some(host) = host_of(&mut tx, (&policy, talk), host).await? else {
         return refuse_hint(Code::Usage, "on which host?", "elevate why HOST -- CMD");
     };
-    let policy = inner.policy();
     let told = explain(&policy, talk.person()?, &host, argv, tx.now());
     let mut view = viewed(&told);
     // A grant that lives comes first: then the answer is to use it.
@@ -43,21 +49,31 @@ pub(super) async fn why(core: &Core, talk: &Dialogue, host: Option<&Name>, argv:
     Ok(Outcome::Explanation(view))
 }
 
-pub(super) async fn can_i(core: &Core, talk: &Dialogue, role: &Name, host: Option<&Name>) -> Told<Outcome> {
+pub(super) async fn can_i(
+    core: &Core,
+    talk: &Dialogue,
+    role: &Name,
+    host: Option<&HostWord>,
+) -> Told<Outcome> {
     let inner = core.inner();
     let mut tx = inner.store.read().await?;
-    let host = host_of(&mut tx, talk, host).await?;
+    let policy = inner.policy();
+    let host = host_of(&mut tx, (&policy, talk), host).await?;
     let hosts = host.iter().map(|host| &host.name).collect();
     let concern = Concern { person: Some(talk.person()?), role: Some(role), hosts };
     if let Some(lock) = locks::bar(&mut tx, &concern).await? {
         return Ok(Outcome::Explanation(locked(&lock)));
     }
-    let told = ask_policy(&inner.policy(), talk.person()?, role, host.as_ref(), tx.now());
+    let told = ask_policy(&policy, talk.person()?, role, host.as_ref(), tx.now());
     Ok(Outcome::Explanation(viewed(&told)))
 }
 
 /// The host that is named, or this one; through a host's door no other.
-async fn host_of(tx: &mut Tx, talk: &Dialogue, name: Option<&Name>) -> Told<Option<HostFacts>> {
+async fn host_of(
+    tx: &mut Tx,
+    (policy, talk): (&Policy, &Dialogue),
+    name: Option<&HostWord>,
+) -> Told<Option<HostFacts>> {
     if let Some(here) = &talk.here {
         return match name {
             Some(other) if *other != here.name => refuse_hint(
@@ -69,7 +85,7 @@ async fn host_of(tx: &mut Tx, talk: &Dialogue, name: Option<&Name>) -> Told<Opti
         };
     }
     let Some(name) = name else { return Ok(None) };
-    match tx.host_named(name).await? {
+    match called(tx, (policy, talk.person()?), name).await? {
         Some(row) => Ok(Some(host_facts(&row))),
         None => refuse(Code::UnknownHost, format!("no host {name} is enrolled")),
     }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use elevate_protocol::id::IdPrefix;
-use elevate_protocol::name::Name;
+use elevate_protocol::name::{HostWord, Name};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
@@ -288,7 +288,7 @@ pub struct Cert {
     pub key: Option<PathBuf>,
     /// A host that it must open
     #[arg(short = 'H', long, value_name = "HOST")]
-    pub host: Option<Name>,
+    pub host: Option<HostWord>,
     /// An account that it must open there
     #[arg(short = 'l', long, value_name = "LOGIN")]
     pub login: Option<Name>,
@@ -309,7 +309,7 @@ pub struct SshConfig {
 #[derive(Debug, Args)]
 pub struct Why {
     /// The host; none: this one
-    pub host: Option<Name>,
+    pub host: Option<HostWord>,
     /// The command and its arguments, after --
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<String>,
@@ -323,7 +323,7 @@ pub struct CanI {
     pub role: Option<Name>,
     /// A host; none: any, or this one for a command
     #[arg(short = 'H', long = "host", value_name = "HOST")]
-    pub host: Option<Name>,
+    pub host: Option<HostWord>,
     /// A command and its arguments, after --
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use elevate_protocol::name::Name;
+use elevate_protocol::name::HostWord;
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
@@ -73,7 +73,7 @@ pub struct Wanted {
     pub ticket: Option<UntrustedText>,
     /// The host, may be given several times [default: this one]
     #[arg(short = 'H', long = "host", value_name = "HOST")]
-    pub hosts: Vec<Name>,
+    pub hosts: Vec<HostWord>,
     /// Say what would be decided and why, and ask for nothing; exit code 0 or 3
     #[arg(long)]
     pub dry_run: bool,

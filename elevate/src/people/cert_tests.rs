@@ -28,6 +28,7 @@ fn view(key: &PublicKey) -> CertificateView {
         short: "7K2M".into(),
         role: "db".parse().unwrap(),
         hosts: vec!["db1".parse().unwrap()],
+        host: None,
         logins: vec!["postgres".parse().unwrap()],
         serial: 1,
         fingerprint: String::new(),

@@ -6,7 +6,7 @@ use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::{Ask, Outcome};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::message::view::{ActivationView, State};
-use elevate_protocol::name::Name;
+use elevate_protocol::name::HostWord;
 
 use super::request::not_expected;
 use super::session::Session;
@@ -163,7 +163,7 @@ fn watch(session: &mut Session, ask: &Ask) -> Result<u8, Failure> {
 }
 
 /// `elevate why`.
-pub(super) fn why(session: &mut Session, host: Option<Name>, argv: Vec<String>) -> Result<u8, Failure> {
+pub(super) fn why(session: &mut Session, host: Option<HostWord>, argv: Vec<String>) -> Result<u8, Failure> {
     explain(session, &Ask::Why { host, argv })
 }
 

@@ -5,7 +5,7 @@
 
 use elevate_protocol::id::IdPrefix;
 use elevate_protocol::message::person::Ask;
-use elevate_protocol::name::Name;
+use elevate_protocol::name::{HostWord, Name};
 
 use crate::door::{DoorError, Which};
 
@@ -37,7 +37,7 @@ pub(super) fn door(ask: &Ask, here: Here<'_>) -> Result<Which, DoorError> {
 /// What to type where one's key is, when the ask cannot go through this host's agent.
 fn elsewhere(ask: &Ask, this: Option<&Name>) -> Option<String> {
     let id = |id: &IdPrefix| format!("R-{}", id.letters());
-    let other = |host: &Name| this != Some(host);
+    let other = |host: &HostWord| this.is_none_or(|this| *host != *this);
     match ask {
         Ask::Request(request) => request.hosts.iter().any(other).then(|| {
             let hosts: Vec<String> = request.hosts.iter().map(|host| format!("-H {host}")).collect();

@@ -64,7 +64,7 @@ pub(super) fn amend(session: &mut Session, words: Amend) -> Result<u8, Failure> 
     let end = session.ask(&Ask::Show { id: words.id.clone(), documents: false }, Wait::Machines)?;
     let End::Done(Outcome::Activation(former)) = end else { return Err(not_expected(end)) };
     let hosts = if wanted.hosts.is_empty() {
-        former.hosts.iter().map(|host| host.name.clone()).collect()
+        former.hosts.iter().map(|host| host.name.clone().into()).collect()
     } else {
         wanted.hosts.clone()
     };

@@ -72,7 +72,7 @@ fn through_sudo(
     order: Order<'_>,
 ) -> Result<u8, Failure> {
     let this = session.around.host.clone();
-    if !session.managed() || wanted.hosts.iter().any(|host| Some(host) != this.as_ref()) {
+    if !session.managed() || wanted.hosts.iter().any(|host| this.as_ref().is_none_or(|this| *host != *this)) {
         return Err(DoorError::NotManaged.into());
     }
     if !Path::new(SUDO).exists() {

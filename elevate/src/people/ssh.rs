@@ -9,10 +9,11 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::message::person::{Ask, CertificateAsk, Outcome};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::{CertificateView, EligibilityView};
-use elevate_protocol::name::Name;
+use elevate_protocol::name::{HostWord, Name};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 use ssh_key::{LineEnding, PrivateKey};
@@ -35,7 +36,7 @@ const HOW: &str = "elevate ssh postgres@db1, elevate ssh db1 -- uptime";
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
     login: Option<Name>,
-    host: Name,
+    host: HostWord,
 }
 
 /// `elevate ssh`.
@@ -55,15 +56,20 @@ pub(super) fn ssh(session: &mut Session, words: &Ssh) -> Result<u8, Failure> {
     let view = certificate(session, words, (&target, &key))?;
     let login = target.login.as_ref().or(view.logins.first());
     let login = login.ok_or_else(|| Failure::usage("the grant opens no account", HOW))?;
+    // What ssh goes by is the managed name, whatever the host was called.
+    let host = view.host.clone().or_else(|| target.host.as_str().parse().ok()).ok_or_else(|| {
+        let message = format!("the daemon does not say which host {} is", target.host);
+        Failure::Refused(Refusal::new(Code::Integrity, message))
+    })?;
     let text = key.to_openssh(LineEnding::LF).map_err(unwritable)?;
     let key = in_memory("key", text.as_bytes())?;
     let certificate = in_memory("certificate", view.certificate.as_bytes())?;
     let believed = known_hosts::ask(session)?;
-    let lines = in_memory("known_hosts", believed.lines([&target.host]).as_bytes())?;
+    let lines = in_memory("known_hosts", believed.lines([&host]).as_bytes())?;
     let revoked = in_memory("revoked_hosts", &believed.revoked())?;
     let hosts = known_hosts::Files { lines: path(&lines), revoked: path(&revoked) };
     let files = Files { key: &path(&key), certificate: &path(&certificate), hosts: &hosts };
-    let argv = argv(&files, (login, &target.host), &words.command);
+    let argv = argv(&files, (login, &target.host, &host), &words.command);
     // All are there as long as this process is, and ssh is its child.
     run_program(&argv, &mut session.console, &session.signals)
 }
@@ -146,7 +152,10 @@ fn opens(role: &EligibilityView, target: &Target) -> bool {
         Some(login) => role.logins.contains(login),
         None => !role.logins.is_empty(),
     };
-    account && role.hosts.contains(&target.host)
+    let is_called = |name: &HostName| name.as_str() == target.host.as_str();
+    let there =
+        role.hosts.iter().any(|host| target.host == *host) || role.names.values().flatten().any(is_called);
+    account && there
 }
 
 /// A file that only this process has, and whoever it starts opens by its path. ssh wants a key that nobody else can read.
@@ -174,7 +183,11 @@ struct Files<'a> {
 
 /// The words of ssh: this key and no other, no question for a password or about the host, no connection that another call left open. What
 /// is believed of the host is said of its name, whatever address the person's settings lead to.
-fn argv(files: &Files<'_>, (login, host): (&Name, &Name), command: &[OsString]) -> Vec<OsString> {
+fn argv(
+    files: &Files<'_>,
+    (login, word, host): (&Name, &HostWord, &Name),
+    command: &[OsString],
+) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![SSH.into()];
     for option in [
         "IdentitiesOnly=yes".to_owned(),
@@ -189,7 +202,7 @@ fn argv(files: &Files<'_>, (login, host): (&Name, &Name), command: &[OsString]) 
     {
         words.extend(["-o".into(), option.into()]);
     }
-    words.extend(["-i", files.key, "-l", login.as_str(), "--", host.as_str()].map(OsString::from));
+    words.extend(["-i", files.key, "-l", login.as_str(), "--", word.as_str()].map(OsString::from));
     words.extend_from_slice(command);
     words
 }
@@ -203,8 +216,12 @@ mod tests {
     fn a_target_is_a_host_with_or_without_an_account() {
         let parse = |text: &str| Target::parse(text).map_err(|failure| failure.refusal().message);
         let name = |text: &str| text.parse::<Name>().unwrap();
-        assert_eq!(parse("db1"), Ok(Target { login: None, host: name("db1") }));
-        assert_eq!(parse("postgres@db1"), Ok(Target { login: Some(name("postgres")), host: name("db1") }));
+        let word = |text: &str| text.parse::<HostWord>().unwrap();
+        assert_eq!(parse("db1"), Ok(Target { login: None, host: word("db1") }));
+        for host in ["db1", "db1.example.org", "10.0.0.5"] {
+            let target = Target { login: Some(name("postgres")), host: word(host) };
+            assert_eq!(parse(&format!("postgres@{host}")), Ok(target));
+        }
         for odd in ["", "@db1", "postgres@", "-oProxyCommand=id", "a b@db1", "x@-oProxyCommand=id", "db1 -v"]
         {
             assert!(parse(odd).is_err(), "{odd}");
@@ -217,7 +234,8 @@ mod tests {
         let command = ["-v".into(), "uptime".into()];
         let hosts = known_hosts::Files { lines: "/h".into(), revoked: "/r".into() };
         let files = Files { key: "/k", certificate: "/c", hosts: &hosts };
-        let words = argv(&files, (&name("postgres"), &name("db1")), &command);
+        let word = "10.0.0.5".parse().unwrap();
+        let words = argv(&files, (&name("postgres"), &word, &name("db1")), &command);
         let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(words.first(), Some(&SSH));
         assert!(words.windows(2).any(|pair| pair == ["-o", "CertificateFile=/c"]), "{words:?}");
@@ -225,7 +243,10 @@ mod tests {
         for option in ["HostKeyAlias=db1", "StrictHostKeyChecking=yes", "RevokedHostKeys=/r", known] {
             assert!(words.windows(2).any(|pair| pair == ["-o", option]), "{words:?}");
         }
-        assert!(words.ends_with(&["-i", "/k", "-l", "postgres", "--", "db1", "-v", "uptime"]), "{words:?}");
+        assert!(
+            words.ends_with(&["-i", "/k", "-l", "postgres", "--", "10.0.0.5", "-v", "uptime"]),
+            "{words:?}"
+        );
     }
 
     #[test]

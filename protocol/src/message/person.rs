@@ -16,7 +16,7 @@ use super::view::{
 use crate::digest::Digest;
 use crate::id::{ActivationId, IdPrefix, Nonce};
 use crate::krl::RevokedHosts;
-use crate::name::Name;
+use crate::name::{HostWord, Name};
 use crate::secret::Secret;
 use crate::ssh::Cas;
 use crate::text::UntrustedText;
@@ -145,7 +145,7 @@ pub enum Ask {
     /// Why a command on a host is or is not allowed, for me.
     Why {
         /// The host; none through door 1: this one.
-        host: Option<Name>,
+        host: Option<HostWord>,
         /// The command.
         argv: Vec<String>,
     },
@@ -154,7 +154,7 @@ pub enum Ask {
         /// The role.
         role: Name,
         /// The host; none: any.
-        host: Option<Name>,
+        host: Option<HostWord>,
     },
     /// Enrol a second factor. Door 2.
     FactorAdd {
@@ -211,7 +211,7 @@ pub struct CertificateAsk {
     /// Its role.
     pub role: Option<Name>,
     /// A host of it.
-    pub host: Option<Name>,
+    pub host: Option<HostWord>,
     /// An account that it opens there.
     pub login: Option<Name>,
     /// For machines without agent: the principals are accounts.
@@ -225,8 +225,8 @@ pub struct CertificateAsk {
 pub struct RequestAsk {
     /// The role.
     pub role: Name,
-    /// Hosts by name. None through door 1: this host. None through door 2: the one host in scope, if there is only one.
-    pub hosts: Vec<Name>,
+    /// Hosts as they are called. None through door 1: this host. None through door 2: the one host in scope, if there is only one.
+    pub hosts: Vec<HostWord>,
     /// How long; none: the role's default.
     pub duration: Option<Span>,
     /// Why.

@@ -2,6 +2,8 @@
 //!
 //! Times are UTC seconds. Free text is [`UntrustedText`] and is escaped by whoever shows it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -200,6 +202,9 @@ pub struct EligibilityView {
     pub allows: String,
     /// Hosts in scope that are enrolled.
     pub hosts: Vec<Name>,
+    /// What else one of them is called, by an administrator's word. Not through a host's door.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<Name, Vec<HostName>>,
     /// The accounts that its certificates open there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logins: Vec<Name>,
@@ -289,6 +294,9 @@ pub struct CertificateView {
     pub role: Name,
     /// Where it opens a door.
     pub hosts: Vec<Name>,
+    /// The one of them that was asked for, where that was by another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Name>,
     /// The accounts that it opens there.
     pub logins: Vec<Name>,
     /// Its serial.

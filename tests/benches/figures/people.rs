@@ -35,7 +35,7 @@ pub(crate) struct Person {
 pub(crate) fn request(role: &str, hosts: &[&Name]) -> Result<Ask> {
     Ok(Ask::Request(RequestAsk {
         role: role.parse()?,
-        hosts: hosts.iter().map(|name| (*name).clone()).collect(),
+        hosts: hosts.iter().map(|name| (*name).clone().into()).collect(),
         duration: None,
         reason: Some(UntrustedText::lossy("measured by the benches")),
         ticket: None,

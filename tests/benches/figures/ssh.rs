@@ -35,7 +35,7 @@ fn certificate(site: &Site, key: &PrivateKey) -> Result<String> {
         let view = activation(converse(&connection, request("deployer", &[&host])?).await?)?;
         ensure!(view.state == State::Active, "{:?}", view.state);
         let (role, login) = (Some("deployer".parse()?), None);
-        let ask = CertificateAsk { key, grant: None, role, host: Some(host), login, agentless: false };
+        let ask = CertificateAsk { key, grant: None, role, host: Some(host.into()), login, agentless: false };
         let outcome = converse(&connection, Ask::Certificate(ask)).await?;
         let Outcome::Certificate(view) = outcome else { bail!("no certificate: {outcome:?}") };
         connection.close().await;

@@ -139,7 +139,7 @@ async fn a_grant_to_administer_is_no_hosts_matter() {
         assert!(matches!(&reply, Reply::Refused(refusal) if refusal.code == Code::WrongDoor), "{reply:?}");
     }
     let mut wish = wanted("keepers", false);
-    wish.hosts = vec![name("web1")];
+    wish.hosts = vec![word("web1")];
     let refused = place.ask("carol", Ask::Request(wish)).await.unwrap_err();
     assert!(refused.message.contains("administers Elevate itself and has no hosts"), "{refused:?}");
     keeper(&place).await;

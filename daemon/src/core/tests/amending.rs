@@ -52,7 +52,7 @@ async fn an_amendment_that_is_refused_leaves_the_request_as_it_is() {
     let refused = [
         amended(&former, "9d"),
         RequestAsk { role: name("web-ops"), ..amended(&former, "20m") },
-        RequestAsk { hosts: vec![name("web9")], ..amended(&former, "20m") },
+        RequestAsk { hosts: vec![word("web9")], ..amended(&former, "20m") },
     ];
     for ask in refused {
         let shown = format!("{ask:?}");

@@ -168,22 +168,22 @@ async fn what_waits_is_over_is_anothers_or_opens_something_else_gives_no_certifi
     let (code, message) = refused(&place, of(|ask| ask.role = Some(name("plain")))).await;
     assert!(code == Code::NotEligible && message.ends_with("opens no SSH: its role has no ssh"), "{message}");
     let mine = activate(&place, "alice", "db").await;
-    let (code, message) = refused(&place, of(|ask| ask.host = Some(name("web1")))).await;
+    let (code, message) = refused(&place, of(|ask| ask.host = Some(word("web1")))).await;
     assert_eq!(
         (code, message),
         (Code::Pending, format!("R-{waits} (web-in) is pending: there is no grant yet"))
     );
-    let elsewhere = |ask: &mut CertificateAsk| (ask.role, ask.host) = (Some(name("db")), Some(name("web1")));
+    let elsewhere = |ask: &mut CertificateAsk| (ask.role, ask.host) = (Some(name("db")), Some(word("web1")));
     let (code, message) = refused(&place, of(elsewhere)).await;
     assert_eq!((code, message.as_str()), (Code::Gone, "no grant of yours opens SSH there"));
     place.enrol("db2", "db", 33).await;
-    let (code, message) = refused(&place, of(|ask| ask.host = Some(name("db2")))).await;
+    let (code, message) = refused(&place, of(|ask| ask.host = Some(word("db2")))).await;
     assert_eq!((code, message), (Code::NotEligible, format!("G-{mine} (db) is not in force on db2")));
     let root = |ask: &mut CertificateAsk| (ask.role, ask.login) = (Some(name("db")), Some(name("root")));
     let (code, message) = refused(&place, of(root)).await;
     assert_eq!((code, message), (Code::NotEligible, format!("G-{mine} (db) does not open the account root")));
     assert!(recorded(&place).await.is_empty());
-    let backup = of(|ask| (ask.host, ask.login) = (Some(name("db1")), Some(name("backup"))));
+    let backup = of(|ask| (ask.host, ask.login) = (Some(word("db1")), Some(name("backup"))));
     assert_eq!(certificate(&place, backup).await.unwrap().short, mine);
     place.ask("alice", Ask::Drop { id: mine.parse().ok(), all: false }).await.unwrap();
     let gone = CertificateAsk { grant: mine.parse().ok(), ..plain_ask() };
@@ -198,7 +198,7 @@ async fn of_a_host_that_no_role_of_theirs_is_for_nobody_is_told_whether_there_is
     place.enrol("mail1", "mail", 33).await;
     let told = async |host: &str| {
         let refusal =
-            certificate(&place, CertificateAsk { host: Some(name(host)), ..plain_ask() }).await.unwrap_err();
+            certificate(&place, CertificateAsk { host: Some(word(host)), ..plain_ask() }).await.unwrap_err();
         (refusal.code, refusal.message.replace(host, "HOST"), refusal.hint)
     };
     let said = (

@@ -30,7 +30,7 @@ async fn in_force_on(hosts: &[&str]) -> (Place, Vec<Agent>, Vec<Enrolled>, Activ
         agents.push(agent);
     }
     place.factor("alice").await;
-    let hosts = hosts.iter().map(|host| name(host)).collect();
+    let hosts = hosts.iter().map(|host| word(host)).collect();
     let ask = RequestAsk { hosts, duration: Some(span("2m")), ..wanted("web-ops", true) };
     let mut talk = place.talk(place.person("alice"), Ask::Request(ask));
     let challenge = talk.challenge().await;

@@ -178,7 +178,7 @@ impl World {
 
     async fn request(&mut self, who: usize, role: Role, host: usize, minutes: i64) {
         let ask = RequestAsk {
-            hosts: vec![name(HOSTS[host])],
+            hosts: vec![word(HOSTS[host])],
             duration: u32::try_from(minutes).ok().map(|minutes| Span(minutes * 60)),
             ..wanted(if role == Role::Quick { "quick" } else { "ops" }, false)
         };

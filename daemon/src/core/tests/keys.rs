@@ -50,7 +50,7 @@ fn states(keys: &[KeyView]) -> Vec<KeyState> {
 
 fn on(host: &str) -> Ask {
     let mut wanted = wanted("quick", false);
-    wanted.hosts = vec![name(host)];
+    wanted.hosts = vec![word(host)];
     Ask::Request(wanted)
 }
 

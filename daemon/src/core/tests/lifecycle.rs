@@ -65,14 +65,14 @@ async fn an_ineligible_person_gets_no_challenge_and_an_event() {
     assert_eq!(code_of(place.ask("mallory", request("web-ops")).await), Code::NotEligible);
     let unknown = place.ask("alice", request("root")).await.unwrap_err();
     assert_eq!(unknown.code, Code::UnknownRole, "{unknown:?}");
-    let elsewhere = RequestAsk { hosts: vec![name("db1")], ..wanted("web-ops", true) };
+    let elsewhere = RequestAsk { hosts: vec![word("db1")], ..wanted("web-ops", true) };
     let refusal = place.ask("alice", Ask::Request(elsewhere)).await.unwrap_err();
     assert_eq!(refusal.code, Code::NotEligible, "{refusal:?}");
     let short = RequestAsk { reason: "x".parse().ok(), ..wanted("web-ops", true) };
     assert_eq!(code_of(place.ask("alice", Ask::Request(short)).await), Code::Usage);
     let long = RequestAsk { duration: Some(span("3h")), ..wanted("web-ops", true) };
     assert_eq!(code_of(place.ask("alice", Ask::Request(long)).await), Code::Usage);
-    let nowhere = RequestAsk { hosts: vec![name("web9")], ..wanted("web-ops", true) };
+    let nowhere = RequestAsk { hosts: vec![word("web9")], ..wanted("web-ops", true) };
     assert_eq!(code_of(place.ask("alice", Ask::Request(nowhere)).await), Code::UnknownHost);
     assert_eq!(place.count("request.refused").await, 5);
     assert_eq!((place.count("request.created").await, place.count("grant.issued").await), (0, 0));
@@ -176,7 +176,7 @@ async fn d06_through_a_host_nothing_follows_before_its_pam_stack_agrees() {
     }
     assert_eq!(place.count("factor.unconfirmed").await, 1);
     // Another host cannot be asked for from here, nothing is decided from here, and no seed comes here (D12).
-    let other = RequestAsk { hosts: vec![name("db1")], ..wanted("dba", true) };
+    let other = RequestAsk { hosts: vec![word("db1")], ..wanted("dba", true) };
     let id: IdPrefix = "7K2M".parse().unwrap();
     let invitation = place.token(AdminAsk::PersonInvite { person: name("alice"), valid: None }).await;
     let add = Ask::FactorAdd { invitation };

@@ -175,7 +175,7 @@ async fn a_locked_role_or_host_withholds_what_waits_until_it_is_unlocked() {
         assert_eq!((told.ended.count, told.refused.count, told.withheld.count), (0, 0, 1), "{what:?}");
         barred(&place, "carol", approve(&pending)).await;
         barred(&place, "alice", request("dba")).await;
-        let can_i = Ask::CanI { role: name("dba"), host: Some(name("db1")) };
+        let can_i = Ask::CanI { role: name("dba"), host: Some(word("db1")) };
         let Ok(Outcome::Explanation(told)) = place.ask("alice", can_i).await else { panic!() };
         assert!(!told.yes && told.reasons[0].text.contains("is locked by"), "{told:?}");
         unlock(&place, what.clone()).await;

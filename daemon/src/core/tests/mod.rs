@@ -14,6 +14,7 @@ mod approvals;
 mod at_use;
 mod backlog;
 mod between;
+mod called;
 mod certificates;
 mod changes;
 mod delivery;

@@ -14,7 +14,7 @@ use elevate_protocol::message::enrol::{EnrolAsk, EnrolReply, Enrolled};
 use elevate_protocol::message::person::{Ask, Outcome, Reply, RequestAsk, Say};
 use elevate_protocol::message::refusal::{Code, Refusal};
 use elevate_protocol::message::view::ActivationView;
-use elevate_protocol::name::Name;
+use elevate_protocol::name::{HostWord, Name};
 use elevate_protocol::paste::Paste;
 use elevate_protocol::secret::Secret;
 use elevate_protocol::signed::{SignedBody, TrustedKeys, VOUCH_NAMESPACE};
@@ -78,6 +78,10 @@ pub(super) fn with_keys(text: &str) -> String {
 }
 
 pub(super) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(super) fn word(text: &str) -> HostWord {
     text.parse().unwrap()
 }
 

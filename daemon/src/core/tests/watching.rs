@@ -81,7 +81,7 @@ async fn why_and_can_i_answer_with_the_policys_reasons() {
     let place = Place::new().await;
     place.enrol("web1", "web", 31).await;
     let argv = ["systemctl", "restart", "nginx.service"].map(String::from).to_vec();
-    let why = |argv: Vec<String>| Ask::Why { host: Some(name("web1")), argv };
+    let why = |argv: Vec<String>| Ask::Why { host: Some(word("web1")), argv };
     let Outcome::Explanation(told) = place.ask("alice", why(argv)).await.unwrap() else { panic!() };
     assert_eq!((told.yes, told.hint.as_deref()), (true, Some("elevate web-ops")));
     let Outcome::Explanation(told) = place.ask("alice", why(vec!["id".into()])).await.unwrap() else {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use elevate_protocol::host_ssh::HostName;
 use elevate_protocol::message::view::EligibilityView;
 use elevate_protocol::name::Name;
 
@@ -30,30 +31,45 @@ pub(super) fn lines(mine: &[EligibilityView], shown: &Shown<'_>) -> String {
          # Plain ssh uses the grant that is there. Without one it says what to type.\n",
     );
     let (hosts, usual) = doors(mine);
+    let names = names(mine);
+    let words = |hosts: &BTreeSet<&Name>| joined(hosts, &names);
     if let Some(account) = shown.account {
         for (login, hosts) in &usual {
             text += &format!(
                 "\n# Where no account is named.\nMatch originalhost {} user {account}\n    User {login}\n",
-                joined(hosts)
+                words(hosts)
             );
         }
     }
     for (host, logins) in at_hosts(&hosts) {
         text += &format!(
-            "\n# By its name, whatever address leads there.\nMatch originalhost {host} user {}\n    HostKeyAlias {host}\n",
-            joined(&logins)
+            "\n# By its name, whatever address leads there.\nMatch originalhost {} user {}\n    HostKeyAlias {host}\n",
+            words(&BTreeSet::from([host])),
+            joined(&logins, &BTreeMap::new())
         );
     }
     let Shown { program, folder, hosts: files, .. } = shown;
     let believed: String =
         known_hosts::options(files).map(|(name, value)| format!("    {name} {value}\n")).concat();
     for (login, hosts) in &hosts {
-        let hosts = joined(hosts);
-        // The second block holds without a grant as well: nobody is asked for a password there, or whether this is the host.
+        // What is kept is of the managed name: a host that is called otherwise as well has a block of its own.
+        let (several, one): (BTreeSet<&Name>, BTreeSet<&Name>) =
+            hosts.iter().partition(|host| names.contains_key(**host));
+        let mut blocks: Vec<(String, &str)> =
+            several.into_iter().map(|host| (words(&BTreeSet::from([host])), host.as_str())).collect();
+        if !one.is_empty() {
+            blocks.insert(0, (words(&one), "%n"));
+        }
+        for (words, host) in blocks {
+            text += &format!(
+                "\nMatch originalhost {words} user {login} exec \"{program} ssh-config --ready {folder} {login} {host}\"\n    \
+                 IdentityFile {folder}/key\n    CertificateFile {folder}/{login}@{host}-cert.pub\n    IdentitiesOnly yes\n"
+            );
+        }
+        // This one holds without a grant as well: nobody is asked for a password there, or whether this is the host.
         text += &format!(
-            "\nMatch originalhost {hosts} user {login} exec \"{program} ssh-config --ready {folder} {login} %n\"\n    \
-             IdentityFile {folder}/key\n    CertificateFile {folder}/{login}@%n-cert.pub\n    IdentitiesOnly yes\n\
-             Match originalhost {hosts} user {login}\n    PreferredAuthentications publickey\n{believed}"
+            "Match originalhost {} user {login}\n    PreferredAuthentications publickey\n{believed}",
+            words(hosts)
         );
     }
     // What follows in the person's file is about every host again.
@@ -91,8 +107,17 @@ fn doors(mine: &[EligibilityView]) -> (Doors<'_>, Doors<'_>) {
     (all, usual)
 }
 
-fn joined(hosts: &BTreeSet<&Name>) -> String {
-    hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(",")
+type Names<'a> = BTreeMap<&'a Name, &'a [HostName]>;
+
+/// What else hosts are called.
+fn names(mine: &[EligibilityView]) -> Names<'_> {
+    mine.iter().flat_map(|role| &role.names).map(|(host, names)| (host, names.as_slice())).collect()
+}
+
+fn joined(hosts: &BTreeSet<&Name>, names: &Names<'_>) -> String {
+    let others = |host| names.get(host).into_iter().flat_map(|names| names.iter()).map(HostName::as_str);
+    let all = hosts.iter().flat_map(|host| std::iter::once(host.as_str()).chain(others(*host)));
+    all.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -107,6 +132,7 @@ mod tests {
             title: None,
             allows: String::new(),
             hosts: names(hosts),
+            names: BTreeMap::new(),
             logins: names(logins),
             duration: Span::HOUR,
             max: Span::HOUR,
@@ -151,9 +177,32 @@ mod tests {
         for line in ["StrictHostKeyChecking yes", "RevokedHostKeys /c/revoked_hosts.d"] {
             assert_eq!(text.matches(&format!("    {line}\n")).count(), 2, "{text}");
         }
+        assert!(!text.contains("web1"), "a role without SSH: {text}");
+        // A host that is called otherwise too is meant by its managed name.
+        let called = BTreeMap::from([(
+            "db2".parse().unwrap(),
+            vec!["db2.example.org".parse().unwrap(), "10.0.0.5".parse().unwrap()],
+        )]);
+        let mine = [EligibilityView { names: called, ..role("dba", &["db2", "db1"], &["postgres"]) }];
+        let called = lines(&mine, &shown);
+        let db2 = "db2,db2.example.org,10.0.0.5";
+        let blocks: Vec<&str> = called.lines().filter(|line| line.starts_with("Match")).collect();
+        assert_eq!(
+            blocks,
+            [
+                &format!("Match originalhost db1,{db2} user alice"),
+                "Match originalhost db1 user postgres",
+                &format!("Match originalhost {db2} user postgres"),
+                &format!("Match originalhost db1 user postgres {ready} postgres %n\""),
+                &format!("Match originalhost {db2} user postgres {ready} postgres db2\""),
+                &format!("Match originalhost db1,{db2} user postgres"),
+                "Match all",
+            ]
+        );
+        assert!(called.contains(&format!("{db2} user postgres\n    HostKeyAlias db2\n")), "{called}");
+        assert!(called.contains("CertificateFile /run/user/1/elevate/postgres@db2-cert.pub\n"), "{called}");
         let nobody = lines(&mine, &Shown { account: None, ..shown });
         assert!(!nobody.contains("    User "), "{nobody}");
-        assert!(!text.contains("web1"), "a role without SSH: {text}");
         assert!(text.contains("CertificateFile /run/user/1/elevate/postgres@%n-cert.pub\n"), "{text}");
     }
 }

@@ -99,7 +99,7 @@ fn renew(session: &mut Session, kept: &Kept, place: &Place) -> Result<(), Failur
         key: bare(&key)?,
         grant: grant.map(|grant| grant.id.into()),
         role: None,
-        host: Some(place.host.clone()),
+        host: Some(place.host.clone().into()),
         login: Some(place.login.clone()),
         agentless: false,
     });
