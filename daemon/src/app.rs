@@ -18,7 +18,7 @@ use crate::core::{Core, CoreError, CoreSetup, KeySetup, PolicyReadError, read_po
 use crate::intake::admin::AdminError;
 use crate::intake::ssh::ListenError;
 use crate::intake::{Patience, admin, ssh};
-use crate::keys::{KeyError, Keys, folder};
+use crate::keys::{KeyError, Keys, folder, own_uid};
 use crate::manager::Manager;
 use crate::{log, sinks, store};
 
@@ -51,6 +51,30 @@ pub(crate) enum AppError {
     Signals(#[source] io::Error),
 }
 
+impl AppError {
+    /// Whether it only says that something may not, or cannot, be looked at from outside.
+    pub(crate) fn is_unseen(&self) -> bool {
+        match self {
+            Self::Keys(error) => error.is_no_entry(),
+            Self::Core(error) => error.is_unseen(),
+            Self::Policy(_) | Self::Listen(_) | Self::Admin(_) | Self::Dumpable(_) | Self::Signals(_) => {
+                false
+            }
+        }
+    }
+}
+
+/// Where its keys are, as files of this account.
+pub(crate) fn key_setup(config: &Config, owner: u32) -> KeySetup {
+    KeySetup {
+        folder: folder(&config.data_dir),
+        owner,
+        agent: config.keys.grant(),
+        user_ca: config.keys.ssh_user_ca(),
+        host_ca: config.keys.ssh_host_ca(),
+    }
+}
+
 /// What the core is opened with.
 ///
 /// # Errors
@@ -58,12 +82,7 @@ pub(crate) enum AppError {
 pub(crate) fn setup(config: &Config, keys: &Keys) -> Result<CoreSetup, AppError> {
     Ok(CoreSetup {
         data_dir: config.data_dir.clone(),
-        keys: KeySetup {
-            folder: folder(&config.data_dir),
-            agent: config.keys.grant(),
-            user_ca: config.keys.ssh_user_ca(),
-            host_ca: config.keys.ssh_host_ca(),
-        },
+        keys: key_setup(config, own_uid()),
         seal_key: keys.seal.clone(),
         policy: read_policy(&config.policy_dir)?,
         policy_dir: config.policy_dir.clone(),

@@ -1,28 +1,53 @@
-//! `elevated --check-config`: reads configuration and policy as `run` would, and says what is in them.
+//! `elevated --check-config`: reads configuration, policy and keys as `run` would, and says what is in them and what a start would refuse.
 //!
 //! In: the files. Out: effective values on standard output, findings on standard error; exit code 0 or 2.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use elevate_protocol::text::escape;
 
+use crate::app::{AppError, key_setup};
 use crate::clock::Clock;
-use crate::core::{read_policy, restore};
+use crate::config::Config;
+use crate::core::{look_at_keys, read_policy, restore};
+use crate::keys::{KeyError, Keys};
 use crate::log::chain;
-use crate::{USAGE, config, report};
+use crate::{USAGE, config, keys, report};
 
 /// Whether a backup was laid back, as far as that can be seen from outside. Whoever may not read the database hears that.
-fn look_at_the_database(folder: &Path) {
-    let seen = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(restore::seen_in(folder, Clock::system().now())),
-        Err(error) => return report(&error),
-    };
-    match seen {
+async fn look_at_the_database(folder: &Path) {
+    match restore::seen_in(folder, Clock::system().now()).await {
         Ok(None) => {}
         Ok(Some(said)) => eprintln!("warning: {said}"),
         Err(error) => eprintln!("note: the database was not looked at: {}", escape(&chain(&error))),
     }
+}
+
+/// What a start would refuse of the keys.
+async fn look_at_the_keys(config: &Config) -> Result<(), AppError> {
+    let folder = keys::folder(&config.data_dir);
+    // The daemon runs as whoever owns this folder; who looks may be root.
+    let owner = std::fs::metadata(&folder).map_err(|source| KeyError::Read { path: folder, source })?.uid();
+    Keys::read_of(owner, &config.data_dir)?;
+    Ok(look_at_keys(&key_setup(config, owner), &config.data_dir, Clock::system().now()).await?)
+}
+
+/// What is wrong in the data folder, as far as whoever asks may look; none: the daemon starts with it, or nobody can say.
+async fn look_at_the_data(config: &Config) -> Option<AppError> {
+    if matches!(config.data_dir.try_exists(), Ok(false)) {
+        let place = config.data_dir.display().to_string();
+        eprintln!("note: {} is not there: neither database nor keys were looked at", escape(&place));
+        return None;
+    }
+    look_at_the_database(&config.data_dir).await;
+    let error = look_at_the_keys(config).await.err()?;
+    if error.is_unseen() {
+        eprintln!("note: the keys were not all looked at: {}", escape(&chain(&error)));
+        return None;
+    }
+    Some(error)
 }
 
 /// Checks; nothing is changed.
@@ -51,7 +76,15 @@ pub(crate) fn check(path: &Path) -> ExitCode {
     for warning in policy.warnings() {
         eprintln!("warning: {warning}");
     }
-    look_at_the_database(&config.data_dir);
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            if let Some(error) = runtime.block_on(look_at_the_data(&config)) {
+                report(&error);
+                return ExitCode::from(USAGE);
+            }
+        }
+        Err(error) => report(&error),
+    }
     let (people, roles) = (policy.people().count(), policy.roles().count());
     println!("\n# policy {}: {people} people, {roles} roles", policy.digest());
     ExitCode::SUCCESS

@@ -74,12 +74,16 @@ pub(crate) fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("keys")
 }
 
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+/// Whoever runs this: whose the keys are of a daemon.
+pub(crate) fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+fn read_secret(path: &Path, uid: u32) -> Result<Zeroizing<String>, KeyError> {
     let unreadable = |source| KeyError::Read { path: path.to_owned(), source };
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
-    let uid = nix::unistd::geteuid().as_raw();
     if !meta.is_file() || meta.uid() != uid || meta.mode() & 0o077 != 0 || meta.len() > FILE_MAX {
         return Err(KeyError::Open { path: path.to_owned(), uid });
     }
@@ -88,12 +92,18 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     Ok(text)
 }
 
-/// A key that signs, of a type that may sign here.
+/// A key of one's own that signs.
+#[cfg(test)]
+pub(crate) fn read_signing(path: &Path) -> Result<PrivateKey, KeyError> {
+    read_signing_of(own_uid(), path)
+}
+
+/// A key that signs, of a type that may sign here, in a file of this account.
 ///
 /// # Errors
 /// A [`KeyError`].
-pub(crate) fn read_signing(path: &Path) -> Result<PrivateKey, KeyError> {
-    let text = read_secret(path)?;
+pub(crate) fn read_signing_of(uid: u32, path: &Path) -> Result<PrivateKey, KeyError> {
+    let text = read_secret(path, uid)?;
     let what = "unencrypted OpenSSH Ed25519 or ECDSA P-256 private key";
     let form = || KeyError::Form { path: path.to_owned(), what };
     let key = PrivateKey::from_openssh(text.as_str()).map_err(|_| form())?;
@@ -102,8 +112,8 @@ pub(crate) fn read_signing(path: &Path) -> Result<PrivateKey, KeyError> {
     if key.is_encrypted() || !known { Err(form()) } else { Ok(key) }
 }
 
-fn read_seal(path: &Path) -> Result<Zeroizing<[u8; SEAL]>, KeyError> {
-    let text = read_secret(path)?;
+fn read_seal(uid: u32, path: &Path) -> Result<Zeroizing<[u8; SEAL]>, KeyError> {
+    let text = read_secret(path, uid)?;
     let form = || KeyError::Form { path: path.to_owned(), what: "seal key of 64 hexadecimal letters" };
     let letters = text.trim_end();
     if letters.len() != SEAL.saturating_mul(2) || !letters.is_ascii() {
@@ -118,14 +128,34 @@ fn read_seal(path: &Path) -> Result<Zeroizing<[u8; SEAL]>, KeyError> {
     Ok(seal)
 }
 
+impl KeyError {
+    /// Whether whoever asks may not look, which says nothing about the key.
+    #[must_use]
+    pub(crate) fn is_no_entry(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Write { .. } | Self::Open { .. } | Self::Form { .. } => false,
+        }
+    }
+}
+
 impl Keys {
     /// Reads them all.
     ///
     /// # Errors
     /// The first [`KeyError`].
     pub(crate) fn read(data_dir: &Path) -> Result<Self, KeyError> {
+        Self::read_of(own_uid(), data_dir)
+    }
+
+    /// The same of the account whose they have to be.
+    ///
+    /// # Errors
+    /// The first [`KeyError`].
+    pub(crate) fn read_of(uid: u32, data_dir: &Path) -> Result<Self, KeyError> {
         let folder = folder(data_dir);
-        Ok(Self { host: read_signing(&folder.join("host"))?, seal: read_seal(&folder.join("seal"))? })
+        let host = read_signing_of(uid, &folder.join("host"))?;
+        Ok(Self { host, seal: read_seal(uid, &folder.join("seal"))? })
     }
 
     /// Makes and writes them all; files that are there are never touched. The seeds come from the system's randomness.

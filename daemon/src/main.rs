@@ -33,18 +33,23 @@ use cli::{Cli, Command};
 /// Exit code of an input that was refused.
 const USAGE: u8 = 2;
 
-/// The error as people read it: `error:` and its causes; what is wrong with a policy line by line.
+/// The error as people read it: `error:` and its causes, `hint:` where there is something to do; what is wrong with a policy line by line.
 fn report(error: &(dyn Error + 'static)) {
     let mut cause = Some(error);
+    let mut hint = None;
     while let Some(inner) = cause {
         if let Some(findings) = inner.downcast_ref::<elevate_policy::PolicyError>() {
             // Escaped already, but for its own line ends.
             eprintln!("{findings}");
             return;
         }
+        hint = hint.or_else(|| inner.downcast_ref::<core::CoreError>().and_then(core::CoreError::hint));
         cause = inner.source();
     }
     eprintln!("error: {}", elevate_protocol::text::escape(&log::chain(error)));
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
 }
 
 fn run(cli: &Cli) -> ExitCode {

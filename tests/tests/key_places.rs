@@ -1,4 +1,4 @@
-//! The grant key behind a real ssh-agent and in a real PKCS#11 token, and its rotation, with real sudo and real ssh-keygen.
+//! Keys behind a real ssh-agent and in a real PKCS#11 token, and their rotation, with real sudo and real ssh-keygen.
 //!
 //! In: the staged build and the tree; softhsm2 and opensc of the machine. Out: who is let in meanwhile. Runs as: root, in test hosts.
 
@@ -183,6 +183,59 @@ fn k07_without_its_agent_the_daemon_starts_nothing_and_ends_come_when_it_is_back
     let _agent = holder(&fleet)?;
     web1.wait_connected(&fleet)?;
     quick(&web1, "alice")
+}
+
+/// What `elevated --check-config` says as root, and its exit code.
+fn checked(fleet: &Fleet) -> Result<(Option<i32>, String)> {
+    let ran = fleet.vault.run("root", ["elevated", "--check-config"])?;
+    Ok((ran.status.code(), ran.stderr))
+}
+
+/// The way of a key that was a file: into an agent, and replaced there by the next one. The check says beforehand what a start would.
+#[test]
+fn a_key_that_moved_into_an_agent_is_replaced_there_and_the_check_knows_what_a_start_refuses() -> Result<()> {
+    let mut fleet = Fleet::new()?;
+    fleet
+        .vault
+        .run("elevated", ["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", "/tmp/token"])?
+        .success()?;
+    let _agent = holder(&fleet)?;
+    let file = "/var/lib/elevated/keys/ssh_user_ca";
+    let add = fleet.vault.cmd("elevated", ["ssh-add", file]).env("SSH_AUTH_SOCK", SOCKET);
+    add.run()?.success()?;
+    let moved = fleet.vault.run("elevated", ["ssh-keygen", "-y", "-f", file])?.success()?;
+    let next = fleet.vault.read("/tmp/token.pub")?;
+    let plain = fleet.vault.read("/etc/elevate/daemon.toml")?;
+    let name = |fleet: &Fleet, key: &str| {
+        let place = format!("{{ agent = \"{SOCKET}\", key = \"{}\" }}", key.trim());
+        fleet.vault.write("/etc/elevate/daemon.toml", format!("{plain}\n[keys]\nssh_user_ca = {place}\n"))
+    };
+    let listed = |fleet: &Fleet| -> Result<String> {
+        let all = fleet.ctl(&["key", "list"])?;
+        Ok(all.lines().filter(|line| line.contains("ssh-user-ca")).collect::<Vec<_>>().join("\n"))
+    };
+    fleet.vault.remove(file)?;
+    // The next one is named before anybody has said where the moved one is.
+    name(&fleet, &next)?;
+    let (code, said) = checked(&fleet)?;
+    ensure!(code == Some(2) && said.contains("for SSH certificates of people cannot be used"), "{said}");
+    ensure!(said.contains("hint: ") && said.contains("keys.ssh_user_ca"), "{said}");
+    let ran = fleet.vault.run("nobody", ["elevated", "--check-config"])?;
+    ensure!(ran.status.success() && ran.stderr.contains("note: the keys were not all looked at"), "{ran}");
+    for key in [&moved, &next] {
+        name(&fleet, key)?;
+        ensure!(checked(&fleet)?.0 == Some(0), "{:?}", checked(&fleet)?);
+        fleet.kill_daemon()?;
+        fleet.start_daemon()?;
+        ensure!(listed(&fleet)?.contains(SOCKET), "{}", listed(&fleet)?);
+    }
+    fleet.ctl(&["key", "rotate", "ssh-user-ca"])?;
+    let both = listed(&fleet)?;
+    ensure!(both.matches(SOCKET).count() == 2 && both.contains("replaced"), "{both}");
+    fleet.kill_daemon()?;
+    fleet.start_daemon()?;
+    ensure!(listed(&fleet)? == both, "{}", listed(&fleet)?);
+    Ok(())
 }
 
 /// A key that never leaves its token, made there: what stands in an HSM works as this does.

@@ -21,28 +21,18 @@ use zeroize::Zeroizing;
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse};
-use super::keys::{
-    OVERLAP, Source, TOO_MANY, can_tell, configured, fingerprint, line, next, place_of, rotated, signer_of,
-    tell,
-};
+use super::keys::{OVERLAP, TOO_MANY, can_tell, configured, fingerprint, line, next, rotated, tell};
+use super::places::{Home, place_of};
 use super::{CoreError, Inner, KeySetup, keys as grant_keys, own_key, random};
 use crate::issue::Issuer;
 use crate::issue::ca::{Ca, Which};
 use crate::issue::host_certificate::LEAD;
-use crate::keys::{self, HOST_CA_FILE, USER_CA_FILE};
+use crate::keys;
 use crate::log::chain;
 use crate::signer::Signer;
 use crate::store::{Authority, CaRow, Store, Tx, Voice};
 
 const BROKEN: Fault = Fault::Broken { what: "the key for certificates" };
-
-/// The agent's key that the configuration names, by which setting, or the first of which file.
-fn setting(setup: &KeySetup, of: Authority) -> (Option<&Signer>, &'static str, &'static str) {
-    match of {
-        Authority::People => (setup.user_ca.as_ref(), "keys.ssh_user_ca", USER_CA_FILE),
-        Authority::Hosts => (setup.host_ca.as_ref(), "keys.ssh_host_ca", HOST_CA_FILE),
-    }
-}
 
 pub(super) fn signs(of: Authority) -> Signs {
     match of {
@@ -65,23 +55,21 @@ pub(super) async fn known(
     setup: &KeySetup,
     of: Authority,
 ) -> Result<Ca, CoreError> {
-    let (agent, _, file) = setting(setup, of);
+    let home = setup.home(signs(of));
     let mut tx = store.write().await?;
     let serial = tx.next_serial(of).await?;
-    let rows = tx.cas(of).await?;
+    let rows = home.in_use(&mut tx).await?;
     if !rows.is_empty() {
-        let at = |row: &CaRow| -> Result<_, CoreError> {
-            Ok((row.number, signer_of((&row.public, &row.place), (agent, &setup.folder))?))
-        };
-        let trusted: Result<_, _> = rows.iter().filter(|row| !row.over).map(at).collect();
+        let trusted: Result<_, CoreError> =
+            rows.iter().map(|row| Ok((row.number, home.signer(row)?))).collect();
         return Ok(Ca::new(trusted?, serial));
     }
-    let signer = match agent {
+    let signer = match home.agent {
         Some(signer) => signer.clone(),
-        None => Signer::here(first(&setup.folder.join(file))?),
+        None => Signer::here(first(&home, &setup.folder)?),
     };
     own_key::check(&mut tx, signs(of), signer.public_key()).await?;
-    let row = (line(signer.public_key())?, place_of(&signer, file));
+    let row = (line(signer.public_key())?, place_of(&signer, home.file));
     let number = tx.replace_ca(of, tx.now(), (&row.0, &row.1)).await?;
     if of == Authority::Hosts && !tx.hosts().await?.is_empty() {
         // Those that enrolled before there was such a key take no certificate of a key that they do not know.
@@ -93,12 +81,14 @@ pub(super) async fn known(
 }
 
 /// The file, or a new one: one that is there already was made by a start that got no further.
-fn first(path: &Path) -> Result<PrivateKey, CoreError> {
-    if std::fs::symlink_metadata(path).is_err() {
+fn first(home: &Home<'_>, folder: &Path) -> Result<PrivateKey, CoreError> {
+    let path = folder.join(home.file);
+    if std::fs::symlink_metadata(&path).is_err() {
         let seed = Zeroizing::new(random::<32>()?);
-        keys::write_signing(path, &PrivateKey::from(Ed25519Keypair::from_seed(&seed)))?;
+        let made = keys::write_signing(&path, &PrivateKey::from(Ed25519Keypair::from_seed(&seed)));
+        made.map_err(|source| CoreError::FirstKey { signs: home.signs, source })?;
     }
-    Ok(keys::read_signing(path)?)
+    home.first()
 }
 
 /// What hosts, and of hosts people, are to trust.
@@ -144,9 +134,7 @@ pub(super) async fn rotate(
     if trusted_of(&rows) >= CAS_MAX {
         return refuse(Code::Usage, TOO_MANY);
     }
-    let (agent, setting, file) = setting(&core.keys, of);
-    let known = own_key::all(&mut core.store.read().await?).await?;
-    let (signer, place) = next(&Source { agent, setting, file, known }, &core.keys.folder).await?;
+    let (signer, place) = next(core, signs(of)).await?;
     let mut tx = core.store.write().await?;
     let until = tx.now().after(overlap.unwrap_or(usual_overlap(of)));
     let before = tx.cas(of).await?.pop().ok_or(BROKEN)?;
@@ -218,7 +206,7 @@ pub(super) async fn list(core: &Inner, of: Authority) -> Told<Vec<KeyView>> {
             problem: problem.clone().filter(|_| state == KeyState::Signs),
         });
     }
-    if let (Some(agent), _, _) = setting(&core.keys, of) {
+    if let Some(agent) = core.keys.home(signs(of)).agent {
         views.extend(configured(signs(of), agent, &views).await?);
     }
     Ok(views)

@@ -3,7 +3,7 @@
 //! In: the configured key, the store's rows. Out: the signer; at a rotation one transaction with a document for every host, by the
 //! key before: each host's log is in order, so a host that is away learns of the new key before it meets its first document.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::document::{Keys, SigningKey};
@@ -19,19 +19,18 @@ use zeroize::Zeroizing;
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse, refuse_hint};
+use super::places::{self, place_of};
 use super::{CoreError, Inner, cas, own_key, random};
 use crate::issue::Issuer;
-use crate::keys::{self, GRANT_FILE};
+use crate::keys;
 use crate::log::chain;
 use crate::signer::{SignError, Signer};
-use crate::store::{Activation, Authority, GrantKeyRow, Store, StoredDocument, Tx, Voice};
+use crate::store::{Activation, Authority, Store, StoredDocument, Tx, Voice};
 
 /// How long the key before is believed: longer than any grant lasts.
 pub(super) const OVERLAP: Span = Span(25 * 3600);
 /// Why there is no further key.
 pub(super) const TOO_MANY: &str = "too many keys overlap: wait until one of them is over";
-/// Before the socket, in the place of a key behind an agent.
-pub(super) const BEHIND: &str = "agent:";
 /// Beside the end of the last grant.
 const MARGIN: Span = Span::MINUTE;
 
@@ -39,6 +38,8 @@ const MARGIN: Span = Span::MINUTE;
 pub(crate) struct KeySetup {
     /// The folder of key files.
     pub(crate) folder: PathBuf,
+    /// Whose the files have to be.
+    pub(crate) owner: u32,
     /// The agent's key that the configuration names.
     pub(crate) agent: Option<Signer>,
     /// The same for the key that signs SSH certificates for people.
@@ -52,11 +53,6 @@ pub(super) fn line(key: &PublicKey) -> Result<String, Fault> {
     bare.to_openssh().map_err(|_| Fault::Broken { what: "a key that signs" })
 }
 
-/// `file`, or where the agent is.
-pub(super) fn place_of(signer: &Signer, file: &str) -> String {
-    signer.socket().map_or_else(|| file.to_owned(), |socket| format!("{BEHIND}{}", socket.display()))
-}
-
 pub(super) fn fingerprint(public: &str) -> UntrustedText {
     let key = PublicKey::from_openssh(public).ok();
     UntrustedText::lossy(&key.map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default())
@@ -66,42 +62,18 @@ pub(super) fn fingerprint(public: &str) -> UntrustedText {
 /// the first.
 pub(super) async fn known(store: &Store, setup: &KeySetup) -> Result<Vec<Signer>, CoreError> {
     let mut tx = store.write().await?;
-    let rows = tx.grant_keys().await?;
+    let home = setup.home(Signs::Grants);
+    let rows = home.in_use(&mut tx).await?;
     if !rows.is_empty() {
-        let may_sign = |row: &&GrantKeyRow| row.until.is_none() || row.place.starts_with(BEHIND);
-        let at =
-            |row: &GrantKeyRow| signer_of((&row.public, &row.place), (setup.agent.as_ref(), &setup.folder));
-        return rows.iter().filter(may_sign).map(at).collect();
+        return rows.iter().map(|row| home.signer(row)).collect();
     }
-    let first = match &setup.agent {
+    let first = match home.agent {
         Some(signer) => signer.clone(),
-        None => Signer::here(keys::read_signing(&setup.folder.join(GRANT_FILE))?),
+        None => Signer::here(home.first()?),
     };
-    tx.replace_grant_key(tx.now(), (&line(first.public_key())?, &place_of(&first, GRANT_FILE))).await?;
+    tx.replace_grant_key(tx.now(), (&line(first.public_key())?, &place_of(&first, home.file))).await?;
     tx.commit().await?;
     Ok(vec![first])
-}
-
-/// The configuration says where an agent is now; the row says which key it must be.
-pub(super) fn signer_of(
-    (public, place): (&str, &str),
-    (agent, folder): (Option<&Signer>, &Path),
-) -> Result<Signer, CoreError> {
-    let public = PublicKey::from_openssh(public).map_err(|_| Fault::Broken { what: "the row of a key" })?;
-    if let Some(agent) = agent
-        && agent.public_key().key_data() == public.key_data()
-    {
-        return Ok(agent.clone());
-    }
-    if let Some(socket) = place.strip_prefix(BEHIND) {
-        return Ok(Signer::agent(PathBuf::from(socket), public));
-    }
-    let path = folder.join(Path::new(place).file_name().unwrap_or_default());
-    let key = keys::read_signing(&path)?;
-    if key.public_key().key_data() != public.key_data() {
-        return Err(CoreError::OtherKey { path });
-    }
-    Ok(Signer::here(key))
 }
 
 /// Asks the key that signs whether it does, outside of any transaction; none: it does.
@@ -147,46 +119,33 @@ pub(super) async fn ready(core: &Inner, activation: &Activation) -> Told<()> {
     refuse_hint(Code::Internal, message, "an administrator sees why: sudo elevatectl key list")
 }
 
-/// Where the next key comes from.
-pub(super) struct Source<'a> {
-    /// The agent's that the configuration names.
-    pub(super) agent: Option<&'a Signer>,
-    /// The setting that does.
-    pub(super) setting: &'static str,
-    /// A new file's name begins so.
-    pub(super) file: &'static str,
-    /// The keys that sign or did, whatever it was.
-    pub(super) known: Vec<String>,
-}
-
 /// A new key: the agent's that the configuration names, or a new file.
-pub(super) async fn next(source: &Source<'_>, folder: &Path) -> Told<(Signer, String)> {
-    if let Some(agent) = source.agent {
-        if source.known.contains(&line(agent.public_key())?) {
-            let setting = source.setting;
+pub(super) async fn next(core: &Inner, signs: Signs) -> Told<(Signer, String)> {
+    let home = core.keys.home(signs);
+    if let Some(agent) = home.agent {
+        let known = own_key::all(&mut core.store.read().await?).await?;
+        if known.contains(&line(agent.public_key())?) {
             return refuse_hint(
                 Code::Usage,
                 "the agent's key of daemon.toml signs already, or did before",
-                format!("write the next key in daemon.toml ({setting}), restart elevated, then rotate"),
+                format!(
+                    "write the next key in daemon.toml ({}), restart elevated, then rotate",
+                    places::setting(signs)
+                ),
             );
         }
         if let Err(error) = agent.probe().await {
             return refuse(Code::Usage, chain(&error));
         }
-        return Ok((agent.clone(), place_of(agent, source.file)));
+        return Ok((agent.clone(), place_of(agent, home.file)));
     }
     let seed = Zeroizing::new(random::<32>()?);
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
-    let name = format!("{}-{}", source.file, hex8(&key));
-    if let Err(error) = keys::write_signing(&folder.join(&name), &key) {
+    let name = places::file_of(home.file, key.public_key());
+    if let Err(error) = keys::write_signing(&core.keys.folder.join(&name), &key) {
         return refuse(Code::Internal, chain(&error));
     }
     Ok((Signer::here(key), name))
-}
-
-fn hex8(key: &PrivateKey) -> String {
-    let print = key.public_key().fingerprint(HashAlg::Sha256);
-    print.as_bytes().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// From when on the key before is believed no more: not before the last grant that it signed can end.
@@ -206,9 +165,7 @@ async fn until(tx: &mut Tx, overlap: Option<Span>) -> Told<Timestamp> {
 /// Replaces the key that signs, all or nothing.
 pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>) -> Told<AdminOutcome> {
     can_tell(core).await?;
-    let known = own_key::all(&mut core.store.read().await?).await?;
-    let source = Source { agent: core.keys.agent.as_ref(), setting: "keys.grant", file: GRANT_FILE, known };
-    let (signer, place) = next(&source, &core.keys.folder).await?;
+    let (signer, place) = next(core, Signs::Grants).await?;
     replace(core, &talk.voice, overlap, (signer, place)).await?;
     list(core).await
 }

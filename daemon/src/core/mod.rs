@@ -31,6 +31,7 @@ mod listing;
 mod locks;
 mod mfa;
 mod own_key;
+mod places;
 mod policy_files;
 mod recovery;
 mod reload;
@@ -43,6 +44,7 @@ mod room;
 mod settle;
 mod signing;
 mod speaker;
+mod start_error;
 mod strangers;
 mod tail;
 mod talks;
@@ -69,12 +71,11 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::deliver::{Floods, Registry, record_floods};
-use crate::factor::{FactorError, Hasher, SealKey};
+use crate::factor::{Hasher, SealKey};
 use crate::issue::Issuer;
 use crate::issue::ca::Ca;
 use crate::issue::certificate::UserCa;
 use crate::issue::host_certificate::HostCa;
-use crate::keys::KeyError;
 use crate::sinks::Board;
 use crate::store::{Authority, EventReader, Store, StoreError, Voice};
 
@@ -84,9 +85,11 @@ pub(crate) use facts::host_facts;
 pub(crate) use fault::Fault;
 pub(crate) use host_names::certified;
 pub(crate) use keys::KeySetup;
+pub(crate) use places::look as look_at_keys;
 pub(crate) use policy_files::{PolicyReadError, read_policy};
 pub(crate) use reload::ReloadError;
 pub(crate) use speaker::{Conversation, Holder, Speaker};
+pub(crate) use start_error::CoreError;
 
 /// What the core is built from.
 pub(crate) struct CoreSetup {
@@ -106,62 +109,6 @@ pub(crate) struct CoreSetup {
     pub(crate) fingerprint: String,
     /// The time.
     pub(crate) clock: Clock,
-}
-
-/// Why the core does not start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CoreError {
-    /// The store; another daemon on the same folder is one.
-    #[error("cannot open the store")]
-    Store {
-        /// Why.
-        #[from]
-        source: StoreError,
-    },
-    /// The seal key is none.
-    #[error("the seal key is not usable")]
-    Seal {
-        /// Why.
-        #[from]
-        source: FactorError,
-    },
-    /// A grant key that cannot be read.
-    #[error("a grant key cannot be used")]
-    Key {
-        /// Why.
-        #[from]
-        source: KeyError,
-    },
-    /// A file holds another key than the one that hosts trust.
-    #[error(
-        "{path} holds another key than the one that hosts trust; restore it (elevatectl key rotate makes new ones)"
-    )]
-    OtherKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A key signs, or is to sign, two things.
-    #[error("one key is to sign for {one} and for {other}: each takes a key of its own (daemon.toml, keys)")]
-    SharedKey {
-        /// What.
-        one: &'static str,
-        /// What else.
-        other: &'static str,
-    },
-    /// No randomness.
-    #[error("the system gives no random bytes")]
-    Random {
-        /// What it says.
-        #[from]
-        source: getrandom::Error,
-    },
-    /// What was going on cannot be taken up.
-    #[error("cannot take up what was going on")]
-    TakeUp {
-        /// Why.
-        #[from]
-        source: Fault,
-    },
 }
 
 /// The core. Cheap to clone.
@@ -224,6 +171,7 @@ impl Core {
     pub(crate) async fn open(setup: CoreSetup) -> Result<Self, CoreError> {
         let fresh = ClusterId::from_random(random()?);
         let store = Arc::new(Store::open(&setup.data_dir, setup.clock.clone(), fresh).await?);
+        places::follow(&store, &setup.keys).await?;
         let signers = keys::known(&store, &setup.keys).await?;
         let issuer = Issuer::new(signers, store.cluster());
         let user_ca = UserCa::new(cas::known((&store, &issuer), &setup.keys, Authority::People).await?);

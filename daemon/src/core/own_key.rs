@@ -10,7 +10,8 @@ use super::keys::line;
 use super::{CoreError, KeySetup};
 use crate::store::{Authority, Tx};
 
-const EVERYTHING: [Signs; 3] = [Signs::Grants, Signs::SshUserCa, Signs::SshHostCa];
+/// What keys sign.
+pub(super) const EVERYTHING: [Signs; 3] = [Signs::Grants, Signs::SshUserCa, Signs::SshHostCa];
 
 /// The keys that sign this, or did.
 async fn of(tx: &mut Tx, signs: Signs) -> Result<Vec<String>, Fault> {

@@ -33,7 +33,7 @@ pub(crate) enum Authority {
 
 impl Authority {
     /// Its keys.
-    fn keys(self) -> &'static str {
+    pub(super) fn keys(self) -> &'static str {
         match self {
             Self::People => "user_cas",
             Self::Hosts => "host_cas",

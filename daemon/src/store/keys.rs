@@ -3,8 +3,11 @@
 //! In: rows. Out: [`GrantKeyRow`]s, oldest first; exactly one has no end.
 
 use elevate_protocol::id::{ActivationId, HostId};
+use elevate_protocol::message::admin::Signs;
 use elevate_protocol::time::{Span, Timestamp};
+use sqlx::AssertSqlSafe;
 
+use super::certificates::Authority;
 use super::documents::{StoredDocument, document_of};
 use super::row::{Row, big};
 use super::{StoreError, Tx};
@@ -146,6 +149,28 @@ impl Tx {
         .fetch_optional(self.ready().await?)
         .await?;
         Ok(row.is_some())
+    }
+
+    /// A key is somewhere else.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) async fn move_key(
+        &mut self,
+        signs: Signs,
+        (public, place): (&str, &str),
+    ) -> Result<(), StoreError> {
+        let table = match signs {
+            Signs::Grants => "grant_keys",
+            Signs::SshUserCa => Authority::People.keys(),
+            Signs::SshHostCa => Authority::Hosts.keys(),
+        };
+        sqlx::query(AssertSqlSafe(format!("UPDATE {table} SET place = $2 WHERE public = $1")))
+            .bind(public)
+            .bind(place)
+            .execute(self.ready().await?)
+            .await?;
+        Ok(())
     }
 
     /// Ends the key that signs, if there is one, and begins another.

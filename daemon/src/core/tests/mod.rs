@@ -33,6 +33,7 @@ mod lifecycle;
 mod locks;
 mod model;
 mod model_tests;
+mod moved_keys;
 mod place;
 mod recovery;
 mod replacing;

@@ -133,7 +133,7 @@ pub(super) fn grant_keys(folder: &std::path::Path, agent: Option<Signer>) -> Key
     if std::fs::create_dir(&keys).is_ok() {
         crate::keys::write_signing(&keys.join(crate::keys::GRANT_FILE), &key(1)).unwrap();
     }
-    KeySetup { folder: keys, agent, user_ca: None, host_ca: None }
+    KeySetup { folder: keys, owner: crate::keys::own_uid(), agent, user_ca: None, host_ca: None }
 }
 
 impl Place {

@@ -55,6 +55,7 @@ impl Fixture {
             data_dir: place.path().to_owned(),
             keys: crate::core::KeySetup {
                 folder: place.path().to_owned(),
+                owner: crate::keys::own_uid(),
                 agent: None,
                 user_ca: None,
                 host_ca: None,
