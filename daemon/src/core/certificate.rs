@@ -201,7 +201,7 @@ fn told<T>(error: CertificateError) -> Told<T> {
             refuse_hint(
                 Code::Internal,
                 message,
-                "what stands behind keys.ssh_user_ca does not sign; its log says why",
+                "an administrator sees why: sudo elevatectl key list, and the log of elevated",
             )
         }
         CertificateError::Own

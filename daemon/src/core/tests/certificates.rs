@@ -305,10 +305,14 @@ async fn a_ca_behind_an_agent_signs_and_one_that_is_away_is_a_clear_error() {
     let public = crate::keys::read_signing(&file).unwrap().public_key().clone();
     let same = Signer::agent(agent.socket(), public);
     place.core = open_keys(place.folder.path(), &place.clock, keys(Some(same))).await.unwrap();
-    let (code, message) = refused(&place, plain_ask()).await;
+    let refusal = certificate(&place, plain_ask()).await.unwrap_err();
     assert_eq!(
-        (code, message.as_str()),
-        (Code::Internal, "the daemon cannot sign certificates at the moment")
+        (refusal.code, refusal.message.as_str(), refusal.hint.as_deref()),
+        (
+            Code::Internal,
+            "the daemon cannot sign certificates at the moment",
+            Some("an administrator sees why: sudo elevatectl key list, and the log of elevated")
+        )
     );
     assert!(recorded(&place).await.is_empty());
     assert!(agent.add(&[file.to_str().unwrap()]).status.success());
