@@ -14,7 +14,9 @@ mod token;
 use token::Token;
 
 const ID: [&str; 2] = ["/usr/bin/id", "-u"];
-const SOCKET: &str = "/run/elevated/ssh-agent.sock";
+/// Where docs/config.md has it: `/run/elevated` goes with each stop of the daemon's unit.
+const FOLDER: &str = "/run/elevated-keys";
+const SOCKET: &str = "/run/elevated-keys/agent.sock";
 const QUICK: [&str; 4] = ["elevate", "web-quick", "-m", "an ordinary reason"];
 const SIGNERS: &str = "/etc/elevate/trust/grant_signers";
 
@@ -105,6 +107,7 @@ fn k05_a_stolen_backup_with_the_key_before_gives_nobody_a_right() -> Result<()> 
 }
 
 fn holder(fleet: &Fleet) -> Result<Running> {
+    fleet.vault.run("root", ["install", "-d", "-o", "elevated", "-m", "700", FOLDER])?.success()?;
     let running = fleet.vault.spawn("elevated", ["ssh-agent", "-D", "-a", SOCKET])?;
     let ask = |what: &str| fleet.vault.cmd("elevated", ["ssh-add", what]).env("SSH_AUTH_SOCK", SOCKET);
     // It lists no keys with 1, and says 2 where nobody listens: the socket is there before that.
