@@ -66,6 +66,7 @@ pub(crate) fn run(paths: &Paths) -> ExitCode {
     findings.extend([include(paths, &found), parse(&found)]);
     findings.extend(switches(paths));
     findings.push(ssh(paths));
+    findings.extend(accounts_of_sshd(paths));
     findings.extend(revoked(paths));
     findings.extend(log_of_sshd(paths));
     findings.extend(host_certificates(paths));
@@ -209,6 +210,20 @@ fn ssh(paths: &Paths) -> Finding {
     }
 }
 
+/// Whom sshd lets in at all comes before what certificates open.
+fn accounts_of_sshd(paths: &Paths) -> Option<Finding> {
+    if !paths.sshd_file.exists() {
+        return None;
+    }
+    let settings = super::ssh::settings().ok()?;
+    let limits = ["allowusers ", "allowgroups ", "denyusers ", "denygroups "];
+    let found: Vec<&str> =
+        settings.lines().filter(|line| limits.iter().any(|limit| line.starts_with(limit))).collect();
+    let what = format!("sshd lets in by more than certificates: {}", found.join(", "));
+    let fix = "see that the accounts of your roles are let in by it (sshd_config(5))";
+    (!found.is_empty()).then(|| Finding::Note(what, fix.to_owned()))
+}
+
 /// sshd's list of revoked certificates, where our file is there to name it.
 fn revoked(paths: &Paths) -> Option<Finding> {
     if !paths.sshd_file.exists() {
@@ -273,7 +288,7 @@ fn host_certificates(paths: &Paths) -> Vec<Finding> {
         ),
         None => bad(
             format!("{} is no certificate that holds: people have to know the plain key", place.display()),
-            "look at elevate-agent status; the agent asks the daemon for another one by itself",
+            "systemctl restart elevate-agent: it asks the daemon for another one at once, and by itself within an hour",
         ),
     };
     let fix = "take out that HostCertificate; or elevate-agent enroll, which leaves it to the site's own";

@@ -71,6 +71,8 @@ fn e15_where_nothing_can_be_tried_it_is_said_and_set_up_all_the_same() -> Result
         "{said}"
     );
     ensure!(said.contains("certificates of grants open") && site.db1.exists(OURS), "{said}");
+    let doctor = site.db1.run("root", ["elevate-agent", "doctor"])?.stdout;
+    ensure!(doctor.contains("allowusers bob, allowusers deploy"), "{doctor}");
     site.start_agent()?;
     site.enforced(grant(1, DEPLOY, 600)?)?;
     let one = site.of_grant(1)?;
