@@ -65,7 +65,7 @@ pub(crate) struct Status {
     /// Why there are none, or no new ones.
     #[serde(default)]
     pub(crate) host_certificate_problem: Option<String>,
-    /// When they were last asked for, or something came on which the agent asks: what is missing may be on its way since then.
+    /// Since when those that are missing are awaited; none: all were there at the last look.
     #[serde(default)]
     pub(crate) host_certificates_since: Option<Boot>,
     /// Grants that are held.

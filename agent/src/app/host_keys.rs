@@ -38,8 +38,8 @@ pub(crate) struct HostCertificates {
     asked: Option<Boot>,
     /// The connection on which terms were said last.
     serial: u64,
-    /// Since when what is missing may be on its way.
-    since: Boot,
+    /// Since when certificates are awaited, whatever was said, asked or begun anew since; none: all were there.
+    awaited: Option<Boot>,
     /// Certificates that came while a thread was at work.
     came: Option<Vec<String>>,
     /// The last look.
@@ -60,7 +60,7 @@ impl HostCertificates {
             working: Looking::Idle,
             asked: None,
             serial: 0,
-            since: now,
+            awaited: Some(now),
             came: None,
             looked: now,
             next: now,
@@ -76,14 +76,29 @@ impl HostCertificates {
 
     /// For `status`.
     #[must_use]
-    pub(crate) fn told(&self) -> (Vec<HostCertificate>, Option<String>, Boot) {
-        (self.shown.iter().map(Shown::told).collect(), self.problem.clone(), self.since)
+    pub(crate) fn told(&self) -> (Vec<HostCertificate>, Option<String>, Option<Boot>) {
+        (self.shown.iter().map(Shown::told).collect(), self.problem.clone(), self.awaited)
     }
 
     /// Something that certificates stand on may be another thing.
     pub(crate) fn hurry(&mut self, now: Boot) {
-        self.since = now;
+        self.await_from(now);
         self.look_soon();
+    }
+
+    /// A wait that stands goes on: what keeps happening would have nobody ever told that nothing comes.
+    fn await_from(&mut self, now: Boot) {
+        self.awaited.get_or_insert(now);
+    }
+
+    /// What a look found.
+    fn found(&mut self, shown: Vec<Shown>, now: Boot) {
+        if shown.iter().all(|one| one.proof.is_some()) {
+            self.awaited = None;
+        } else {
+            self.await_from(now);
+        }
+        self.shown = shown;
     }
 
     fn look_soon(&mut self) {
@@ -98,7 +113,7 @@ impl HostCertificates {
         let is_new = self.serial != serial;
         self.serial = serial;
         if is_new {
-            (self.asked, self.since) = (None, now.boot);
+            self.asked = None;
         } else if worth {
             self.look_soon();
         }
@@ -163,7 +178,7 @@ impl Agent {
     pub(crate) fn host_keys_found(&mut self, shown: Option<Vec<Shown>>, problem: Option<String>) {
         let now = clock::read();
         if let Some(shown) = shown {
-            self.host_certificates.shown = shown;
+            self.host_certificates.found(shown, now.boot);
         }
         self.host_keys_are(problem, now);
         match self.host_certificates.came.take() {
@@ -189,7 +204,6 @@ impl Agent {
         let keys: Vec<_> = state.shown.iter().map(|shown| shown.key.clone()).collect();
         let Ok(keys) = HostKeys::try_from(keys) else { return };
         (state.asked, state.next) = (Some(now.boot), state.next.min(now.boot.after(AGAIN)));
-        state.since = now.boot;
         self.claim(Claim::HostKeys { keys });
     }
 
@@ -230,7 +244,8 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
-    use elevate_protocol::host_ssh::HostName;
+    use elevate_protocol::host_ssh::{HostKey, HostName, HostProof};
+    use ssh_key::{HashAlg, PublicKey};
 
     use super::*;
     use crate::enforce::samples::NOW;
@@ -239,16 +254,31 @@ mod tests {
         Moment { wall: NOW, boot: Boot(1_000_000).after_seconds(seconds) }
     }
 
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIpWbOzCq5nnwB+vqkgtVBWZc6DEUGIOkI1hJCeZqqMC";
+
+    fn terms(name: &str) -> (HostNames, Ca) {
+        let names = vec![name.parse::<HostName>().unwrap()];
+        (HostNames::try_from(names).unwrap(), KEY.parse().unwrap())
+    }
+
+    /// One of sshd's keys, with a certificate or without.
+    fn shown(number: u8, certified: bool) -> Shown {
+        let by = PublicKey::from_openssh(KEY).unwrap().fingerprint(HashAlg::Sha256);
+        let proof = HostProof {
+            host: HostId::from_random([1; 16]),
+            serial: 1,
+            names: terms("web1").0,
+            valid_after: NOW,
+            valid_before: NOW.after(Span::HOUR),
+            by,
+        };
+        let place = format!("ssh_host_{number}_key-cert.pub").into();
+        Shown { key: HostKey::of_file(KEY).unwrap(), place, proof: certified.then_some(proof) }
+    }
+
     /// Names are said by a link, unsigned: one that says others all the time has nobody sign or look all the time.
     #[test]
     fn whatever_is_said_on_a_connection_certificates_are_asked_for_once_in_five_minutes() {
-        let ca: Ca = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIpWbOzCq5nnwB+vqkgtVBWZc6DEUGIOkI1hJCeZqqMC"
-            .parse()
-            .unwrap();
-        let terms = |name: &str| {
-            let names = vec![name.parse::<HostName>().unwrap()];
-            (HostNames::try_from(names).unwrap(), ca.clone())
-        };
         let mut state = HostCertificates::begin(at(0).boot);
         assert!(state.terms_said(terms("web1"), 1, at(0)), "a connection that is new");
         (state.asked, state.next) = (Some(at(0).boot), at(0).boot.after(LOOK));
@@ -259,8 +289,29 @@ mod tests {
             assert_eq!(state.may_ask(at(second).boot), Err(at(300).boot), "{second}");
         }
         assert_eq!(state.may_ask(at(300).boot), Ok(()));
-        assert_eq!(state.told().2, at(0).boot, "nor does it make what is missing any newer");
         assert!(state.terms_said(terms("web1"), 2, at(310)), "and the next connection begins anew");
-        assert_eq!((state.may_ask(at(310).boot), state.told().2), (Ok(()), at(310).boot));
+        assert_eq!(state.may_ask(at(310).boot), Ok(()));
+    }
+
+    /// A link that is lost again and again, and a host where something changes all the time, hide no certificate that does not come.
+    #[test]
+    fn certificates_are_awaited_from_the_first_moment_on_until_all_are_there() {
+        let mut state = HostCertificates::begin(at(0).boot);
+        for second in 1..120 {
+            let serial = u64::try_from(second).unwrap();
+            assert!(state.terms_said(terms("web1"), serial, at(second)), "{second}");
+            state.hurry(at(second).boot);
+            state.found(vec![shown(1, true), shown(2, false)], at(second).boot);
+            assert_eq!(state.told().2, Some(at(0).boot), "{second}");
+        }
+        state.found(vec![shown(1, true), shown(2, true)], at(130).boot);
+        assert_eq!(state.told().2, None);
+        assert!(state.terms_said(terms("db1"), 130, at(140)));
+        assert_eq!(state.told().2, None, "a new name is no certificate that is missing");
+        state.found(vec![shown(1, false), shown(2, true)], at(150).boot);
+        assert_eq!(state.told().2, Some(at(150).boot), "one that is gone");
+        state.found(vec![shown(1, true), shown(2, true)], at(160).boot);
+        state.hurry(at(170).boot);
+        assert_eq!(state.told().2, Some(at(170).boot), "one that may be gone with what has changed");
     }
 }

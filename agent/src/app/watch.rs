@@ -332,7 +332,8 @@ impl Agent {
     /// Writes down what `status` shows, when it has changed.
     pub(crate) fn tell_status(&mut self) {
         let grants = self.grants.values().map(GrantStatus::of).collect();
-        let (host_certificates, host_certificate_problem, since) = self.host_certificates.told();
+        let (host_certificates, host_certificate_problem, host_certificates_since) =
+            self.host_certificates.told();
         let status = Status {
             schema: 1,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -350,7 +351,7 @@ impl Agent {
             people: self.visitors(),
             host_certificates,
             host_certificate_problem,
-            host_certificates_since: Some(since),
+            host_certificates_since,
             grants,
         };
         let text = serde_json::to_string(&status).unwrap_or_default();
