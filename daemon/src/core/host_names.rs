@@ -91,6 +91,15 @@ pub(super) fn leading(hosts: &[HostRow]) -> BTreeMap<&HostName, &HostRow> {
     found.into_iter().filter_map(|(name, hosts)| Some((name, *hosts.first()?))).collect()
 }
 
+/// The same names, of each host by its own.
+pub(super) fn beside(hosts: &[HostRow]) -> BTreeMap<&Name, Vec<HostName>> {
+    let mut found: BTreeMap<&Name, Vec<HostName>> = BTreeMap::new();
+    for (name, host) in leading(hosts) {
+        found.entry(&host.name).or_default().push(name.clone());
+    }
+    found
+}
+
 /// The host that somebody calls so. By a further name only where a role of theirs is for it: nobody else learns which host an address is.
 pub(super) async fn called(
     tx: &mut Tx,

@@ -15,7 +15,7 @@ use super::ask::HOST_ANSWER_MAX;
 use super::dialogue::Dialogue;
 use super::facts::{host_facts, request_of};
 use super::fault::{Fault, Told};
-use super::host_names::leading;
+use super::host_names::beside;
 use super::view::{self, Documents, view, views};
 use super::{Core, Inner, Speaker, choose, locks};
 use crate::store::{Activation, Tx};
@@ -61,7 +61,7 @@ async fn eligibilities(core: &Inner, tx: &mut Tx, talk: &Dialogue) -> Told<Vec<E
         mine.retain(|eligible| eligible.role.covers(&facts).is_ok() && super::enforces(here, eligible.role));
     }
     // A host's door is told of no other host, and so not whose a name is.
-    let names = if talk.here.is_some() { BTreeMap::new() } else { leading(&hosts) };
+    let names = if talk.here.is_some() { BTreeMap::new() } else { beside(&hosts) };
     Ok(mine.iter().map(|eligible| view::eligibility(eligible, (&hosts, &names))).collect())
 }
 

@@ -175,19 +175,16 @@ async fn activation_needs(
     Ok(rules.iter().map(|need| said(need, false)).collect())
 }
 
-/// A role that may be activated, with its hosts among those given.
+/// A role that may be activated, with its hosts among those given, and what each of them is called beside its own name.
 pub(super) fn eligibility(
     eligible: &elevate_policy::EligibleRole<'_>,
-    (hosts, called): (&[HostRow], &BTreeMap<&HostName, &HostRow>),
+    (hosts, names): (&[HostRow], &BTreeMap<&Name, Vec<HostName>>),
 ) -> EligibilityView {
     let role = eligible.role;
     let able = |host: &&HostRow| super::enforces(host, role);
     let within = hosts.iter().filter(|host| role.covers(&host_facts(host)).is_ok()).filter(able);
     let hosts: Vec<Name> = within.map(|host| host.name.clone()).collect();
-    let mut names: BTreeMap<Name, Vec<HostName>> = BTreeMap::new();
-    for (name, host) in called.iter().filter(|(_, host)| hosts.contains(&host.name)) {
-        names.entry(host.name.clone()).or_default().push((*name).clone());
-    }
+    let names = hosts.iter().filter_map(|host| Some((host.clone(), names.get(host)?.clone()))).collect();
     EligibilityView {
         role: role.name.clone(),
         title: role.title.clone(),

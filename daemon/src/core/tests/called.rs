@@ -45,12 +45,30 @@ async fn a_name_that_an_administrator_gave_leads_to_its_host_wherever_a_host_is_
         let view = certificate(&place, CertificateAsk { host: Some(word(called)), ..plain_ask() }).await;
         assert_eq!(view.unwrap().host, told.map(name), "{called}");
     }
+}
+
+#[tokio::test]
+async fn each_host_of_a_role_is_shown_with_its_own_further_names_and_no_others() {
+    let (place, _) = place().await;
+    rename(&place, "db1", &["db.example.org", "10.0.0.5"], &[]).await;
+    rename(&place, "web1", &["web.example.org"], &[]).await;
     let Ok(Outcome::Eligible(mine)) = place.ask("alice", Ask::Eligible).await else { panic!() };
+    let mut roles = 0;
     for role in mine {
-        let told: Vec<&str> = role.names.values().flatten().map(|name| name.as_str()).collect();
-        let expected = if role.role == name("web-in") { vec![] } else { vec![names[1], names[2], names[0]] };
-        assert_eq!(told, expected, "{:?}", role.role);
+        let expected = if role.role == name("web-in") {
+            ("web1", vec!["web.example.org"])
+        } else {
+            ("db1", vec!["10.0.0.5", "db.example.org"])
+        };
+        let told: Vec<(&str, Vec<&str>)> = role
+            .names
+            .iter()
+            .map(|(host, names)| (host.as_str(), names.iter().map(|name| name.as_str()).collect()))
+            .collect();
+        assert_eq!(told, [expected], "{:?}", role.role);
+        roles += 1;
     }
+    assert_eq!(roles, 4);
 }
 
 /// THREATS E19: one name never leads to two hosts, and an enrolled one is its own host's.
