@@ -48,6 +48,9 @@ pub(crate) struct Status {
     /// Why sshd's list of revoked certificates is the one of before.
     #[serde(default)]
     pub(crate) revocation: Option<String>,
+    /// Why what sshd refuses by itself is not known.
+    #[serde(default)]
+    pub(crate) sshd_log: Option<String>,
     /// The epoch of the host's log.
     pub(crate) epoch: u32,
     /// The epoch that the daemon says begins, while it waits for root's word.
@@ -233,6 +236,9 @@ fn text(status: &Status, life: Life, now: Moment) -> String {
     lines.extend(status.grants.iter().map(|grant| grant.line(now)));
     if let Some(why) = &status.revocation {
         lines.push(format!("REVOKED    sshd's list is the one of before: {}", escape(why)));
+    }
+    if let Some(why) = &status.sshd_log {
+        lines.push(format!("LOG        what sshd refuses by itself is not known: {}", escape(why)));
     }
     if let Some(epoch) = status.new_epoch {
         lines.push(format!("EPOCH      {}", another_log(epoch)));

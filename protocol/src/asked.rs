@@ -31,12 +31,12 @@ pub enum Said {
     Yes,
     /// It does not, and the agent could not be told.
     No,
-    /// It does not, and the agent knows.
+    /// It does not, and the agent was told.
     Told,
 }
 
 const WORDS: [(Said, &str); 3] =
-    [(Said::Yes, "yes"), (Said::No, "no"), (Said::Told, "no, and the agent knows")];
+    [(Said::Yes, "yes"), (Said::No, "no"), (Said::Told, "no, and the agent was told")];
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

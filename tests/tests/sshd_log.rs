@@ -66,6 +66,17 @@ impl Scene {
         self.web1.host.run("root", ["journalctl", "--no-pager", "-o", "short"])?.success()
     }
 
+    /// Everybody may write to the log in the name of sshd, and of our program: all that is told of a refused certificate, by one process.
+    fn forges(&self) -> Result<()> {
+        let script = format!(
+            "logger -t elevate-principals \"sshd[$$]: may a certificate of G-{} open deploy? yes\"\nexec logger -t sshd <<E\n{}\n{}\nE\n",
+            self.grant,
+            "error: Certificate invalid: expired",
+            "Connection closed by authenticating user deploy 192.0.2.66 port 1 [preauth]",
+        );
+        self.web1.host.run("deploy", ["sh", "-c", &script])?.success().map(drop)
+    }
+
     /// Waits for an event whose reason has these words in it.
     fn told(&self, why: &str) -> Result<Value> {
         let mut found = None;
@@ -93,13 +104,7 @@ fn e02_e03_what_sshd_refuses_by_itself_is_told_with_its_grant_and_from_where() -
     let doctor = scene.web1.host.run("root", ["elevate-agent", "doctor"])?.stdout;
     ensure!(doctor.contains("what sshd refuses by itself is told too"), "{doctor}");
     ensure!(scene.login(&["-s", "/root/ca", "-V", "-1m:+5m"])?, "the right one");
-    // Everybody may write to the log in the name of sshd, and of our program.
-    let asked = format!("sshd[1]: may a certificate of G-{} open deploy? yes", scene.grant);
-    for (name, line) in
-        [("elevate-principals", asked.as_str()), ("sshd", "error: Certificate invalid: expired")]
-    {
-        scene.web1.host.run("deploy", ["logger", "-t", name, line])?.success()?;
-    }
+    scene.forges()?;
     let now = ["-V", "-1m:+5m"];
     for words in [
         &["-s", "/root/ca", "-V", "-2h:-1h"][..],

@@ -20,7 +20,7 @@ use crate::flavour::{Binary, Sudo};
 use crate::host_keys::Shown;
 use crate::nss::{Account, NssError};
 use crate::process::Process;
-use crate::sshd_log::reading::Reading;
+use crate::sshd_log::reading::{Reading, ReadingError};
 
 /// Roles by login.
 pub(crate) type Roles = BTreeMap<Login, Vec<Name>>;
@@ -70,7 +70,7 @@ pub(crate) enum Message {
     /// Connections were closed.
     Closed(Vec<(Process, Closed)>),
     /// sshd's log was read, or not.
-    SshdLog(Result<Reading, String>),
+    SshdLog(Result<Reading, ReadingError>),
     /// Somebody at door 1 does something.
     Door {
         /// On which connection.

@@ -344,6 +344,7 @@ impl Agent {
             sudo: self.flavour.sudo.line().map(UntrustedText::escaped),
             hindrance: self.enforcement.as_ref().err().map(ToString::to_string),
             revocation: self.revoked.hindrance().map(ToOwned::to_owned),
+            sshd_log: self.refusals.problem().map(ToOwned::to_owned),
             epoch: self.position.epoch,
             new_epoch: self.new_epoch,
             seq: self.position.seq,

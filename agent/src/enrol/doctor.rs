@@ -258,7 +258,11 @@ fn log_of_sshd(paths: &Paths) -> Option<Finding> {
         let what = "there is no journal here: what sshd refuses by itself is in its own log only";
         return Some(Finding::Note(what.to_owned(), "systemctl start systemd-journald".to_owned()));
     }
-    Some(Finding::Good("what sshd refuses by itself is told too".to_owned()))
+    let problem = status::load(paths).ok().and_then(|status| status.sshd_log);
+    Some(problem.map_or_else(
+        || Finding::Good("what sshd refuses by itself is told too".to_owned()),
+        |why| bad(format!("what sshd refuses by itself is not known: {why}"), "journalctl -t sshd"),
+    ))
 }
 
 /// What people see who ask whether this is the host. Without a certificate `elevate ssh` logs in only where the plain key is known.

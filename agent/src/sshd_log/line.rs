@@ -10,22 +10,34 @@ use std::net::IpAddr;
 pub(crate) enum Line {
     /// A certificate was refused, in sshd's words.
     Refused(Refusal, String),
-    /// Whose connection this process serves.
-    Peer {
-        /// The account.
-        login: String,
-        /// From where.
-        from: IpAddr,
-    },
+    /// sshd takes a certificate.
+    Taken,
+    /// Whose connection it is.
+    Peer(Peer),
     /// Nothing of this.
     Other,
 }
 
+/// Whose connection a process serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Which process; none: the one that says so.
+    pub(crate) pid: Option<u32>,
+    /// The account, where it is named.
+    pub(crate) login: Option<String>,
+    /// From where.
+    pub(crate) from: IpAddr,
+    /// Whether it has logged in.
+    pub(crate) is_in: bool,
+}
+
 /// When sshd refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
-    /// Before it asks whether the certificate opens the account.
-    Unasked,
+    /// A certificate of another CA, which may be good for something else on this host.
+    Strange,
+    /// One on a list of revoked ones, before it asks whether it opens the account.
+    Revoked,
     /// After it was told that it does.
     Asked,
     /// It was not told so.
@@ -45,13 +57,16 @@ const REFUSALS: [(&str, Refusal); 9] = [
     ("cert: Certificate source-address invalid", Refusal::Asked),
 ];
 /// How the lines begin that name account and address.
-const PEERS: [&str; 5] = [
+const PEERS: [&str; 6] = [
     "Connection closed by authenticating user ",
     "Connection reset by authenticating user ",
     "Disconnected from authenticating user ",
     "Disconnecting authenticating user ",
     "maximum authentication attempts exceeded for ",
+    "ssh_dispatch_run_fatal: Connection from authenticating user ",
 ];
+/// Somebody has not logged in within LoginGraceTime; from OpenSSH 9.8 on the listener says so.
+const LATE: &str = "Timeout before authentication for ";
 /// The function of sshd's that our file has tell everything (sshd_config(5) LogVerbose).
 pub(crate) const VERBOSE: &str = "user_cert_trusted_ca";
 
@@ -59,11 +74,14 @@ pub(crate) const VERBOSE: &str = "user_cert_trusted_ca";
 #[must_use]
 pub(crate) fn read(message: &str) -> Line {
     let said = without_place(without_level(message));
-    refusal(said).or_else(|| peer(said)).unwrap_or(Line::Other)
+    if said.starts_with("Accepted certificate ID ") {
+        return Line::Taken;
+    }
+    refusal(said).or_else(|| peer(said).or_else(|| late(said)).map(Line::Peer)).unwrap_or(Line::Other)
 }
 
 fn without_level(message: &str) -> &str {
-    ["error: ", "debug1: ", "debug2: ", "debug3: "]
+    ["error: ", "fatal: ", "debug1: ", "debug2: ", "debug3: "]
         .iter()
         .find_map(|level| message.strip_prefix(level))
         .unwrap_or(message)
@@ -89,24 +107,41 @@ fn refusal(said: &str) -> Option<Line> {
     let known = REFUSALS.iter().find(|(begin, _)| said.starts_with(begin)).map(|(_, refusal)| *refusal);
     let unasked = || {
         let revoked = said.strip_prefix("Authentication key ").and_then(|rest| rest.split_once(' '));
-        let is_revoked =
-            revoked.is_some_and(|(kind, rest)| kind.ends_with("-CERT") && rest.contains(" revoked by file "));
+        if revoked.is_some_and(|(kind, rest)| kind.ends_with("-CERT") && rest.contains(" revoked by file ")) {
+            return Some(Refusal::Revoked);
+        }
         // With LogVerbose only.
-        let is_strange = said.starts_with("CA ") && said.contains(" is not listed in ");
-        (is_revoked || is_strange).then_some(Refusal::Unasked)
+        (said.starts_with("CA ") && said.contains(" is not listed in ")).then_some(Refusal::Strange)
     };
     let refusal = known.or_else(unasked)?;
     Some(Line::Refused(refusal, said.strip_prefix("cert: ").unwrap_or(said).to_owned()))
 }
 
-fn peer(said: &str) -> Option<Line> {
+fn peer(said: &str) -> Option<Peer> {
     let rest = PEERS.iter().find_map(|begin| said.strip_prefix(begin)).or_else(|| of_method(said))?;
     let (who, _) = rest.split_once(" port ")?;
     let (login, from) = who.rsplit_once(' ')?;
-    let login = login.strip_suffix(" from").unwrap_or(login);
-    // With its zone where it is a local one of IPv6.
-    let from = from.split('%').next().unwrap_or(from).parse().ok()?;
-    Some(Line::Peer { login: login.to_owned(), from })
+    let login = login.strip_suffix(" from").unwrap_or(login).to_owned();
+    Some(Peer { pid: None, login: Some(login), from: address(from)?, is_in: said.starts_with("Accepted ") })
+}
+
+/// `ADDRESS port N`, or `connection from ADDRESS to ADDRESS, pid = N`.
+fn late(said: &str) -> Option<Peer> {
+    let rest = said.strip_prefix(LATE)?;
+    let (from, pid) = match rest.strip_prefix("connection from ") {
+        Some(rest) => {
+            let digits: String =
+                rest.split_once(", pid = ")?.1.chars().take_while(char::is_ascii_digit).collect();
+            (rest.split_once(" to ")?.0, Some(digits.parse().ok()?))
+        }
+        None => (rest.split_once(" port ")?.0, None),
+    };
+    Some(Peer { pid, login: None, from: address(from)?, is_in: false })
+}
+
+/// With its zone where it is a local one of IPv6.
+fn address(text: &str) -> Option<IpAddr> {
+    text.split('%').next().unwrap_or(text).parse().ok()
 }
 
 /// `Accepted METHOD for `, `Failed METHOD for `.
@@ -122,7 +157,7 @@ mod tests {
     fn refused(message: &str) -> Option<(Refusal, String)> {
         match read(message) {
             Line::Refused(refusal, said) => Some((refusal, said)),
-            Line::Peer { .. } | Line::Other => None,
+            Line::Peer(_) | Line::Taken | Line::Other => None,
         }
     }
 
@@ -146,11 +181,11 @@ mod tests {
             ("error: Certificate does not contain an authorized principal", Refusal::NotOpened),
             (
                 "error: Authentication key ED25519-CERT SHA256:p19J revoked by file /etc/ssh/elevate/revoked",
-                Refusal::Unasked,
+                Refusal::Revoked,
             ),
             (
                 "debug2: auth2-pubkey.c:user_cert_trusted_ca():507 (pid=10233): CA ED25519 SHA256:FNbZ is not listed in /etc/elevate/trust/user_ca: key not found",
-                Refusal::Unasked,
+                Refusal::Strange,
             ),
         ] {
             let (found, said) = refused(message).unwrap_or_else(|| panic!("{message}"));
@@ -185,13 +220,33 @@ mod tests {
             "Disconnecting authenticating user deploy 10.0.0.7 port 1: Too many authentication failures [preauth]",
             "error: maximum authentication attempts exceeded for deploy from 10.0.0.7 port 1 ssh2 [preauth]",
             "Accepted publickey for deploy from 10.0.0.7 port 1 ssh2: ED25519 SHA256:p19J",
+            "ssh_dispatch_run_fatal: Connection from authenticating user deploy 10.0.0.7 port 1: message authentication code incorrect [preauth]",
             "Failed publickey for deploy from 10.0.0.7 port 1 ssh2: ED25519-CERT SHA256:p19J ID from 10.0.0.9 port 1 (serial 0)",
         ] {
-            let from = "10.0.0.7".parse().unwrap();
-            assert_eq!(read(message), Line::Peer { login: "deploy".to_owned(), from }, "{message}");
+            let peer = peer_of(message);
+            assert_eq!(
+                (peer.login.as_deref(), peer.from.to_string()),
+                (Some("deploy"), "10.0.0.7".to_owned())
+            );
+            assert_eq!((peer.is_in, peer.pid), (message.starts_with("Accepted"), None), "{message}");
         }
-        let message = "Connection closed by authenticating user deploy fe80::1%eth0 port 1 [preauth]";
-        let from = "fe80::1".parse().unwrap();
-        assert_eq!(read(message), Line::Peer { login: "deploy".to_owned(), from });
+        let peer = peer_of("Connection closed by authenticating user deploy fe80::1%eth0 port 1 [preauth]");
+        assert_eq!(peer.from.to_string(), "fe80::1");
+        for (message, pid) in [
+            ("fatal: Timeout before authentication for 10.0.0.7 port 1", None),
+            ("Timeout before authentication for connection from 10.0.0.7 to 10.0.0.1, pid = 393", Some(393)),
+        ] {
+            let peer = peer_of(message);
+            assert_eq!((peer.login, peer.from.to_string(), peer.pid), (None, "10.0.0.7".to_owned(), pid));
+        }
+        let taken = "auth2-pubkey.c:user_cert_trusted_ca():601 (bin=sshd-session, pid=374): Accepted certificate ID \"x\"";
+        assert_eq!(read(taken), Line::Taken);
+    }
+
+    fn peer_of(message: &str) -> Peer {
+        match read(message) {
+            Line::Peer(peer) => peer,
+            found @ (Line::Refused(..) | Line::Taken | Line::Other) => panic!("{message}: {found:?}"),
+        }
     }
 }

@@ -14,11 +14,15 @@ use elevate_protocol::asked::{Asked, Said};
 use elevate_protocol::id::ActivationId;
 use elevate_protocol::time::{Span, Timestamp};
 
+pub(crate) use line::Refusal;
 pub(crate) use line::VERBOSE;
-use line::{Line, Refusal};
+use line::{Line, Peer};
 use reading::{Entry, Who};
 
-/// How long is waited for the line that says from where a connection came: longer than sshd waits for a login (LoginGraceTime, 120 s).
+use crate::clock::Boot;
+
+/// How long is waited for the line that says from where a connection came, since a line of it was read: longer than sshd waits for a
+/// login (LoginGraceTime, 120 s).
 const OVERDUE: Span = Span(150);
 /// Most connections that are waited for.
 const OPEN_MAX: usize = 1024;
@@ -30,8 +34,12 @@ const OF_ONE_MAX: usize = 16;
 pub(crate) struct Refused {
     /// When, by the host's clock.
     pub(crate) at: Timestamp,
+    /// How.
+    pub(crate) refusal: Refusal,
     /// The grant that it is of, where sshd had asked about it.
     pub(crate) grant: Option<ActivationId>,
+    /// Whether the program that sshd asked has told the agent.
+    pub(crate) is_told: bool,
     /// The account, where a line names it.
     pub(crate) login: Option<String>,
     /// From where, where a line names it.
@@ -40,175 +48,116 @@ pub(crate) struct Refused {
     pub(crate) said: String,
 }
 
-/// Connections of which something was refused, by the process that serves them.
+/// Connections that are about to log in, by the process that serves them.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(BTreeMap<u32, Connection>);
+pub(crate) struct Connections {
+    all: BTreeMap<u32, Connection>,
+    /// How many there were.
+    count: u64,
+}
 
 #[derive(Debug)]
 struct Connection {
+    /// Counts up: which of them is the oldest.
+    number: u64,
+    /// The place in the log before its first line.
+    before: Option<String>,
     /// What sshd has asked last.
     asked: Option<Asked>,
     refused: Vec<Refused>,
-    /// The last line about it.
-    seen: Timestamp,
+    /// When a line about it was last read.
+    read: Boot,
+}
+
+/// Where and when a line is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The place in the log before it.
+    pub(crate) before: Option<&'a str>,
+    /// The moment.
+    pub(crate) now: Boot,
 }
 
 impl Connections {
     /// Takes one line in; what is known with it to have been refused.
-    pub(crate) fn take(&mut self, entry: &Entry) -> Vec<Refused> {
-        let Entry { who, at, message } = entry;
+    pub(crate) fn take(&mut self, place: Place<'_>, entry: &Entry) -> Vec<Refused> {
+        let Entry { who, at, message, .. } = entry;
         match who {
             Who::Program => {
                 if let Ok(asked) = message.parse::<Asked>() {
                     let sshd = asked.sshd;
-                    self.of(sshd, *at).asked = Some(asked);
+                    self.of(sshd, place).asked = Some(asked);
                 }
             }
             Who::Sshd { pid } => match line::read(message) {
-                Line::Refused(refusal, said) => self.of(*pid, *at).refuse(refusal, *at, said),
-                Line::Peer { login, from } => {
-                    return self.0.remove(pid).map(|known| known.of_peer(&login, from)).unwrap_or_default();
+                Line::Refused(refusal, said) => self.of(*pid, place).refuse(refusal, *at, said),
+                Line::Peer(peer) => {
+                    let known = self.all.remove(&peer.pid.unwrap_or(*pid));
+                    return known.map(|known| known.of_peer(&peer)).unwrap_or_default();
                 }
+                // It was not of the certificate that is refused next.
+                Line::Taken => self.of(*pid, place).asked = None,
                 Line::Other => {}
             },
         }
         self.too_many()
     }
 
-    fn of(&mut self, pid: u32, at: Timestamp) -> &mut Connection {
-        let begun = || Connection { asked: None, refused: Vec::new(), seen: at };
-        let known = self.0.entry(pid).or_insert_with(begun);
-        known.seen = at;
+    fn of(&mut self, pid: u32, Place { before, now }: Place<'_>) -> &mut Connection {
+        self.count = self.count.saturating_add(1);
+        let number = self.count;
+        let begun = || Connection {
+            number,
+            before: before.map(ToOwned::to_owned),
+            asked: None,
+            refused: Vec::new(),
+            read: now,
+        };
+        let known = self.all.entry(pid).or_insert_with(begun);
+        known.read = now;
         known
     }
 
     /// Those of which no line has said from where they came, and none will.
-    pub(crate) fn overdue(&mut self, now: Timestamp) -> Vec<Refused> {
-        let over = |_: &u32, known: &mut Connection| now.since(known.seen) > OVERDUE || known.seen > now;
-        self.0.extract_if(.., over).flat_map(|(_, known)| known.refused).collect()
+    pub(crate) fn overdue(&mut self, now: Boot) -> Vec<Refused> {
+        let over = |_: &u32, known: &mut Connection| now > known.read.after(OVERDUE);
+        self.all.extract_if(.., over).flat_map(|(_, known)| known.refused).collect()
+    }
+
+    /// From where an agent after this one has to read, to know what this one knows; none: from where this one has read to.
+    pub(crate) fn resume(&self) -> Option<&str> {
+        let to_tell = self.all.values().filter(|known| !known.refused.is_empty());
+        to_tell.min_by_key(|known| known.number)?.before.as_deref()
     }
 
     fn too_many(&mut self) -> Vec<Refused> {
-        if self.0.len() <= OPEN_MAX {
+        if self.all.len() <= OPEN_MAX {
             return Vec::new();
         }
-        let oldest = self.0.iter().min_by_key(|(_, known)| known.seen).map(|(pid, _)| *pid);
-        oldest.and_then(|pid| self.0.remove(&pid)).map(|known| known.refused).unwrap_or_default()
+        let oldest = self.all.iter().min_by_key(|(_, known)| known.number).map(|(pid, _)| *pid);
+        oldest.and_then(|pid| self.all.remove(&pid)).map(|known| known.refused).unwrap_or_default()
     }
 }
 
 impl Connection {
     fn refuse(&mut self, refusal: Refusal, at: Timestamp, said: String) {
-        let asked = match refusal {
-            Refusal::Unasked => None,
-            Refusal::Asked | Refusal::NotOpened => self.asked.take(),
-        };
-        let is_told = matches!(&asked, Some(Asked { said: Said::Told, .. }));
-        if is_told || self.refused.len() >= OF_ONE_MAX {
+        let asked = self.asked.take().filter(|_| matches!(refusal, Refusal::Asked | Refusal::NotOpened));
+        if self.refused.len() >= OF_ONE_MAX {
             return;
         }
+        let is_told = matches!(&asked, Some(Asked { said: Said::Told, .. }));
         let (grant, login) = asked.map(|asked| (asked.grant, asked.login.to_string())).unzip();
-        self.refused.push(Refused { at, grant, login, from: None, said });
+        self.refused.push(Refused { at, refusal, grant, is_told, login, from: None, said });
     }
 
-    fn of_peer(self, login: &str, from: IpAddr) -> Vec<Refused> {
-        let with = |one: Refused| Refused { login: Some(login.to_owned()), from: Some(from), ..one };
-        self.refused.into_iter().map(with).collect()
+    fn of_peer(self, Peer { login, from, is_in, .. }: &Peer) -> Vec<Refused> {
+        // Who has logged in may have shown a certificate that is good for something else.
+        let counts = |one: &Refused| !(*is_in && one.refusal == Refusal::Strange);
+        let with = |one: Refused| Refused { login: login.clone().or(one.login), from: Some(*from), ..one };
+        self.refused.into_iter().filter(counts).map(with).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp(1_800_000_000);
-
-    fn sshd(pid: u32, message: &str) -> Entry {
-        Entry { who: Who::Sshd { pid }, at: NOW, message: message.to_owned() }
-    }
-
-    fn grant(number: u8) -> ActivationId {
-        ActivationId::from_random([number; 16])
-    }
-
-    fn program(sshd: u32, number: u8, said: Said) -> Entry {
-        let asked = Asked { sshd, login: "deploy".parse().unwrap(), grant: grant(number), said };
-        Entry { who: Who::Program, at: NOW, message: asked.to_string() }
-    }
-
-    fn all(lines: &[Entry]) -> Vec<Refused> {
-        let mut connections = Connections::default();
-        let found = lines.iter().flat_map(|line| connections.take(line)).collect();
-        assert!(connections.0.is_empty());
-        found
-    }
-
-    const CLOSED: &str = "Connection closed by authenticating user deploy 10.0.0.7 port 1 [preauth]";
-
-    #[test]
-    fn a_certificate_that_is_over_is_told_with_its_grant_account_and_address_and_once() {
-        let expired = "error: Certificate invalid: expired";
-        let found = all(&[
-            program(7, 1, Said::Yes),
-            program(8, 2, Said::Yes),
-            sshd(7, expired),
-            sshd(8, CLOSED),
-            sshd(7, CLOSED),
-            sshd(7, CLOSED),
-        ]);
-        let (login, from) = (Some("deploy".to_owned()), Some("10.0.0.7".parse().unwrap()));
-        let said = "Certificate invalid: expired".to_owned();
-        assert_eq!(found, [Refused { at: NOW, grant: Some(grant(1)), login, from, said }]);
-    }
-
-    #[test]
-    fn several_certificates_of_one_connection_are_told_each_with_its_own_grant() {
-        let accepted = "Accepted publickey for deploy from 10.0.0.7 port 1 ssh2: ED25519 SHA256:x";
-        let found = all(&[
-            sshd(
-                7,
-                "debug2: auth2-pubkey.c:user_cert_trusted_ca():507 (pid=7): CA ED25519 SHA256:y is not listed in /x: key not found",
-            ),
-            program(7, 1, Said::Yes),
-            sshd(7, "error: Certificate invalid: expired"),
-            program(7, 2, Said::Yes),
-            sshd(7, "error: Certificate invalid: not yet valid"),
-            sshd(7, accepted),
-        ]);
-        let grants: Vec<_> = found.iter().map(|one| one.grant).collect();
-        assert_eq!(grants, [None, Some(grant(1)), Some(grant(2))]);
-    }
-
-    #[test]
-    fn what_the_agent_was_told_is_not_told_again_and_what_it_was_not_is() {
-        let not = "error: Certificate does not contain an authorized principal";
-        assert_eq!(all(&[program(7, 1, Said::Told), sshd(7, not), sshd(7, CLOSED)]), []);
-        let found = all(&[program(7, 1, Said::No), sshd(7, not), sshd(7, CLOSED)]);
-        assert_eq!(found.first().and_then(|one| one.grant), Some(grant(1)));
-        // The program hung, or is not there.
-        let found = all(&[sshd(7, not), sshd(7, CLOSED)]);
-        assert_eq!(found.first().map(|one| one.grant), Some(None));
-    }
-
-    #[test]
-    fn whoever_keeps_a_connection_open_or_opens_many_is_told_of_without_an_address() {
-        let mut connections = Connections::default();
-        let revoked = "error: Authentication key ED25519-CERT SHA256:x revoked by file /y";
-        for pid in 1..=1024 {
-            assert_eq!(connections.take(&sshd(pid, revoked)), []);
-        }
-        assert_eq!(connections.take(&sshd(2000, revoked)).len(), 1);
-        assert_eq!(connections.overdue(NOW.after(OVERDUE)), []);
-        let found = connections.overdue(NOW.after(Span(151)));
-        assert!(
-            found.len() == 1024 && found.iter().all(|one| one.from.is_none()) && connections.0.is_empty()
-        );
-        // A clock that was set back keeps nobody.
-        assert_eq!(connections.take(&sshd(1, revoked)), []);
-        assert_eq!(connections.overdue(NOW.before(Span(10))).len(), 1);
-        for _ in 0..100 {
-            assert_eq!(connections.take(&sshd(1, revoked)), []);
-        }
-        assert_eq!(connections.overdue(NOW.after(Span(151))).len(), 16);
-    }
-}
+#[path = "tests.rs"]
+mod tests;

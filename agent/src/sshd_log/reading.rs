@@ -59,6 +59,8 @@ pub(crate) struct Entry {
     pub(crate) who: Who,
     /// When it came to the log.
     pub(crate) at: Timestamp,
+    /// Its place in the log.
+    pub(crate) cursor: String,
     /// What.
     pub(crate) message: String,
 }
@@ -130,6 +132,8 @@ pub(crate) fn read(paths: &Paths, cursor: Option<&str>) -> Result<Reading, Readi
 
 fn since(paths: &Paths) -> Vec<String> {
     let stands = std::fs::metadata(&paths.sshd_file).and_then(|meta| meta.modified()).ok();
+    // Of a file out of the future, as a clock that was set back leaves it, all of this boot is later.
+    let stands = stands.filter(|at| *at <= SystemTime::now());
     let seconds =
         stands.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|since| since.as_secs());
     let since = seconds.map(|seconds| format!("--since=@{seconds}"));
@@ -156,5 +160,56 @@ fn entry(written: &Written, program: Option<u32>) -> Option<Entry> {
     let who = if Some(uid) == program { Who::Program } else { Who::Sshd { pid: written.pid.parse().ok()? } };
     let micros: i64 = written.micros.parse().ok()?;
     let message = written.message.as_str()?.to_owned();
-    Some(Entry { who, at: Timestamp(micros.checked_div(1_000_000)?), message })
+    let at = Timestamp(micros.checked_div(1_000_000)?);
+    Some(Entry { who, at, cursor: written.cursor.clone(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(stdout: String, code: Option<i32>) -> Answer {
+        Answer { code, stdout, stderr: "Failed to seek to cursor: Invalid argument\n".to_owned() }
+    }
+
+    fn line(cursor: &str, uid: u32, message: &str) -> String {
+        let written = serde_json::json!({
+            "__CURSOR": cursor, "__REALTIME_TIMESTAMP": "1800000000000001", "_PID": "7", "_UID": uid.to_string(),
+            "MESSAGE": serde_json::from_str::<Value>(message).unwrap(),
+        });
+        format!("{written}\n")
+    }
+
+    #[test]
+    fn who_wrote_it_is_by_uid_and_what_is_no_text_is_passed_over() {
+        let all =
+            [line("a", 0, "\"x\""), line("b", 994, "\"y\""), line("c", 0, "[1,2]"), line("d", 0, "null")];
+        let reading = understood(&answer(all.concat(), Some(0)), Some(994)).unwrap();
+        let found: Vec<_> =
+            reading.entries.iter().map(|one| (one.who, one.cursor.as_str(), one.message.as_str())).collect();
+        assert_eq!(found, [(Who::Sshd { pid: 7 }, "a", "x"), (Who::Program, "b", "y")]);
+        assert_eq!((reading.cursor.as_deref(), reading.more), (Some("d"), false));
+        assert!(reading.entries.iter().all(|one| one.at == Timestamp(1_800_000_000)));
+    }
+
+    #[test]
+    fn of_a_long_answer_the_line_that_is_cut_off_is_read_the_next_time() {
+        let one = line("a", 0, "\"x\"");
+        let max = usize::try_from(OUTPUT_MAX).unwrap();
+        let count = max.checked_div(one.len()).unwrap().saturating_sub(2);
+        let mut text = one.repeat(count) + &line("b", 0, "\"y\"");
+        text += &line("c", 0, &format!("\"{}\"", "z".repeat(4000)));
+        text.truncate(max);
+        // The program was killed by its full pipe.
+        let reading = understood(&answer(text, None), None).unwrap();
+        assert_eq!((reading.cursor.as_deref(), reading.more), (Some("b"), true));
+    }
+
+    #[test]
+    fn a_program_that_fails_is_an_error_and_nothing_new_is_none() {
+        let failed = understood(&answer(String::new(), Some(1)), None);
+        assert!(matches!(failed, Err(ReadingError::Refused { said }) if said.starts_with("Failed to seek")));
+        let reading = understood(&answer(String::new(), Some(0)), None).unwrap();
+        assert!(reading.entries.is_empty() && reading.cursor.is_none() && !reading.more);
+    }
 }
