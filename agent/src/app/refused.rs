@@ -25,8 +25,8 @@ use crate::sshd_log::{Connections, Place, Refusal, Refused};
 
 /// Between two reports of one certificate that opens nothing.
 const TOLD_EVERY: Span = Span(60);
-/// Most of which is told in that time, of those that the program refuses and of those that sshd does: strangers are not to use up
-/// what is for certificates of ours.
+/// Most of which is told in that time: of those that the program refuses, of those that sshd does, and of other CAs' each. Strangers are
+/// not to use up what is for certificates of ours.
 const TOLD_MAX: usize = 64;
 /// How long it is known what the program has said: sshd's word of the same may be read that much later.
 const HEARD: Span = Span(300);
@@ -83,6 +83,8 @@ pub(crate) struct Refusals {
     by_program: Told<SshDenied>,
     /// By sshd itself.
     by_sshd: Told<Kind>,
+    /// The same, of another CA.
+    of_strangers: Told<Kind>,
     /// Those that were not told, and since when.
     left_out: Option<(u64, Boot)>,
     /// What the program has said, and until when that is known.
@@ -109,6 +111,7 @@ impl Refusals {
         Self {
             by_program: Told(BTreeMap::new()),
             by_sshd: Told(BTreeMap::new()),
+            of_strangers: Told(BTreeMap::new()),
             left_out: None,
             heard: BTreeMap::new(),
             connections: Connections::default(),
@@ -191,7 +194,7 @@ impl Agent {
         });
         match started {
             Ok(_) => self.refusals.reading = Looking::Busy,
-            Err(error) => journal::log(Level::Error, &format!("sshd's log cannot be read: {error}")),
+            Err(source) => self.sshd_log_failed(&ReadingError::Thread { source }, clock::read()),
         }
     }
 
@@ -246,9 +249,12 @@ impl Agent {
                 continue;
             }
             let Refused { at, refusal, grant, login, from, said, .. } = refused;
-            let of_ours = grant.map(|_| said.clone());
+            let is_strange = refusal == Refusal::Strange;
+            let of_ours = (!is_strange).then(|| said.clone());
             let kind = Kind { grant, login: login.clone(), from, refusal, said: of_ours };
-            match self.refusals.by_sshd.is_news(kind, now.boot) {
+            let Refusals { by_sshd, of_strangers, .. } = &mut self.refusals;
+            let told = if is_strange { of_strangers } else { by_sshd };
+            match told.is_news(kind, now.boot) {
                 News::Told => {
                     let why = UntrustedText::lossy(&format!("sshd says: {said}"));
                     let login = UntrustedText::lossy(&login.unwrap_or_default());
@@ -273,8 +279,7 @@ impl Agent {
     fn sshd_log_failed(&mut self, error: &ReadingError, now: Moment) {
         self.refusals.next = now.boot.after(AGAIN);
         self.refusals.written = None;
-        // It may be the place from which to go on that is not understood: then from where our file stands.
-        if matches!(error, ReadingError::Refused { .. }) {
+        if matches!(error, ReadingError::Cursor) {
             self.refusals.cursor = None;
         }
         self.sshd_log_is(Some(journal::chain(error)));

@@ -65,7 +65,7 @@ struct Connection {
     /// What sshd has asked last.
     asked: Option<Asked>,
     refused: Vec<Refused>,
-    /// When a line about it was last read.
+    /// When a line about it was read first; the first of a refusal, once there is one.
     read: Boot,
 }
 
@@ -114,7 +114,9 @@ impl Connections {
             read: now,
         };
         let known = self.all.entry(pid).or_insert_with(begun);
-        known.read = now;
+        if known.refused.is_empty() {
+            known.read = now;
+        }
         known
     }
 

@@ -3,6 +3,7 @@
 //! In: systemd's journal, by journalctl(1). Out: entries in their order, and a place to go on from. Who wrote an entry is the kernel's
 //! word (`_UID`, `_PID`: systemd.journal-fields(7)); what a program calls itself counts for root and for our own account only. Blocks.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +30,15 @@ pub(crate) enum ReadingError {
     /// No journal.
     #[error("this host keeps no journal")]
     NoJournal,
+    /// No thread.
+    #[error("the journal cannot be read")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+    /// The place from which to go on is none: it is read from where our file stands, the next time.
+    #[error("how far the journal was read is not understood")]
+    Cursor,
     /// The program did not answer.
     #[error("the journal cannot be read")]
     Child(#[from] ChildError),
@@ -143,16 +153,18 @@ fn since(paths: &Paths) -> Vec<String> {
 /// What was written, as far as it is whole: of a long answer the end is cut off, and read the next time.
 fn understood(answer: &Answer, program: Option<u32>) -> Result<Reading, ReadingError> {
     let is_cut = u64::try_from(answer.stdout.len()).is_ok_and(|length| length >= OUTPUT_MAX);
-    if !is_cut && answer.code != Some(0) {
-        return Err(ReadingError::Refused { said: answer.stderr.trim().to_owned() });
-    }
     let mut reading = Reading { entries: Vec::new(), cursor: None, more: is_cut };
     for line in answer.stdout.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
         let Ok(written) = serde_json::from_str::<Written>(line) else { continue };
         reading.entries.extend(entry(&written, program));
         reading.cursor = Some(written.cursor);
     }
-    Ok(reading)
+    // What was said before a program failed counts.
+    if is_cut || answer.code == Some(0) || reading.cursor.is_some() {
+        return Ok(reading);
+    }
+    let said = answer.stderr.trim().to_owned();
+    Err(if said.contains("cursor") { ReadingError::Cursor } else { ReadingError::Refused { said } })
 }
 
 fn entry(written: &Written, program: Option<u32>) -> Option<Entry> {
@@ -208,7 +220,11 @@ mod tests {
     #[test]
     fn a_program_that_fails_is_an_error_and_nothing_new_is_none() {
         let failed = understood(&answer(String::new(), Some(1)), None);
-        assert!(matches!(failed, Err(ReadingError::Refused { said }) if said.starts_with("Failed to seek")));
+        assert!(matches!(failed, Err(ReadingError::Cursor)), "{failed:?}");
+        let killed = Answer { stderr: String::new(), ..answer(String::new(), None) };
+        assert!(matches!(understood(&killed, None), Err(ReadingError::Refused { .. })));
+        let reading = understood(&answer(line("a", 0, "\"x\""), None), None).unwrap();
+        assert_eq!((reading.cursor.as_deref(), reading.more), (Some("a"), false), "killed after a line");
         let reading = understood(&answer(String::new(), Some(0)), None).unwrap();
         assert!(reading.entries.is_empty() && reading.cursor.is_none() && !reading.more);
     }

@@ -161,14 +161,21 @@ pub(super) async fn follow(store: &Store, setup: &KeySetup) -> Result<(), CoreEr
         for row in home.in_use(&mut tx).await? {
             if let Some(place) = home.moved(&row)? {
                 tx.move_key(signs, (&row.public, &place)).await?;
-                said.push(format!("the key for {} moved from {} to {place}", what(signs), row.place));
+                let line = format!("the key for {} moved from {} to {place}", what(signs), row.place);
+                said.push((row.place.starts_with(BEHIND) && !place.starts_with(BEHIND), line));
             }
         }
     }
     if !said.is_empty() {
         tx.commit().await?;
     }
-    said.iter().for_each(|line| crate::log::info(line));
+    for (is_back, line) in said {
+        if is_back {
+            crate::log::warning(&format!("{line}: its file lies there still"));
+        } else {
+            crate::log::info(&line);
+        }
+    }
     Ok(())
 }
 
