@@ -3,10 +3,10 @@
 //! In: our file among sshd's, its main file, its PAM service, the account and the program that ours names. Out: nothing, or what is missing. Runs as:
 //! root. What sshd itself makes of its files is asked by enrolment and by `doctor` (sshd(8) `-T`). Threats E15.
 
+mod authority;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use ssh_key::PublicKey;
 
 use crate::host_keys;
 use crate::nss;
@@ -15,6 +15,8 @@ use crate::probe::{self, MODULE};
 use crate::process;
 use crate::safe;
 use crate::sshd_log::VERBOSE;
+
+pub(crate) use authority::cas;
 
 /// Whom sshd runs our program as; nobody else reads what it reads.
 pub(crate) const ACCOUNT: &str = "elevate-ssh";
@@ -111,6 +113,18 @@ pub(crate) enum SshdError {
     /// No CA.
     #[error("this host knows no key that signs certificates: elevatectl key rotate tells it")]
     NoCa,
+    /// It signs with what sshd does not take.
+    #[error(
+        "{place}: sshd takes no certificate signed by {name}; add that there, or for all hosts: elevatectl key rotate ssh-user-ca --type {other}"
+    )]
+    Algorithm {
+        /// File and line.
+        place: String,
+        /// What the key that signs is, by OpenSSH's name.
+        name: String,
+        /// The other type.
+        other: &'static str,
+    },
     /// Somebody else has settled what certificates open.
     #[error(
         "{place}: `{keyword}` stands there already; Elevate does not change who else's certificates open accounts"
@@ -203,20 +217,8 @@ pub(crate) fn list_of_site(paths: &Paths) -> Option<String> {
 /// The first [`SshdError`] met.
 pub(crate) fn enforcement(paths: &Paths) -> Result<u32, SshdError> {
     let group = placed(paths)?;
-    knows_ca(paths)?;
+    authority::usable(paths)?;
     Ok(group)
-}
-
-/// Whether there is a key in the file that sshd is given.
-fn knows_ca(paths: &Paths) -> Result<(), SshdError> {
-    if cas(paths).is_empty() { Err(SshdError::NoCa) } else { Ok(()) }
-}
-
-/// The keys in that file.
-#[must_use]
-pub(crate) fn cas(paths: &Paths) -> Vec<PublicKey> {
-    let text = safe::read(&paths.user_ca, FILE_MAX).unwrap_or_default();
-    text.lines().filter_map(|line| PublicKey::from_openssh(line.trim()).ok()).collect()
 }
 
 /// The group of our account, where our file is in place and nobody else's is in its way.

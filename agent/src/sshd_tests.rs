@@ -97,16 +97,16 @@ fn e15_what_sshd_itself_says_of_its_files_must_leave_it_to_us() {
 fn e15_a_host_that_knows_no_ca_opens_nothing_by_certificate() {
     let place = tempfile::tempdir().unwrap();
     let paths = Paths::below(place.path());
-    assert_eq!(knows_ca(&paths), Err(SshdError::NoCa));
+    assert_eq!(authority::usable(&paths), Err(SshdError::NoCa));
     std::fs::create_dir_all(&paths.trust).unwrap();
     for text in ["", "\n", "# none yet\n"] {
         std::fs::write(&paths.user_ca, text).unwrap();
-        assert_eq!(knows_ca(&paths), Err(SshdError::NoCa), "{text}");
+        assert_eq!(authority::usable(&paths), Err(SshdError::NoCa), "{text}");
     }
     let key = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[5; 32]));
     let key = key.public_key().to_openssh().unwrap();
     std::fs::write(&paths.user_ca, format!("{key} of the test\n")).unwrap();
-    assert_eq!(knows_ca(&paths), Ok(()));
+    assert_eq!(authority::usable(&paths), Ok(()));
 }
 
 /// Without sshd's PAM session nobody knows which connection a grant has opened (threats X-m, F12).

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use ssh_key::private::Ed25519Keypair;
+use ssh_key::private::{EcdsaKeypair, Ed25519Keypair};
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, LineEnding, PrivateKey};
 use zeroize::Zeroizing;
 
@@ -110,6 +110,13 @@ pub(crate) fn read_signing_of(uid: u32, path: &Path) -> Result<PrivateKey, KeyEr
     let p256 = Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 };
     let known = [Algorithm::Ed25519, p256].contains(&key.algorithm());
     if key.is_encrypted() || !known { Err(form()) } else { Ok(key) }
+}
+
+/// A new P-256 key; none where the bytes are no number below the curve's order, as one in 2^32 is not.
+pub(crate) fn p256(seed: &[u8; SEAL]) -> Option<PrivateKey> {
+    let private = p256::SecretKey::from_slice(seed).ok()?;
+    let public = private.public_key().into();
+    Some(EcdsaKeypair::NistP256 { public, private: private.into() }.into())
 }
 
 fn read_seal(uid: u32, path: &Path) -> Result<Zeroizing<[u8; SEAL]>, KeyError> {

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::args::admin::{
-    Audit, Elevatectl, Host, Key, LabelChange, NameChange, OnWhat, Person, Policy, Restore, Revoke, Ssh, Verb,
+    Audit, Elevatectl, Host, LabelChange, NameChange, OnWhat, Person, Policy, Restore, Revoke, Ssh, Verb,
 };
+use crate::args::keys::Key;
 use crate::clock;
 use crate::console::Console;
 use crate::door::ssh::{Keys, Link};
@@ -299,8 +300,9 @@ fn ask(verb: &Verb) -> Result<(Ask, Wait), Failure> {
         }
         Verb::Revoke(revoke) => AdminAsk::Revoke { what: what(revoke)?, reason: revoke.reason.clone() },
         Verb::Key(Key::List | Key::Signers) => AdminAsk::KeyList,
-        Verb::Key(Key::Rotate { signs, overlap }) => {
-            AdminAsk::KeyRotate { signs: (*signs).into(), overlap: *overlap }
+        Verb::Key(Key::Rotate { signs, overlap, key_type }) => {
+            let key_type = key_type.map(Into::into);
+            AdminAsk::KeyRotate { signs: (*signs).into(), overlap: *overlap, key_type }
         }
         Verb::Ssh(Ssh::Export(words)) => {
             export::into(&words.into)?;

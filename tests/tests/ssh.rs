@@ -254,3 +254,47 @@ fn the_key_that_signs_is_rotated_while_people_log_in_and_no_login_fails() -> Res
     ssh(&alice, "deploy@web1", &["true"])?.success()?;
     Ok(())
 }
+
+/// Threat E15: a site whose sshd takes no certificate that an ECDSA key has signed, as hardening guides have it.
+#[test]
+fn e15_an_sshd_that_does_not_take_what_the_key_signs_is_known_before_anybody_types_a_code() -> Result<()> {
+    let (fleet, web1, sshd, alice) = ssh_scene()?;
+    alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?.success()?;
+    let login = certificate(&alice, "true")?;
+    fleet.laptop.run("alice", &login)?.success()?;
+    let strict = "/etc/ssh/sshd_config.d/hardened.conf";
+    web1.host.write(strict, "CASignatureAlgorithms ssh-ed25519,rsa-sha2-512,rsa-sha2-256\n")?;
+    web1.host.run("root", ["pkill", "-HUP", "-o", "-x", "sshd"])?.success()?;
+    eventually(PATIENCE, "sshd's own refusal", || {
+        fleet.laptop.run("alice", &login).is_ok_and(|ran| ran.status.code() == Some(255))
+            && sshd.log().contains("ecdsa-sha2-nistp256")
+    })?;
+    alice.elevate(&["drop", "--all"])?.success()?;
+    let said = "hardened.conf:1: sshd takes no certificate signed by ecdsa-sha2-nistp256; add that there, or for all hosts: \
+                elevatectl key rotate ssh-user-ca --type ed25519";
+    let refused = alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?;
+    ensure!(!refused.status.success() && refused.stderr.contains(said), "{refused}");
+    let doctor = web1.host.run("root", ["elevate-agent", "doctor"])?.stdout;
+    ensure!(doctor.contains(said), "{doctor}");
+    ensure!(fleet.events("grant.issued")?.len() == 1, "nothing else was granted");
+    fleet.ctl(&["key", "rotate", "ssh-user-ca", "--type", "ed25519"])?;
+    eventually(
+        PATIENCE,
+        "a login",
+        || matches!(ssh(&alice, "deploy@web1", &["true"]), Ok(ran) if ran.status.success()),
+    )
+}
+
+/// A host that is managed may be where somebody works: what is asked there of other hosts goes by the person's own key.
+#[test]
+fn from_a_managed_host_one_logs_in_to_another_one() -> Result<()> {
+    let (fleet, _web1, _sshd, _alice) = ssh_scene()?;
+    let jump = fleet.managed("db1", &["tier=db"])?;
+    let home = fleet.laptop.run("root", ["sh", "-c", "tar -C /home/alice -c . | base64"])?.success()?;
+    jump.host.write("/root/home", home)?;
+    jump.host.run("root", ["sh", "-c", "base64 -d < /root/home | tar -C /home/alice -x"])?.success()?;
+    let login = ["elevate", "ssh", "deploy@web1", "-m", "an ordinary reason", "--", "id", "-un"];
+    let said = jump.host.run("alice", login)?;
+    ensure!(said.status.success() && said.stdout.trim() == "deploy", "{said}");
+    Ok(())
+}

@@ -66,12 +66,9 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         },
         AdminAsk::Revoke { what, reason } => return end::revoke(core, talk, what, reason).await,
         AdminAsk::KeyList => keys::list(inner).await?,
-        AdminAsk::KeyRotate { signs: Signs::Grants, overlap } => keys::rotate(inner, talk, *overlap).await?,
-        AdminAsk::KeyRotate { signs: Signs::SshUserCa, overlap } => {
-            cas::rotate(inner, talk, Authority::People, *overlap).await?
-        }
-        AdminAsk::KeyRotate { signs: Signs::SshHostCa, overlap } => {
-            cas::rotate(inner, talk, Authority::Hosts, *overlap).await?
+        AdminAsk::KeyRotate { signs, overlap, key_type } => {
+            let how = keys::Rotation { overlap: *overlap, key_type: *key_type };
+            rotate(inner, talk, *signs, how).await?
         }
         AdminAsk::SshExport => export::export(inner).await?,
         AdminAsk::SinkList => AdminOutcome::Sinks(sinks(inner).await?),
@@ -83,6 +80,14 @@ pub(super) async fn administer(core: &Core, talk: &mut Dialogue, ask: &AdminAsk)
         AdminAsk::AuditTail { last, follow } => return tail::tail(core, talk, ask, (*last, *follow)).await,
     };
     Ok(Outcome::Admin(outcome))
+}
+
+async fn rotate(core: &Inner, talk: &Dialogue, signs: Signs, how: keys::Rotation) -> Told<AdminOutcome> {
+    match signs {
+        Signs::Grants => keys::rotate(core, talk, how).await,
+        Signs::SshUserCa => cas::rotate(core, talk, Authority::People, how).await,
+        Signs::SshHostCa => cas::rotate(core, talk, Authority::Hosts, how).await,
+    }
 }
 
 async fn used(core: &Inner, talk: &Dialogue, ask: &AdminAsk) -> Told<()> {

@@ -16,14 +16,14 @@ use elevate_protocol::ssh::{CAS_MAX, Cas};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 use ssh_key::PrivateKey;
-use ssh_key::private::Ed25519Keypair;
-use zeroize::Zeroizing;
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse};
-use super::keys::{OVERLAP, TOO_MANY, can_tell, configured, fingerprint, line, next, rotated, tell};
+use super::keys::{
+    OVERLAP, Rotation, TOO_MANY, can_tell, configured, fingerprint, line, next, rotated, tell,
+};
 use super::places::{Home, place_of};
-use super::{CoreError, Inner, KeySetup, keys as grant_keys, own_key, random};
+use super::{CoreError, Inner, KeySetup, keys as grant_keys, own_key};
 use crate::issue::Issuer;
 use crate::issue::ca::{Ca, Which};
 use crate::issue::host_certificate::LEAD;
@@ -84,8 +84,7 @@ pub(super) async fn known(
 fn first(home: &Home<'_>, folder: &Path) -> Result<PrivateKey, CoreError> {
     let path = folder.join(home.file);
     if std::fs::symlink_metadata(&path).is_err() {
-        let seed = Zeroizing::new(random::<32>()?);
-        let made = keys::write_signing(&path, &PrivateKey::from(Ed25519Keypair::from_seed(&seed)));
+        let made = keys::write_signing(&path, &home.fresh(None)?);
         made.map_err(|source| CoreError::FirstKey { signs: home.signs, source })?;
     }
     home.first()
@@ -126,7 +125,7 @@ pub(super) async fn rotate(
     core: &Inner,
     talk: &Dialogue,
     of: Authority,
-    overlap: Option<Span>,
+    how: Rotation,
 ) -> Told<AdminOutcome> {
     can_tell(core).await?;
     let rows = core.store.read().await?.cas(of).await?;
@@ -134,9 +133,9 @@ pub(super) async fn rotate(
     if trusted_of(&rows) >= CAS_MAX {
         return refuse(Code::Usage, TOO_MANY);
     }
-    let (signer, place) = next(core, signs(of)).await?;
+    let (signer, place) = next(core, signs(of), how.key_type).await?;
     let mut tx = core.store.write().await?;
-    let until = tx.now().after(overlap.unwrap_or(usual_overlap(of)));
+    let until = tx.now().after(how.overlap.unwrap_or(usual_overlap(of)));
     let before = tx.cas(of).await?.pop().ok_or(BROKEN)?;
     let number = tx.replace_ca(of, until, (&line(signer.public_key())?, &place)).await?;
     if trusted_of(&tx.cas(of).await?) > CAS_MAX {

@@ -8,19 +8,17 @@ use std::path::PathBuf;
 use elevate_audit::{Kind, Subject};
 use elevate_protocol::document::{Keys, SigningKey};
 use elevate_protocol::id::HostId;
-use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyView, Signs};
+use elevate_protocol::message::admin::{AdminOutcome, KeyState, KeyType, KeyView, Signs};
 use elevate_protocol::message::refusal::Code;
 use elevate_protocol::signers::{SIGNERS_MAX, TrustedKey, TrustedKeys};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
-use ssh_key::private::Ed25519Keypair;
-use ssh_key::{HashAlg, PrivateKey, PublicKey};
-use zeroize::Zeroizing;
+use ssh_key::{HashAlg, PublicKey};
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse, refuse_hint};
 use super::places::{self, place_of};
-use super::{CoreError, Inner, cas, own_key, random};
+use super::{CoreError, Inner, cas, own_key};
 use crate::issue::Issuer;
 use crate::keys;
 use crate::log::chain;
@@ -119,10 +117,29 @@ pub(super) async fn ready(core: &Inner, activation: &Activation) -> Told<()> {
     refuse_hint(Code::Internal, message, "an administrator sees why: sudo elevatectl key list")
 }
 
+/// How another key comes to sign.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rotation {
+    /// How long the key before is believed; none: as long as usual.
+    pub(super) overlap: Option<Span>,
+    /// Of which type a new file is to be; none: the usual one.
+    pub(super) key_type: Option<KeyType>,
+}
+
 /// A new key: the agent's that the configuration names, or a new file.
-pub(super) async fn next(core: &Inner, signs: Signs) -> Told<(Signer, String)> {
+pub(super) async fn next(core: &Inner, signs: Signs, key_type: Option<KeyType>) -> Told<(Signer, String)> {
     let home = core.keys.home(signs);
     if let Some(agent) = home.agent {
+        if key_type.is_some() {
+            return refuse_hint(
+                Code::Usage,
+                "the next key is the agent's of daemon.toml, which is of the type that it is",
+                format!(
+                    "rotate without --type, or write {} = \"file\" and restart elevated",
+                    places::setting(signs)
+                ),
+            );
+        }
         let known = own_key::all(&mut core.store.read().await?).await?;
         if known.contains(&line(agent.public_key())?) {
             return refuse_hint(
@@ -139,8 +156,7 @@ pub(super) async fn next(core: &Inner, signs: Signs) -> Told<(Signer, String)> {
         }
         return Ok((agent.clone(), place_of(agent, home.file)));
     }
-    let seed = Zeroizing::new(random::<32>()?);
-    let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+    let key = home.fresh(key_type)?;
     let name = places::file_of(home.file, key.public_key());
     if let Err(error) = keys::write_signing(&core.keys.folder.join(&name), &key) {
         return refuse(Code::Internal, chain(&error));
@@ -163,10 +179,10 @@ async fn until(tx: &mut Tx, overlap: Option<Span>) -> Told<Timestamp> {
 }
 
 /// Replaces the key that signs, all or nothing.
-pub(super) async fn rotate(core: &Inner, talk: &Dialogue, overlap: Option<Span>) -> Told<AdminOutcome> {
+pub(super) async fn rotate(core: &Inner, talk: &Dialogue, how: Rotation) -> Told<AdminOutcome> {
     can_tell(core).await?;
-    let (signer, place) = next(core, Signs::Grants).await?;
-    replace(core, &talk.voice, overlap, (signer, place)).await?;
+    let (signer, place) = next(core, Signs::Grants, how.key_type).await?;
+    replace(core, &talk.voice, how.overlap, (signer, place)).await?;
     list(core).await
 }
 

@@ -5,13 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use elevate_protocol::message::admin::Signs;
+use elevate_protocol::message::admin::{KeyType, Signs};
 use elevate_protocol::time::Timestamp;
+use ssh_key::private::Ed25519Keypair;
 use ssh_key::{HashAlg, PrivateKey, PublicKey};
+use zeroize::Zeroizing;
 
 use super::fault::Fault;
 use super::own_key::{self, EVERYTHING};
-use super::{CoreError, KeySetup};
+use super::{CoreError, KeySetup, random};
 use crate::keys::{self, GRANT_FILE, HOST_CA_FILE, USER_CA_FILE};
 use crate::signer::Signer;
 use crate::store::{Authority, Glimpse, Store, StoreError, Tx};
@@ -89,6 +91,25 @@ impl Home<'_> {
             return Err(CoreError::OtherKey { path });
         }
         Ok(Signer::here(key))
+    }
+
+    /// A new key, of the type that is wanted or the usual one. sshd checks a person's certificate several times in a login, and Ed25519
+    /// slowly; whom a host's certificate meets may take nothing else, and our own programs check documents (decision 47).
+    pub(super) fn fresh(&self, wanted: Option<KeyType>) -> Result<PrivateKey, getrandom::Error> {
+        let usual = match self.signs {
+            Signs::SshUserCa => KeyType::Ecdsa,
+            Signs::Grants | Signs::SshHostCa => KeyType::Ed25519,
+        };
+        loop {
+            let seed = Zeroizing::new(random::<32>()?);
+            let made = match wanted.unwrap_or(usual) {
+                KeyType::Ed25519 => Some(Ed25519Keypair::from_seed(&seed).into()),
+                KeyType::Ecdsa => keys::p256(&seed),
+            };
+            if let Some(key) = made {
+                return Ok(key);
+            }
+        }
     }
 
     /// The file of the first key, which is there.

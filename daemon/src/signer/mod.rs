@@ -4,6 +4,7 @@
 //! Spec: docs/config.md "Keys", draft-ietf-sshm-ssh-agent.
 
 mod agent;
+mod own;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -18,6 +19,7 @@ use signature::{Signer as _, Verifier as _};
 use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, Signature, SshSig};
 
 pub(crate) use agent::AgentError;
+use own::Own;
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +48,7 @@ pub(crate) enum SignError {
 /// Where a key lives.
 #[derive(Clone)]
 enum Place {
-    Here(Arc<PrivateKey>),
+    Here(Arc<Own>),
     Agent(PathBuf),
 }
 
@@ -61,7 +63,7 @@ impl Signer {
     /// A key in this process.
     #[must_use]
     pub(crate) fn here(key: PrivateKey) -> Self {
-        Self { public: key.public_key().clone(), place: Place::Here(Arc::new(key)) }
+        Self { public: key.public_key().clone(), place: Place::Here(Arc::new(Own::of(key))) }
     }
 
     /// A key of an agent, which is not asked yet.
@@ -99,7 +101,7 @@ impl Signer {
     /// A [`SignError`].
     pub(crate) fn at_once(&self, body: &str, namespace: &str) -> Result<Option<String>, SignError> {
         match &self.place {
-            Place::Here(key) => Ok(Some(SignedBody::sign(body.to_owned(), key, namespace)?.signature)),
+            Place::Here(key) => Ok(Some(key.sshsig(body, namespace)?)),
             Place::Agent(_) => Ok(None),
         }
     }
@@ -110,7 +112,10 @@ impl Signer {
     /// A [`SignError`]; nothing was signed that anybody has seen.
     pub(crate) async fn sign(&self, body: String, namespace: &str) -> Result<SignedBody, SignError> {
         let socket = match &self.place {
-            Place::Here(key) => return Ok(SignedBody::sign(body, key, namespace)?),
+            Place::Here(key) => {
+                let signature = key.sshsig(&body, namespace)?;
+                return Ok(SignedBody { body, signature });
+            }
             Place::Agent(socket) => socket,
         };
         let data = SshSig::signed_data(namespace, HashAlg::Sha512, body.as_bytes())?;

@@ -4,15 +4,15 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use elevate_protocol::host_ssh::{HostName, HostSshError};
 use elevate_protocol::id::IdPrefix;
-use elevate_protocol::message::admin::Signs;
 use elevate_protocol::name::{Name, NameError};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::Span;
 
 use super::Format;
+use super::keys::Key;
 use crate::pages::Shell;
 
 /// Administer Elevate: on the daemon's machine as root, elsewhere with your own key and an active role that administers. Each use
@@ -280,24 +280,6 @@ pub struct Revoke {
     pub reason: UntrustedText,
 }
 
-/// Keys.
-#[derive(Debug, Subcommand)]
-pub enum Key {
-    /// List the keys: which one signs, which still counts and until when
-    List,
-    /// Print those of grants as a signers file, for ssh-keygen -Y verify -f FILE -I grants -n elevate-grant@v1
-    Signers,
-    /// Sign with another key from here on: with the agent's key of daemon.toml, or a new file
-    Rotate {
-        /// What it signs
-        #[arg(value_enum, default_value = "grants")]
-        signs: Rotated,
-        /// How long what the key before signed is believed [default: 25h, longer than any grant; of ssh-host-ca 21 days]; 1s where a key of SSH certificates was stolen
-        #[arg(long, value_name = "DURATION")]
-        overlap: Option<Span>,
-    },
-}
-
 /// SSH.
 #[derive(Debug, Subcommand)]
 pub enum Ssh {
@@ -314,27 +296,6 @@ pub struct Export {
     /// The folder in which they will lie on those machines
     #[arg(long, value_name = "DIR", default_value = "/etc/ssh")]
     pub into: PathBuf,
-}
-
-/// What another key is to sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Rotated {
-    /// Grants, and everything else that hosts are told
-    Grants,
-    /// SSH certificates of people
-    SshUserCa,
-    /// SSH certificates of hosts; the next key signs after 20 minutes, when everybody who logs in has heard of it
-    SshHostCa,
-}
-
-impl From<Rotated> for Signs {
-    fn from(rotated: Rotated) -> Self {
-        match rotated {
-            Rotated::Grants => Self::Grants,
-            Rotated::SshUserCa => Self::SshUserCa,
-            Rotated::SshHostCa => Self::SshHostCa,
-        }
-    }
 }
 
 /// The log.

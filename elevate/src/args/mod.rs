@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod bare;
+pub mod keys;
 mod options;
 
 use std::ffi::OsString;

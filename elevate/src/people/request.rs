@@ -152,10 +152,8 @@ fn ask_missing(session: &mut Session, ask: &mut RequestAsk) -> Result<(), Failur
 /// My roles, through the door of `ask`.
 fn eligible(session: &mut Session, ask: &Ask) -> Result<Vec<EligibilityView>, Failure> {
     // No way for the ask: it says so itself, and better.
-    if session.door(ask).is_err() {
-        return Ok(Vec::new());
-    }
-    let end = session.ask(&Ask::Eligible, Wait::Machines)?;
+    let Ok(which) = session.door(ask) else { return Ok(Vec::new()) };
+    let end = session.ask_through(which, &Ask::Eligible, Wait::Machines)?;
     let End::Done(Outcome::Eligible(found)) = end else { return Err(not_expected(end)) };
     Ok(found)
 }

@@ -25,6 +25,7 @@ use super::run::active;
 use super::session::Session;
 use super::sudo::run as run_program;
 use crate::args::{Ssh, Wanted};
+use crate::door::Which;
 use crate::failure::Failure;
 use crate::talk::{End, Wait};
 
@@ -126,9 +127,9 @@ fn certificate(
     }
 }
 
-/// The one role of mine that opens the account there.
+/// The one role of mine that opens the account there. Asked where the certificate was: a host that is managed knows its own alone.
 fn role_for(session: &mut Session, target: &Target, refusal: Refusal) -> Result<Name, Failure> {
-    let end = session.ask(&Ask::Eligible, Wait::Machines)?;
+    let end = session.ask_through(Which::Two, &Ask::Eligible, Wait::Machines)?;
     let End::Done(Outcome::Eligible(mine)) = end else { return Err(not_expected(end)) };
     let roles: Vec<Name> = mine.into_iter().filter(|one| opens(one, target)).map(|one| one.role).collect();
     match roles.as_slice() {

@@ -104,6 +104,8 @@ pub enum AdminAsk {
         signs: Signs,
         /// How long the key before is believed; none: longer than any grant lasts.
         overlap: Option<Span>,
+        /// Of which type a new file is to be; none: of the usual one for what it signs.
+        key_type: Option<KeyType>,
     },
     /// What a machine without agent needs to believe certificates for people.
     SshExport,
@@ -179,6 +181,16 @@ impl Signs {
             Self::SshHostCa => "ssh-host-ca",
         }
     }
+}
+
+/// The types of keys that sign, in the words of ssh-keygen(1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyType {
+    /// Ed25519.
+    Ed25519,
+    /// ECDSA over P-256.
+    Ecdsa,
 }
 
 /// A key that signs.

@@ -105,7 +105,7 @@ async fn an_export_revokes_what_is_over_and_lives_and_its_version_grows_with_wha
     let third = export(&place).await;
     assert!(third.revoked.is_empty() && third.version > second.version);
     // Another key: those of before are trusted on, and sign for machines that know them alone.
-    place.admin(AdminAsk::KeyRotate { signs: Signs::SshUserCa, overlap: None }).await;
+    place.admin(AdminAsk::KeyRotate { signs: Signs::SshUserCa, overlap: None, key_type: None }).await;
     let fourth = export(&place).await;
     assert!(fourth.user_ca.keys().len() == 2 && fourth.version > third.version);
     activate(&place, "alice", "web-in").await;

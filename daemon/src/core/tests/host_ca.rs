@@ -147,7 +147,7 @@ async fn e19_names_are_an_administrators_and_no_host_gets_anothers() {
 }
 
 fn rotate(overlap: Option<&str>) -> AdminAsk {
-    AdminAsk::KeyRotate { signs: Signs::SshHostCa, overlap: overlap.map(span) }
+    AdminAsk::KeyRotate { signs: Signs::SshHostCa, overlap: overlap.map(span), key_type: None }
 }
 
 async fn keys(place: &Place, ask: AdminAsk) -> Vec<KeyView> {
@@ -334,7 +334,7 @@ async fn e02_no_rotation_gives_a_key_a_second_thing_to_sign() {
         };
         place.core = open_keys(place.folder.path(), &place.clock, keys).await.unwrap();
         let rotate = async |signs| {
-            let ask = Ask::Admin(AdminAsk::KeyRotate { signs, overlap: None });
+            let ask = Ask::Admin(AdminAsk::KeyRotate { signs, overlap: None, key_type: None });
             place.talk(Speaker::Root { uid: 0 }, ask).end().await
         };
         rotate(first).await.unwrap();

@@ -47,7 +47,7 @@ async fn place() -> (Place, fixture::Agent) {
 }
 
 async fn rotate(place: &Place) {
-    place.admin(AdminAsk::KeyRotate { signs: Signs::Grants, overlap: None }).await;
+    place.admin(AdminAsk::KeyRotate { signs: Signs::Grants, overlap: None, key_type: None }).await;
 }
 
 /// An approver's word is not lost: the grant starts when its person asks again with the key back.

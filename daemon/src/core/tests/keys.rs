@@ -42,7 +42,7 @@ async fn keys(place: &Place, ask: AdminAsk) -> Vec<KeyView> {
     keys
 }
 
-const ROTATE: AdminAsk = AdminAsk::KeyRotate { signs: Signs::Grants, overlap: None };
+const ROTATE: AdminAsk = AdminAsk::KeyRotate { signs: Signs::Grants, overlap: None, key_type: None };
 
 fn states(keys: &[KeyView]) -> Vec<KeyState> {
     keys.iter().map(|key| key.state).collect()
@@ -144,11 +144,13 @@ async fn an_overlap_that_would_cut_a_grant_off_is_refused_with_the_least_that_wo
     let _agent = place.obedient(&web1, 31).await;
     place.event("host.connected", 1).await;
     view(place.ask("alice", on("web1")).await.unwrap());
-    let short = AdminAsk::KeyRotate { signs: Signs::Grants, overlap: Some(span("10m")) };
+    let short = AdminAsk::KeyRotate { signs: Signs::Grants, overlap: Some(span("10m")), key_type: None };
     let refused = place.talk(Speaker::Root { uid: 0 }, Ask::Admin(short)).end().await.unwrap_err();
     assert_eq!(refused.code, Code::Usage);
     assert!(refused.hint.unwrap().contains("1h1m"), "the end of the grant and a minute");
-    let listed = keys(&place, AdminAsk::KeyRotate { signs: Signs::Grants, overlap: Some(span("2h")) }).await;
+    let listed =
+        keys(&place, AdminAsk::KeyRotate { signs: Signs::Grants, overlap: Some(span("2h")), key_type: None })
+            .await;
     assert_eq!(states(&listed), [KeyState::Replaced, KeyState::Signs]);
     place.clock.advance(7200);
     let listed = keys(&place, AdminAsk::KeyList).await;

@@ -18,7 +18,7 @@ async fn cas(place: &Place, ask: AdminAsk) -> Vec<KeyView> {
 }
 
 fn rotate(overlap: Option<&str>) -> AdminAsk {
-    AdminAsk::KeyRotate { signs: Signs::SshUserCa, overlap: overlap.map(span) }
+    AdminAsk::KeyRotate { signs: Signs::SshUserCa, overlap: overlap.map(span), key_type: None }
 }
 
 /// The number of the key in the list that signed a certificate.
