@@ -16,7 +16,7 @@ use crate::process;
 use crate::safe;
 use crate::sshd_log::VERBOSE;
 
-pub(crate) use authority::cas;
+pub(crate) use authority::{cas, taken};
 
 /// Whom sshd runs our program as; nobody else reads what it reads.
 pub(crate) const ACCOUNT: &str = "elevate-ssh";
@@ -115,7 +115,7 @@ pub(crate) enum SshdError {
     NoCa,
     /// It signs with what sshd does not take.
     #[error(
-        "{place}: sshd takes no certificate signed by {name}; add that there, or for all hosts: elevatectl key rotate ssh-user-ca --type {other}"
+        "{place}: by this line sshd takes no certificate signed by {name}; add that there, or for all hosts: elevatectl key rotate ssh-user-ca --type {other}"
     )]
     Algorithm {
         /// File and line.

@@ -112,8 +112,12 @@ pub(crate) fn read_signing_of(uid: u32, path: &Path) -> Result<PrivateKey, KeyEr
     if key.is_encrypted() || !known { Err(form()) } else { Ok(key) }
 }
 
-/// A new P-256 key; none where the bytes are no number below the curve's order, as one in 2^32 is not.
+/// A new P-256 key; none where the bytes are no number below the curve's order, as one in 2^32 is not, or begin with a zero: OpenSSH's
+/// programs write such a number shorter, and the library does not read that again.
 pub(crate) fn p256(seed: &[u8; SEAL]) -> Option<PrivateKey> {
+    if seed.starts_with(&[0]) {
+        return None;
+    }
     let private = p256::SecretKey::from_slice(seed).ok()?;
     let public = private.public_key().into();
     Some(EcdsaKeypair::NistP256 { public, private: private.into() }.into())

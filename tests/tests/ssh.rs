@@ -270,12 +270,13 @@ fn e15_an_sshd_that_does_not_take_what_the_key_signs_is_known_before_anybody_typ
             && sshd.log().contains("ecdsa-sha2-nistp256")
     })?;
     alice.elevate(&["drop", "--all"])?.success()?;
-    let said = "hardened.conf:1: sshd takes no certificate signed by ecdsa-sha2-nistp256; add that there, or for all hosts: \
+    let said = "hardened.conf:1: by this line sshd takes no certificate signed by ecdsa-sha2-nistp256; add that there, or for all hosts: \
                 elevatectl key rotate ssh-user-ca --type ed25519";
     let refused = alice.elevate(&["web-in", "-H", "web1", "-m", "an ordinary reason"])?;
     ensure!(!refused.status.success() && refused.stderr.contains(said), "{refused}");
-    let doctor = web1.host.run("root", ["elevate-agent", "doctor"])?.stdout;
-    ensure!(doctor.contains(said), "{doctor}");
+    let doctor = web1.host.run("root", ["elevate-agent", "doctor"])?;
+    let problem = format!("problem  /etc/ssh/sshd_config.d/{said}");
+    ensure!(doctor.status.code() == Some(1) && doctor.stdout.contains(&problem), "{doctor}");
     ensure!(fleet.events("grant.issued")?.len() == 1, "nothing else was granted");
     fleet.ctl(&["key", "rotate", "ssh-user-ca", "--type", "ed25519"])?;
     eventually(
@@ -288,7 +289,7 @@ fn e15_an_sshd_that_does_not_take_what_the_key_signs_is_known_before_anybody_typ
 /// A host that is managed may be where somebody works: what is asked there of other hosts goes by the person's own key.
 #[test]
 fn from_a_managed_host_one_logs_in_to_another_one() -> Result<()> {
-    let (fleet, _web1, _sshd, _alice) = ssh_scene()?;
+    let (fleet, _web1, _sshd, alice) = ssh_scene()?;
     let jump = fleet.managed("db1", &["tier=db"])?;
     let home = fleet.laptop.run("root", ["sh", "-c", "tar -C /home/alice -c . | base64"])?.success()?;
     jump.host.write("/root/home", home)?;
@@ -296,5 +297,11 @@ fn from_a_managed_host_one_logs_in_to_another_one() -> Result<()> {
     let login = ["elevate", "ssh", "deploy@web1", "-m", "an ordinary reason", "--", "id", "-un"];
     let said = jump.host.run("alice", login)?;
     ensure!(said.status.success() && said.stdout.trim() == "deploy", "{said}");
+    // So what the role of another host wants to know is asked for.
+    alice.elevate(&["drop", "--all"])?.success()?;
+    let mut screen = jump.host.tty("alice", ["elevate", "web-in", "-H", "web1"])?;
+    screen.expect("Reason")?;
+    screen.line("an ordinary reason")?;
+    ensure!(screen.wait()?.success(), "{}", screen.screen());
     Ok(())
 }

@@ -19,7 +19,7 @@ use elevate_protocol::text::escape;
 use elevate_protocol::time::Span;
 use ssh_key::certificate::{Builder, CertType};
 use ssh_key::private::Ed25519Keypair;
-use ssh_key::{LineEnding, PrivateKey};
+use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
 use crate::child::{self, Answer, ChildError};
 use crate::clock;
@@ -27,7 +27,7 @@ use crate::life::{self, Life};
 use crate::nss;
 use crate::paths::Paths;
 use crate::safe::{self, Durability};
-use crate::sshd::ACCOUNT;
+use crate::sshd::{self, ACCOUNT};
 
 use super::checks::CANARY_ACCOUNT;
 
@@ -135,6 +135,12 @@ impl<'a> Canary<'a> {
         let file = self.paths.principals.join(CANARY_ACCOUNT);
         if life::of_agent(&self.paths.agent_socket) != Life::Absent || file.exists() {
             return Ok(());
+        }
+        // The CA of a try is Ed25519, whatever the real one is.
+        if sshd::taken(self.paths, &Algorithm::Ed25519).is_err() {
+            let why =
+                "the certificate of a try is signed by Ed25519, which its CASignatureAlgorithms leave out";
+            return Err(LoginError::Unproved { why: why.to_owned() });
         }
         let (answer, said) = self.by_certificate()?;
         if answer.code != Some(NOT_IN) || !answer.stderr.contains("Permission denied") {

@@ -21,17 +21,25 @@ pub(crate) fn cas(paths: &Paths) -> Vec<PublicKey> {
     text.lines().filter_map(|line| PublicKey::from_openssh(line.trim()).ok()).collect()
 }
 
-/// Whether there is a key, and sshd takes what the newest signs. Each line counts, whichever sshd goes by: nobody types a code for a login
-/// that may be refused.
+/// Whether there is a key, and sshd takes what the newest signs.
 ///
 /// # Errors
 /// [`SshdError::NoCa`], [`SshdError::Algorithm`].
 pub(super) fn usable(paths: &Paths) -> Result<(), SshdError> {
     let algorithm = cas(paths).last().ok_or(SshdError::NoCa)?.algorithm();
+    taken(paths, &algorithm)
+}
+
+/// Whether sshd takes certificates that a key of this type has signed. Each line counts, whichever sshd goes by: nobody types a code for
+/// a login that may be refused.
+///
+/// # Errors
+/// [`SshdError::Algorithm`].
+pub(crate) fn taken(paths: &Paths, algorithm: &Algorithm) -> Result<(), SshdError> {
     let main = safe::read(&paths.sshd_main, FILE_MAX).unwrap_or_default();
     let files = iter::once((paths.sshd_main.clone(), main)).chain(others(paths));
     for (path, text) in files {
-        takes((&path, &text), &algorithm)?;
+        takes((&path, &text), algorithm)?;
     }
     Ok(())
 }

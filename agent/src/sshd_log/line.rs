@@ -34,7 +34,7 @@ pub(crate) struct Peer {
 /// When sshd refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
-    /// A certificate of another CA, which may be good for something else on this host.
+    /// A certificate of another CA, or signed with what sshd does not take, which may be good for something else on this host.
     Strange,
     /// One on a list of revoked ones, before it asks whether it opens the account.
     Revoked,
@@ -110,8 +110,10 @@ fn refusal(said: &str) -> Option<Line> {
         if revoked.is_some_and(|(kind, rest)| kind.ends_with("-CERT") && rest.contains(" revoked by file ")) {
             return Some(Refusal::Revoked);
         }
-        // With LogVerbose only.
-        (said.starts_with("CA ") && said.contains(" is not listed in ")).then_some(Refusal::Strange)
+        // The former with LogVerbose only; the latter before sshd looks whose certificate it is.
+        let is_strange = (said.starts_with("CA ") && said.contains(" is not listed in "))
+            || said.starts_with("userauth_pubkey: certificate signature algorithm ");
+        is_strange.then_some(Refusal::Strange)
     };
     let refusal = known.or_else(unasked)?;
     Some(Line::Refused(refusal, said.strip_prefix("cert: ").unwrap_or(said).to_owned()))
@@ -185,6 +187,10 @@ mod tests {
             ),
             (
                 "debug2: auth2-pubkey.c:user_cert_trusted_ca():507 (pid=10233): CA ED25519 SHA256:FNbZ is not listed in /etc/elevate/trust/user_ca: key not found",
+                Refusal::Strange,
+            ),
+            (
+                "userauth_pubkey: certificate signature algorithm ecdsa-sha2-nistp256: signature algorithm not supported",
                 Refusal::Strange,
             ),
         ] {

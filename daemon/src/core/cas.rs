@@ -84,7 +84,7 @@ pub(super) async fn known(
 fn first(home: &Home<'_>, folder: &Path) -> Result<PrivateKey, CoreError> {
     let path = folder.join(home.file);
     if std::fs::symlink_metadata(&path).is_err() {
-        let made = keys::write_signing(&path, &home.fresh(None)?);
+        let made = keys::write_signing(&path, &home.fresh(home.usual())?);
         made.map_err(|source| CoreError::FirstKey { signs: home.signs, source })?;
     }
     home.first()
@@ -133,7 +133,8 @@ pub(super) async fn rotate(
     if trusted_of(&rows) >= CAS_MAX {
         return refuse(Code::Usage, TOO_MANY);
     }
-    let (signer, place) = next(core, signs(of), how.key_type).await?;
+    let before = core.ca(of).signer().ok_or(BROKEN)?;
+    let (signer, place) = next(core, (signs(of), before.public_key()), how.key_type).await?;
     let mut tx = core.store.write().await?;
     let until = tx.now().after(how.overlap.unwrap_or(usual_overlap(of)));
     let before = tx.cas(of).await?.pop().ok_or(BROKEN)?;

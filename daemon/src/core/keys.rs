@@ -13,7 +13,7 @@ use elevate_protocol::message::refusal::Code;
 use elevate_protocol::signers::{SIGNERS_MAX, TrustedKey, TrustedKeys};
 use elevate_protocol::text::UntrustedText;
 use elevate_protocol::time::{Span, Timestamp};
-use ssh_key::{HashAlg, PublicKey};
+use ssh_key::{Algorithm, HashAlg, PublicKey};
 
 use super::dialogue::Dialogue;
 use super::fault::{Fault, Told, refuse, refuse_hint};
@@ -122,12 +122,16 @@ pub(super) async fn ready(core: &Inner, activation: &Activation) -> Told<()> {
 pub(super) struct Rotation {
     /// How long the key before is believed; none: as long as usual.
     pub(super) overlap: Option<Span>,
-    /// Of which type a new file is to be; none: the usual one.
+    /// Of which type a new file is to be; none: that of the key before.
     pub(super) key_type: Option<KeyType>,
 }
 
 /// A new key: the agent's that the configuration names, or a new file.
-pub(super) async fn next(core: &Inner, signs: Signs, key_type: Option<KeyType>) -> Told<(Signer, String)> {
+pub(super) async fn next(
+    core: &Inner,
+    (signs, before): (Signs, &PublicKey),
+    key_type: Option<KeyType>,
+) -> Told<(Signer, String)> {
     let home = core.keys.home(signs);
     if let Some(agent) = home.agent {
         if key_type.is_some() {
@@ -156,7 +160,10 @@ pub(super) async fn next(core: &Inner, signs: Signs, key_type: Option<KeyType>) 
         }
         return Ok((agent.clone(), place_of(agent, home.file)));
     }
-    let key = home.fresh(key_type)?;
+    // Whoever checks takes the type of the key before; another one is for somebody to decide.
+    let like_before =
+        if before.algorithm() == Algorithm::Ed25519 { KeyType::Ed25519 } else { KeyType::Ecdsa };
+    let key = home.fresh(key_type.unwrap_or(like_before))?;
     let name = places::file_of(home.file, key.public_key());
     if let Err(error) = keys::write_signing(&core.keys.folder.join(&name), &key) {
         return refuse(Code::Internal, chain(&error));
@@ -181,7 +188,8 @@ async fn until(tx: &mut Tx, overlap: Option<Span>) -> Told<Timestamp> {
 /// Replaces the key that signs, all or nothing.
 pub(super) async fn rotate(core: &Inner, talk: &Dialogue, how: Rotation) -> Told<AdminOutcome> {
     can_tell(core).await?;
-    let (signer, place) = next(core, Signs::Grants, how.key_type).await?;
+    let (_, before) = core.issuer.signer(&mut core.store.read().await?).await?;
+    let (signer, place) = next(core, (Signs::Grants, before.public_key()), how.key_type).await?;
     replace(core, &talk.voice, how.overlap, (signer, place)).await?;
     list(core).await
 }

@@ -93,16 +93,20 @@ impl Home<'_> {
         Ok(Signer::here(key))
     }
 
-    /// A new key, of the type that is wanted or the usual one. sshd checks a person's certificate several times in a login, and Ed25519
-    /// slowly; whom a host's certificate meets may take nothing else, and our own programs check documents (decision 47).
-    pub(super) fn fresh(&self, wanted: Option<KeyType>) -> Result<PrivateKey, getrandom::Error> {
-        let usual = match self.signs {
+    /// The type of a first key. sshd checks a person's certificate several times in a login, and Ed25519 slowly; whom a host's certificate
+    /// meets may take nothing else, and our own programs check documents (decision 47).
+    pub(super) fn usual(&self) -> KeyType {
+        match self.signs {
             Signs::SshUserCa => KeyType::Ecdsa,
             Signs::Grants | Signs::SshHostCa => KeyType::Ed25519,
-        };
+        }
+    }
+
+    /// A new key.
+    pub(super) fn fresh(&self, key_type: KeyType) -> Result<PrivateKey, getrandom::Error> {
         loop {
             let seed = Zeroizing::new(random::<32>()?);
-            let made = match wanted.unwrap_or(usual) {
+            let made = match key_type {
                 KeyType::Ed25519 => Some(Ed25519Keypair::from_seed(&seed).into()),
                 KeyType::Ecdsa => keys::p256(&seed),
             };

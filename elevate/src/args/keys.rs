@@ -21,7 +21,7 @@ pub enum Key {
         /// How long what the key before signed is believed [default: 25h, longer than any grant; of ssh-host-ca 21 days]; 1s where a key of SSH certificates was stolen
         #[arg(long, value_name = "DURATION")]
         overlap: Option<Span>,
-        /// Of which type a new file is [default: ecdsa of ssh-user-ca, ed25519 of the others]
+        /// Of which type a new file is [default: that of the key before]
         #[arg(long = "type", value_name = "TYPE", value_enum)]
         key_type: Option<Type>,
     },

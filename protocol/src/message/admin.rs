@@ -104,7 +104,8 @@ pub enum AdminAsk {
         signs: Signs,
         /// How long the key before is believed; none: longer than any grant lasts.
         overlap: Option<Span>,
-        /// Of which type a new file is to be; none: of the usual one for what it signs.
+        /// Of which type a new file is to be; none: of the one that the key before is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         key_type: Option<KeyType>,
     },
     /// What a machine without agent needs to believe certificates for people.

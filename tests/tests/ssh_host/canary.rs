@@ -122,3 +122,22 @@ fn e15_an_enrolment_that_was_cut_off_is_proved_by_the_next_one() -> Result<()> {
     ensure!(said.contains("Nothing was changed."), "{said}");
     Ok(())
 }
+
+/// The certificate of a try is signed by Ed25519, which the site may leave out: the real one may be taken all the same.
+#[test]
+fn e15_where_the_certificate_of_a_try_cannot_be_taken_that_is_said() -> Result<()> {
+    let mut site = Site::new()?;
+    site.client
+        .run("root", ["sh", "-c", "rm /root/ca* && ssh-keygen -q -t ecdsa -N '' -C '' -f /root/ca"])?
+        .success()?;
+    site.db1.write(CA, site.client.read("/root/ca.pub")?)?;
+    site.db1.write("/etc/ssh/sshd_config.d/approved.conf", "CASignatureAlgorithms ecdsa-sha2-nistp256\n")?;
+    let said = site.enroll()?;
+    ensure!(said.contains(NOT_TRIED) && said.contains("which its CASignatureAlgorithms leave out"), "{said}");
+    ensure!(said.contains("certificates of grants open") && site.db1.exists(OURS), "{said}");
+    site.start_agent()?;
+    site.enforced(grant(1, DEPLOY, 600)?)?;
+    let one = site.of_grant(1)?;
+    ensure!(site.opens(&one, "deploy")?, "a certificate by ECDSA");
+    Ok(())
+}

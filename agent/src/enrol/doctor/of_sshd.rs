@@ -47,6 +47,9 @@ fn enforcement(paths: &Paths) -> Finding {
         {
             bad(error.to_string(), AGAIN)
         }
+        Err(error @ SshdError::Algorithm { .. }) => {
+            bad(error.to_string(), "edit that line, then have sshd read it: systemctl reload ssh")
+        }
         Err(error) => {
             Finding::Note(format!("certificates of grants open nothing here: {error}"), AGAIN.to_owned())
         }
