@@ -267,7 +267,7 @@ fn e15_an_sshd_that_does_not_take_what_the_key_signs_is_known_before_anybody_typ
     web1.host.run("root", ["pkill", "-HUP", "-o", "-x", "sshd"])?.success()?;
     eventually(PATIENCE, "sshd's own refusal", || {
         fleet.laptop.run("alice", &login).is_ok_and(|ran| ran.status.code() == Some(255))
-            && sshd.log().contains("ecdsa-sha2-nistp256")
+            && sshd.log().contains("certificate signature algorithm ecdsa-sha2-nistp256")
     })?;
     alice.elevate(&["drop", "--all"])?.success()?;
     let said = "hardened.conf:1: by this line sshd takes no certificate signed by ecdsa-sha2-nistp256; add that there, or for all hosts: \

@@ -1,7 +1,7 @@
 //! A key in this process.
 //!
-//! In: bytes. Out: a signature over them. By a P-256 key ring signs, 25 times as fast as the library that reads the key; what a fleet's
-//! certificates cost the daemon is little else (docs/decisions/0047-p-256-signs-for-people.md).
+//! In: bytes. Out: a signature over them. By a P-256 key ring signs, since the library that reads the key is slow at it and each certificate
+//! waits for that (docs/decisions/0047-p-256-signs-for-people.md).
 
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
